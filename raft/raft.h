@@ -44,7 +44,6 @@ struct vq_raft_callbacks {
      * read during the call. */
     void (*applied)(uint64_t index, const struct vq_change_list *changes, void *data);
 
-
 };
 
 struct vq_raft_options {

@@ -1,6 +1,7 @@
 /* Numbers, UUIDs and names from text. */
 #include "conf/base/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@ bool vq_parse_u64(const char *text, int base, uint64_t max, uint64_t *ret_value)
 {
     char *end;
 
-    if (text == NULL || text[0] < '0' || (text[0] > '9' && base != 16) || (base == 16 && strspn(text, "0123456789abcdefABCDEFxX") == 0))
+    /* strtoull() itself would take blanks and signs in front. */
+    if (text == NULL || !(base == 16 ? isxdigit((unsigned char)text[0]) : isdigit((unsigned char)text[0])))
         return false;
     errno = 0;
     unsigned long long value = strtoull(text, &end, base);
