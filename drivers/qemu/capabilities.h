@@ -1,0 +1,74 @@
+/* What an emulator on this host can do: asked of the program itself once, kept until its file changes.
+ *
+ * The emulators of a host are one object of the driver. Asking is asynchronous, because the answer may cost a run of the
+ * emulator (with QMP, without a guest); a known answer costs one stat(2). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf/base/error.h"
+#include "conf/base/memory.h"
+
+struct vq_driver_host;
+struct vq_domain;
+
+struct vq_qemu_machine {
+    char *name;              /* "pc-q35-7.2" */
+    char *alias;             /* "q35", or NULL */
+    char *default_cpu;       /* or NULL */
+    char *default_ram_id;    /* memory backend of the board: "pc.ram", or NULL */
+    uint32_t cpus_max;
+    bool is_default, is_deprecated, has_hotpluggable_cpus, has_acpi;
+};
+
+struct vq_qemu_cpu_model {
+    char *name;
+    bool is_usable_tcg, is_usable_kvm;
+    bool is_deprecated;
+};
+
+/* Counted reference; the content never changes once it was handed out. */
+struct vq_qemu_capabilities {
+    unsigned references;
+    char *path;              /* as asked for */
+    uint64_t device, inode, size_bytes;
+    int64_t mtime_ns, ctime_ns;
+    uint64_t version;        /* major * 1000000 + minor * 1000 + micro, as clients are told */
+    char *package;           /* the packager's words, "" when none */
+    char *arch;              /* "x86_64" */
+    uint32_t default_machine; /* index */
+    struct vq_qemu_machine *machines;
+    size_t n_machines;
+    struct vq_qemu_cpu_model *cpu_models;
+    size_t n_cpu_models;
+    char **devices;          /* sorted names of device types: see vq_qemu_capabilities_has_device() */
+    size_t n_devices;
+    bool has_kvm;            /* a guest can really run under it */
+    char kvm_problem[256];   /* why not, for people; "" when it can */
+    bool has_sandbox;
+};
+
+struct vq_qemu_capabilities *vq_qemu_capabilities_ref(const struct vq_qemu_capabilities *caps);
+void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps); /* drops one reference; accepts NULL */
+VQ_DEFINE_AUTOPTR(vq_qemu_capabilities);
+
+bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, const char *device);
+/* By name or alias; NULL: unknown. name NULL: the default machine. */
+const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_capabilities *caps, const char *name);
+
+/* All emulators of this host. */
+struct vq_qemu_emulators;
+struct vq_qemu_emulators *vq_qemu_emulators_new(const struct vq_driver_host *host);
+void vq_qemu_emulators_close(struct vq_qemu_emulators *emulators, void (*closed)(void *data), void *data);
+
+/* Called back exactly once, maybe before this returns, within 15 s. caps is borrowed for the call (take a reference).
+ * Errors: VIR_ERR_INTERNAL_ERROR / VIR_ERR_SYSTEM_ERROR: it cannot be run, says what it printed. */
+typedef void (*vq_qemu_capabilities_cb)(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data);
+void vq_qemu_emulators_get(struct vq_qemu_emulators *emulators, const char *path, vq_qemu_capabilities_cb cb,
+                           void *data);
+/* What is known already; NULL when it has to be asked for first. Borrowed until the loop turn ends. */
+const struct vq_qemu_capabilities *vq_qemu_emulators_known(struct vq_qemu_emulators *emulators, const char *path);
+/* The emulator that a definition without <emulator> gets; NULL: none of this host can run that architecture. */
+const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const char *arch);

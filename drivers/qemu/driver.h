@@ -1,0 +1,58 @@
+/* The QEMU driver of this host: what its files share. drivers/driver.h is what the daemon sees. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "drivers/driver.h"
+
+struct vq_qemu_emulators;
+struct vq_qemu_guest;
+struct vq_qemu_monitor_events;
+struct vq_qemu_ports;
+
+/* qemu.conf, as far as it is used. */
+struct vq_qemu_settings {
+    uid_t uid;               /* whom QEMU runs as */
+    gid_t gid;
+    bool has_user;           /* false: as ourselves */
+    bool sandbox;
+    char *vnc_listen;        /* "127.0.0.1" */
+    char *spice_listen;
+    uint16_t vnc_port_min, vnc_port_max;
+    uint64_t files_max, processes_max; /* 0: as ours */
+    bool clear_emulator_capabilities;
+};
+
+/* driver->state of vq_qemu_driver. */
+struct vq_qemu {
+    struct vq_driver *driver;
+    const struct vq_driver_host *host;
+    struct vq_qemu_settings settings;
+    struct vq_qemu_emulators *emulators;
+    struct vq_qemu_guest *guests;        /* list; by UUID with vq_qemu_guest_find() */
+    size_t n_guests;
+    struct vq_qemu_ports *ports;
+    struct vq_qemu_monitor_events *monitor_events;
+    bool stopping;
+    void (*stopped)(void *data);
+    void *stopped_data;
+};
+
+extern struct vq_driver vq_qemu_driver;
+
+static inline struct vq_qemu *vq_qemu_of(const struct vq_request *request)
+{
+    return request->driver->state;
+}
+
+/* Row tables of the handler files; driver.c joins them. */
+struct vq_qemu_rows {
+    const struct vq_driver_row *rows;
+    size_t n_rows;
+};
+extern const struct vq_qemu_rows vq_qemu_run_rows;    /* handlers_run.c: start, stop, state */
+extern const struct vq_qemu_rows vq_qemu_look_rows;   /* handlers_look.c: stats, monitor, console */
+extern const struct vq_qemu_rows vq_qemu_define_rows; /* handlers_define.c: definitions, capabilities */
