@@ -78,7 +78,8 @@ static inline void vq_request_fail(struct vq_request *request, const struct vq_e
 /* A stream beside a call, to the client, wherever it is connected. Freed after finished/aborted was called back or the
  * driver called fail/finish, whichever is first; the driver then forgets it. */
 struct vq_stream_callbacks {
-    /* Data from the client. Return false to be asked again only after vq_stream_resume(). */
+    /* Data from the client, in pieces of at most 64 KiB; length 0: it sends no more. The bytes are taken in any case;
+     * false: no more until vq_stream_resume(). */
     bool (*data)(struct vq_stream *stream, const uint8_t *bytes, size_t length, void *data);
     void (*hole)(struct vq_stream *stream, int64_t length, void *data);     /* may be NULL: refused */
     void (*finish)(struct vq_stream *stream, void *data);   /* client is done: answer with finish or fail */
@@ -133,7 +134,9 @@ struct vq_driver_host {
     /* Tell the cluster what became of one of this node's own guests: shown here at once, everywhere when committed;
      * never lost, repeated until it is committed. The events are told to clients in this order. */
     void (*publish)(struct vq_driver *driver, const struct vq_state_report *report);
-    /* Any other event of the procedure table: value is the event's C struct without callbackID ("msg"). */
+    /* Any other event of the procedure table: value is the event's C struct without callbackID ("msg"). Where the
+     * event has no struct of its own inside, give the whole one: a first field callbackID is left out. event_id is
+     * VIR_DOMAIN_EVENT_ID_*, or -1 for a monitor event of the qemu program. */
     void (*emit)(struct vq_driver *driver, const uint8_t uuid[16], const char *name, int32_t id, int event_id,
                  const struct vq_xdr_struct *type, const void *value);
 

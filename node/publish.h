@@ -1,0 +1,28 @@
+/* What this node knows of its own guests and the cluster does not yet: the overlay.
+ *
+ * A report is shown here at once and waits as DomainState commands until it is committed: per domain in order, merged
+ * while it waits, repeated for ever. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "drivers/driver.h"
+#include "store/store.h"
+
+struct vq_daemon;
+struct vq_overlay;
+
+struct vq_overlay *vq_overlay_new(struct vq_daemon *daemon);
+void vq_overlay_free(struct vq_overlay *overlay);
+
+void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, const struct vq_state_report *report);
+/* Quorum may be back: try what waits now. */
+void vq_overlay_retry(struct vq_overlay *overlay);
+size_t vq_overlay_pending(const struct vq_overlay *overlay); /* domains with something not yet committed */
+
+/* The domain as clients of this node should see it: the head with this node's own reports over it, and "no state" when
+ * its owner is unreachable. Borrows head->name. False: it is gone (a transient domain that ended here). */
+bool vq_overlay_info(const struct vq_daemon *daemon, const struct vq_domain_head *head, struct vq_domain_info *ret);
+/* True when there is nothing that heads do not tell: lone node, everything committed. */
+bool vq_overlay_is_empty(const struct vq_daemon *daemon);
