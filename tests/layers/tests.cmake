@@ -1,0 +1,14 @@
+# Which folder may include what, and that each header can be compiled alone.
+set(layers ${CMAKE_CURRENT_SOURCE_DIR}/layers/layers.py)
+set(header_flags -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Werror -I${CMAKE_SOURCE_DIR} -I${CMAKE_BINARY_DIR})
+foreach(library UV XML GNUTLS PROTOBUFC LMDB JANSSON SMARTCOLS LIBVIRT XXHASH ZSTD NLROUTE CAPNG RAFT)
+    foreach(folder ${${library}_INCLUDE_DIRS})
+        list(APPEND header_flags -isystem${folder})
+    endforeach()
+endforeach()
+list(REMOVE_DUPLICATES header_flags)
+
+add_test(NAME layers/includes COMMAND ${Python3_EXECUTABLE} ${layers} includes ${CMAKE_SOURCE_DIR})
+add_test(NAME layers/headers COMMAND ${Python3_EXECUTABLE} ${layers} headers ${CMAKE_SOURCE_DIR} ${CMAKE_C_COMPILER}
+    ${header_flags})
+set_tests_properties(layers/includes layers/headers PROPERTIES LABELS layers TIMEOUT 120)
