@@ -1,0 +1,3 @@
+vq_unit_test(job vq_qemu)
+vq_unit_test(qemu_process vq_qemu)
+vq_unit_test(qemu_qmp vq_qemu)
