@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""What a test left behind.
+
+On a host: what `look` saw when the host was new, against what is there once its guests are gone (at_rest), or against the
+guests that the daemon says are running (while_running). On this machine, after `down`: processes in the namespaces
+of the hosts, mounts, and files.
+"""
+import glob
+import os
+import re
+
+# Files that stay when a guest has gone, and should: logs, what was probed about QEMU, the daemon's own stores and keys.
+STAYING = re.compile(r"^/(run/virtquorum-demo\.pid|var/log/.*|var/lib/virtquorum(/.*)?|run/lock(/.*)?|run/user(/.*)?|run/utmp|"
+                     r"var/lib/libvirt/(qemu/(nvram|channel|dump|save|snapshot|checkpoint|ram|capabilities.*)|images|dnsmasq(/.*)?|boot)|"
+                     r"run/(libvirt|virtquorum)(/(qemu|common|node|network|lxc|hostdevmgr|secrets|storage|nodedev|interface|nwfilter.*))?)$")
+FOLDERS = ("/run", "/var/lib/libvirt", "/etc/libvirt", "/tmp/.vq")
+
+
+def files_of(hosts, node):
+    script = "find " + " ".join(FOLDERS) + " -xdev 2> /dev/null; true"
+    return {path for path in hosts.exec(node, "sh", "-c", script).stdout.splitlines() if not STAYING.match(path)}
+
+
+def processes_of(hosts, node):
+    """pid in the host -> command line, of everything but tini's own and the daemon."""
+    listing = hosts.exec(node, "sh", "-c", "for p in /proc/[0-9]*; do printf '%s\\t' \"${p#/proc/}\"; tr '\\0' ' ' < $p/cmdline; echo; done")
+    found = {}
+    for line in listing.stdout.splitlines():
+        pid, _, command = line.partition("\t")
+        found[int(pid)] = command.strip()
+    return found
+
+
+def qemus_of(hosts, node):
+    return {pid: command for pid, command in processes_of(hosts, node).items() if "qemu-system" in command.split(" ")[0]}
+
+
+def links_of(hosts, node):
+    return {line.split(":")[1].strip().split("@")[0] for line in hosts.exec(node, "ip", "-o", "link").stdout.splitlines()}
+
+
+def mounts_of(hosts, node):
+    return {line.split(" ")[4] for line in hosts.exec(node, "cat", "/proc/self/mountinfo").stdout.splitlines()}
+
+
+def look(hosts, node):
+    return {"file": files_of(hosts, node), "link": links_of(hosts, node), "mount": mounts_of(hosts, node)}
+
+
+def at_rest(hosts, node):
+    """Faults of a host whose guests are all gone and undefined."""
+    faults = [f"{node}: process {pid} is left: {command[:120]}" for pid, command in qemus_of(hosts, node).items()]
+    now = look(hosts, node)
+    for kind, before in hosts.baseline[node].items():
+        faults += [f"{node}: {kind} {thing} is left" for thing in sorted(now[kind] - before)]
+    return faults
+
+
+def while_running(hosts, node):
+    """Records against processes: each running guest has one QEMU, each QEMU one guest."""
+    listed = hosts.virsh(node, "list", "--uuid", "--state-running", uri="qemu:///system?node=.").split()
+    listed += hosts.virsh(node, "list", "--uuid", "--state-paused", uri="qemu:///system?node=.").split()
+    faults = []
+    qemus = qemus_of(hosts, node)
+    for uuid in listed:
+        count = sum(uuid in command for command in qemus.values())
+        if count != 1:
+            faults.append(f"{node}: guest {uuid} is listed as active and has {count} processes")
+    for pid, command in qemus.items():
+        if not any(uuid in command for uuid in listed) and "-S -no-user-config" not in command:
+            faults.append(f"{node}: process {pid} belongs to no guest: {command[:120]}")
+    return faults
+
+
+# --- this machine ----------------------------------------------------------------------------------------------------
+
+KINDS = ("net", "mnt", "pid", "uts")
+
+
+def namespaces_of(pid):
+    found = set()
+    for kind in KINDS:
+        try:
+            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+        except OSError:
+            pass
+    return found
+
+
+def marks_of(hosts):
+    """The namespaces of a set that is up: to be called before down, to be looked for afterwards."""
+    marks = set()
+    for path in [*glob.glob(str(hosts.directory / "node*" / "pid")), *glob.glob(str(hosts.directory / "hub.pid"))]:
+        with open(path, encoding="ascii") as file:
+            marks |= namespaces_of(int(file.read().split()[0]))
+    return marks - namespaces_of("self")
+
+
+def after_down(hosts, marks):
+    faults = []
+    for path in glob.glob("/proc/[0-9]*"):
+        pid = os.path.basename(path)
+        if namespaces_of(pid) & marks:
+            try:
+                with open(f"{path}/status", encoding="ascii", errors="replace") as file:
+                    state = next((line.split()[1] for line in file if line.startswith("State:")), "?")
+                with open(f"{path}/comm", encoding="ascii", errors="replace") as file:
+                    faults.append(f"process {pid} ({file.read().strip()}, {state}) is left in a host's namespace")
+            except OSError:
+                pass        # it was just ending
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        faults += [f"mount {line.split(' ')[4]} is left" for line in file if str(hosts.directory) in line]
+    if hosts.directory.exists() and not os.environ.get("VQ_KEEP"):
+        faults.append(f"{hosts.directory} is left")
+    return faults
