@@ -101,7 +101,7 @@ struct vq_proposal_result {
     uint64_t version;
 };
 typedef void (*vq_propose_cb)(const struct vq_proposal_result *result, const struct vq_error *err, void *data);
-typedef struct _Vq__Command Vq__Command;
+typedef struct Vq__Command Vq__Command;
 
 struct vq_state_report {
     uint8_t uuid[16];

@@ -8,7 +8,7 @@
 
 #include "node/call.h"
 
-typedef struct _Vq__Call Vq__Call;
+typedef struct Vq__Call Vq__Call;
 
 /* The node's own handlers, each in the table of its file. They come before the driver's. */
 enum vq_node_when {

@@ -27,5 +27,5 @@ uint64_t vq_forward_event(struct vq_daemon *daemon, const struct vq_mesh_event *
 uint64_t vq_forward_last_event(const struct vq_daemon *daemon);
 
 /* One stream message to that node; false when it is not connected (the stream's link is then told it was lost). */
-typedef struct _Vq__StreamData Vq__StreamData;
+typedef struct Vq__StreamData Vq__StreamData;
 bool vq_forward_stream(struct vq_daemon *daemon, uint64_t node, const Vq__StreamData *message);

@@ -65,7 +65,7 @@ struct vq_stream_link *vq_stream_mesh_link(struct vq_daemon *daemon, uint64_t pe
  * gone (an ABORT is then sent). node and call_id are those of the forwarded call. */
 bool vq_stream_relay_open(struct vq_call *call, uint64_t node, uint64_t call_id);
 /* A StreamData came in from the peer. Unknown ids are dropped. */
-typedef struct _Vq__StreamData Vq__StreamData;
+typedef struct Vq__StreamData Vq__StreamData;
 void vq_stream_mesh_received(struct vq_daemon *daemon, uint64_t peer, const Vq__StreamData *message);
 /* The connection to the peer is gone: its streams end with an error, in both directions. */
 void vq_stream_mesh_lost(struct vq_daemon *daemon, uint64_t peer);

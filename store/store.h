@@ -12,8 +12,8 @@
 
 struct vq_store;
 struct vq_store_view;
-typedef struct _Vq__Command Vq__Command;
-typedef struct _Vq__NodeRecord Vq__NodeRecord;
+typedef struct Vq__Command Vq__Command;
+typedef struct Vq__NodeRecord Vq__NodeRecord;
 
 enum { VQ_STORE_DOMAINS_MAX = 16384 }; /* lists of the protocol hold no more */
 
@@ -48,7 +48,7 @@ struct vq_domain_head {
     uint8_t  format;         /* of this struct: 1 */
     uint32_t name_length;
     char     name[];         /* NUL-terminated */
-};
+} __attribute__((packed, aligned(2))); /* LMDB promises two bytes; no member has padding before it anyway */
 
 /* dir: made if missing, 0700. map_bytes 0: default (16 GiB of address space). durable: flush each commit (clusters of
  * one and two). A store that an unclean stop of the host made doubtful is emptied: the log fills it again. */
@@ -143,11 +143,19 @@ struct vq_result {
 /* Apply one entry (packed vq.Entry). Everything applied since the last commit is one LMDB transaction; an index at or
  * below the applied one is skipped, comparing digests: -1 with *ret_diverged says that this copy is not the log's.
  * results: one per command, appended to the array (malloc'ed, caller's). */
-VQ_MUST_CHECK int vq_store_apply(struct vq_store *store, uint64_t index, uint64_t term, const void *entry,
-                                 size_t length, struct vq_result **results, size_t *n_results,
-                                 struct vq_change_list *changes, bool *ret_diverged, struct vq_error *err);
+VQ_MUST_CHECK int vq_store_apply(struct vq_store *store, uint64_t index, const void *entry, size_t length,
+                                 struct vq_result **results, size_t *n_results, struct vq_change_list *changes,
+                                 bool *ret_diverged, struct vq_error *err);
 VQ_MUST_CHECK int vq_store_commit(struct vq_store *store, struct vq_error *err); /* nothing pending: does nothing */
 uint64_t vq_store_applied(const struct vq_store *store);                        /* committed or pending */
+/* Flush each commit from now on, or no longer: as the cluster grows beyond two members, or shrinks. */
+VQ_MUST_CHECK int vq_store_set_durable(struct vq_store *store, bool durable, struct vq_error *err);
+/* Room on disk is kept in reserve, so that a commit does not find the disk full. False: the reserve could not be
+ * filled up; the leader then takes no more commands. */
+bool vq_store_has_room(const struct vq_store *store);
+/* After a recovery from a lost quorum: snapshots of an earlier generation are refused, those of a later one loaded
+ * whatever their index. */
+VQ_MUST_CHECK int vq_store_raise_generation(struct vq_store *store, struct vq_error *err);
 
 /* A snapshot of exactly the applied index, as buffers that point into the map; freed with vq_store_snapshot_free. */
 struct vq_store_snapshot {

@@ -1,0 +1,1043 @@
+/* The replicated store: what each command does and refuses, repetitions, views, restarts. */
+#include "tests/unit/commands.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <zstd.h>
+
+#include "conf/base/text.h"
+#include "store/ids.h"
+
+struct fixture {
+    char *dir;
+    struct vq_store *store;
+    uint64_t index;
+    struct vq_change_list changes; /* of the last command */
+    struct command_parts parts;
+};
+
+static void open_store(struct fixture *f)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_store_open(f->dir, &(struct vq_store_options){0}, &f->store, &err) < 0)
+        fail_msg("%s", err.message);
+    f->index = vq_store_applied(f->store);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = vq_new(struct fixture);
+
+    f->dir = make_tree();
+    open_store(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    vq_change_list_done(&f->changes);
+    vq_store_close(f->store);
+    remove_tree(f->dir);
+    free(f->dir);
+    free(f);
+    unsetenv("VQ_FAILPOINTS");
+    return 0;
+}
+
+static struct vq_result apply_at(struct fixture *f, uint64_t index)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_result *results = NULL, result = {0};
+    size_t n_results = 0, length;
+    bool diverged;
+    VQ_AUTOFREE uint8_t *entry = pack_entry(&f->parts.command, &length);
+
+    vq_change_list_done(&f->changes);
+    if (vq_store_apply(f->store, index, entry, length, &results, &n_results, &f->changes, &diverged, &err) < 0)
+        fail_msg("%s", err.message);
+    if (n_results == 1)
+        result = results[0];
+    free(results);
+    return result;
+}
+
+static struct vq_result apply(struct fixture *f)
+{
+    struct vq_result result = apply_at(f, ++f->index);
+
+    assert_int_equal(result.index, f->index);
+    return result;
+}
+
+static void commit(struct fixture *f)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_store_commit(f->store, &err) < 0)
+        fail_msg("%s", err.message);
+}
+
+static struct vq_store_view *view(struct fixture *f)
+{
+    struct vq_store_view *v;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    commit(f);
+    if (vq_store_view_begin(f->store, &v, &err) < 0)
+        fail_msg("%s", err.message);
+    return v;
+}
+
+static uint64_t hash_of(struct vq_store *store)
+{
+    struct vq_store_view *v;
+    struct vq_error err = VQ_ERROR_INIT;
+    uint64_t hash;
+
+    assert_int_equal(vq_store_commit(store, &err), 0);
+    assert_int_equal(vq_store_view_begin(store, &v, &err), 0);
+    assert_int_equal(vq_store_hash(v, &hash, &err), 0);
+    vq_store_view_end(v);
+    return hash;
+}
+
+static const uint8_t *uuid_of(uint64_t number)
+{
+    static uint8_t uuid[16];
+
+    number_bytes(uuid, number, 0xd0);
+    return uuid;
+}
+
+/* ---- Definitions ---- */
+
+static void a_definition_can_be_read_back(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    const char *xml;
+    char *to_free;
+
+    make_define(&f->parts, 1, 7, "web1");
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OK);
+    assert_int_equal(result.version, 1);
+    assert_int_equal(f->changes.n_changes, 1);
+    assert_int_equal(f->changes.changes[0].kind, VQ_CHANGE_DOMAIN_DEFINED);
+    assert_true(f->changes.changes[0].is_new);
+    assert_string_equal(f->changes.changes[0].name, "web1");
+
+    struct vq_store_view *v = view(f);
+    const struct vq_domain_head *head = vq_store_domain_find(v, uuid_of(7));
+    assert_non_null(head);
+    assert_string_equal(head->name, "web1");
+    assert_int_equal(head->id, -1);
+    assert_int_equal(head->flags, VQ_DOMAIN_PERSISTENT);
+    assert_int_equal(head->memory_kib, 1024);
+    assert_int_equal(head->state, VIR_DOMAIN_SHUTOFF);
+    assert_ptr_equal(vq_store_domain_find_by_name(v, VQ_DRIVER_QEMU, "web1"), head);
+    assert_null(vq_store_domain_find_by_name(v, VQ_DRIVER_LXC, "web1"));
+    assert_null(vq_store_domain_find_by_name(v, VQ_DRIVER_QEMU, "web"));
+    assert_int_equal(vq_store_domain_xml(v, uuid_of(7), &xml, &to_free, &err), 0);
+    assert_string_equal(xml, "<domain/>   ");
+    assert_null(to_free);
+    assert_int_equal(vq_store_view_applied(v), f->index);
+    assert_int_equal(vq_store_domain_count(v), 1);
+    vq_store_view_end(v);
+}
+
+static void a_compressed_definition_is_unpacked(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    char text[5000], packed[6000], *to_free;
+    const char *xml;
+
+    memset(text, 'x', sizeof(text));
+    size_t length = ZSTD_compress(packed, sizeof(packed), text, sizeof(text), 3);
+    make_define(&f->parts, 1, 7, "web1");
+    f->parts.define.xml = (ProtobufCBinaryData){length, (uint8_t *)packed};
+    f->parts.define.xml_size = sizeof(text);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_xml(v, uuid_of(7), &xml, &to_free, &err), 0);
+    assert_int_equal(strlen(xml), sizeof(text));
+    assert_memory_equal(xml, text, sizeof(text));
+    free(to_free);
+    vq_store_view_end(v);
+
+    f->parts.define.xml_size = 4999; /* not what the frame says */
+    number_bytes(f->parts.request_id, 2, 0x5a);
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+}
+
+static void a_damaged_definition_is_an_error_and_not_a_text(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    char text[5000], packed[6000], *to_free;
+    const char *xml;
+
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (char)('a' + i % 23);
+    size_t length = ZSTD_compress(packed, sizeof(packed), text, sizeof(text), 3);
+    make_define(&f->parts, 1, 7, "web1");
+    f->parts.define.xml = (ProtobufCBinaryData){length - 4, (uint8_t *)packed};
+    f->parts.define.xml_size = sizeof(text);
+    assert_int_equal(apply(f).code, VIR_ERR_OK); /* the frame's header is right */
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_xml(v, uuid_of(7), &xml, &to_free, &err), -1);
+    assert_int_equal(vq_store_domain_xml(v, uuid_of(8), &xml, &to_free, &err), -1);
+    vq_store_view_end(v);
+}
+
+static void a_taken_name_is_refused_with_the_uuid(void **state)
+{
+    struct fixture *f = *state;
+    char uuid[VQ_UUID_TEXT], expected[200];
+
+    make_define(&f->parts, 1, 7, "web1");
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_define(&f->parts, 2, 8, "web1");
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OPERATION_FAILED);
+    assert_int_equal(result.from, VIR_FROM_DOMAIN);
+    vq_uuid_format(uuid_of(7), uuid);
+    snprintf(expected, sizeof(expected), "domain 'web1' already exists with uuid %s", uuid);
+    assert_string_equal(result.message, expected);
+    assert_int_equal(f->changes.n_changes, 0);
+}
+
+static void a_taken_uuid_is_refused_with_the_name(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_define(&f->parts, 2, 7, "web2");
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OPERATION_FAILED);
+    assert_non_null(strstr(result.message, "domain 'web1' is already defined with uuid"));
+    make_define(&f->parts, 3, 7, "web1");
+    f->parts.define.driver = "lxc";
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_FAILED);
+    make_define(&f->parts, 4, 8, "web1");
+    f->parts.define.driver = "lxc"; /* names are unique per driver */
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+}
+
+static void a_redefinition_counts_versions_and_keeps_the_owner(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_define(&f->parts, 2, 7, "web1");
+    f->parts.define.owner = 9;
+    f->parts.define.memory_kib = 512;
+    struct vq_result result = apply(f);
+    assert_int_equal(result.version, 2);
+    assert_false(f->changes.changes[0].is_new);
+    assert_int_equal(f->changes.changes[0].owner, 1);
+    make_define(&f->parts, 3, 7, "web1");
+    f->parts.define.if_version = 1;
+    result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OPERATION_FAILED);
+    assert_int_equal(result.version, 2);
+    make_define(&f->parts, 4, 7, "web1");
+    f->parts.define.if_version = 2;
+    assert_int_equal(apply(f).version, 3);
+    make_define(&f->parts, 5, 7, "web1");
+    f->parts.define.must_be_new = true;
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_FAILED);
+    make_define(&f->parts, 6, 7, "web1");
+    f->parts.define.persistent = false; /* would lose the definition at the guest's end */
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_FAILED);
+    make_define(&f->parts, 7, 70, "web70");
+    f->parts.define.if_version = 1;
+    assert_int_equal(apply(f).code, VIR_ERR_NO_DOMAIN);
+}
+
+static void bad_definitions_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    char name[300];
+
+    make_define(&f->parts, 1, 7, "a/b");
+    assert_int_equal(apply(f).code, VIR_ERR_XML_ERROR);
+    make_define(&f->parts, 2, 7, "");
+    assert_int_equal(apply(f).code, VIR_ERR_XML_ERROR);
+    memset(name, 'n', sizeof(name) - 1);
+    name[299] = '\0';
+    make_define(&f->parts, 3, 7, name);
+    assert_int_equal(apply(f).code, VIR_ERR_XML_ERROR);
+    make_define(&f->parts, 4, 7, "web1");
+    f->parts.define.driver = "vmware";
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    make_define(&f->parts, 5, 7, "web1");
+    f->parts.define.uuid.len = 15;
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    make_define(&f->parts, 6, 7, "web1");
+    f->parts.define.xml.len = 0;
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    make_define(&f->parts, 7, 7, "web1");
+    f->parts.define.xml = (ProtobufCBinaryData){3, (uint8_t *)"a\0b"};
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    make_define(&f->parts, 8, 7, "web1");
+    f->parts.command.request_id.len = 8;
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    begin_command(&f->parts, 9, 0);
+    assert_int_equal(apply(f).code, VIR_ERR_NO_SUPPORT);
+    name[255] = '\0';
+    make_define(&f->parts, 10, 7, name);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+}
+
+static void an_entry_that_cannot_be_decoded_takes_nothing_along(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_result *results = NULL;
+    size_t n_results = 0, length;
+    bool diverged;
+    uint8_t bytes[4096] = {0x0a, 3, 0xff, 0xff, 0xff};
+
+    make_define(&f->parts, 1, 7, "web1");
+    VQ_AUTOFREE uint8_t *entry = pack_entry(&f->parts.command, &length);
+    memcpy(bytes + 5, entry, length);
+    memcpy(bytes + 5 + length, "\x0a\xff\xff\xff\xff\xff\xff", 7);
+    assert_int_equal(vq_store_apply(f->store, ++f->index, bytes, 5 + length + 7, &results, &n_results, &f->changes,
+                                    &diverged, &err), 0);
+    assert_int_equal(n_results, 2);
+    assert_int_equal(results[0].code, VIR_ERR_INVALID_ARG);
+    assert_int_equal(results[1].code, VIR_ERR_OK);
+    free(results);
+}
+
+static void the_limit_of_domains_is_a_clear_error(void **state)
+{
+    struct fixture *f = *state;
+    char name[32];
+
+    for (uint64_t i = 1; i <= VQ_STORE_DOMAINS_MAX; i++) {
+        snprintf(name, sizeof(name), "d%llu", (unsigned long long)i);
+        make_define(&f->parts, i, i, name);
+        assert_int_equal(apply(f).code, VIR_ERR_OK);
+    }
+    make_define(&f->parts, 20000, 20000, "one-more");
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OPERATION_FAILED);
+    assert_non_null(strstr(result.message, "16384"));
+    make_define(&f->parts, 20001, 1, "d1"); /* redefining goes on */
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_undefine(&f->parts, 20002, 5);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_define(&f->parts, 20003, 20000, "one-more");
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+}
+
+/* ---- Runs and states ---- */
+
+static void a_domain_runs_and_stops(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_run(&f->parts, 2, 7, 1);
+    struct vq_result run = apply(f);
+    assert_int_equal(run.code, VIR_ERR_OK);
+    assert_int_equal(run.id, 1);
+    make_state(&f->parts, 3, 7, 1, run.number, VIR_DOMAIN_RUNNING, run.id);
+    Vq__DomainEvent event = VQ__DOMAIN_EVENT__INIT, *events[1] = {&event};
+    event.event = VIR_DOMAIN_EVENT_STARTED;
+    f->parts.state.n_events = 1;
+    f->parts.state.events = events;
+    f->parts.state.memory_kib = 777;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_int_equal(f->changes.changes[0].kind, VQ_CHANGE_DOMAIN_STATE);
+    assert_int_equal(f->changes.changes[0].n_events, 1);
+    assert_int_equal(f->changes.changes[0].events[0].event, VIR_DOMAIN_EVENT_STARTED);
+    struct vq_store_view *v = view(f);
+    const struct vq_domain_head *head = vq_store_domain_find_by_id(v, 1);
+    assert_non_null(head);
+    assert_int_equal(head->state, VIR_DOMAIN_RUNNING);
+    assert_int_equal(head->memory_kib, 777);
+    vq_store_view_end(v);
+
+    make_state(&f->parts, 4, 7, 1, run.number, VIR_DOMAIN_SHUTOFF, -1);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_int_equal(f->changes.changes[0].id, 1); /* the one it had */
+    v = view(f);
+    assert_null(vq_store_domain_find_by_id(v, 1));
+    head = vq_store_domain_find(v, uuid_of(7));
+    assert_int_equal(head->id, -1);
+    assert_int_equal(head->memory_kib, 1024); /* as defined */
+    vq_store_view_end(v);
+    make_run(&f->parts, 5, 7, 1);
+    struct vq_result again = apply(f);
+    assert_int_equal(again.id, 2);
+    assert_true(again.number > run.number);
+}
+
+static void reports_of_others_and_of_older_runs_are_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_run(&f->parts, 2, 7, 1);
+    uint64_t first = apply(f).number;
+    make_run(&f->parts, 3, 7, 1);
+    uint64_t second = apply(f).number;
+    make_state(&f->parts, 4, 7, 1, first, VIR_DOMAIN_SHUTOFF, -1);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    make_state(&f->parts, 5, 7, 2, second, VIR_DOMAIN_SHUTOFF, -1);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    make_state(&f->parts, 6, 8, 1, second, VIR_DOMAIN_SHUTOFF, -1);
+    assert_int_equal(apply(f).code, VIR_ERR_NO_DOMAIN);
+    make_state(&f->parts, 7, 7, 1, second, 99, 1);
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    make_run(&f->parts, 8, 7, 2);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    assert_int_equal(f->changes.n_changes, 0);
+}
+
+static void ids_in_use_are_skipped(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_define(&f->parts, 2, 8, "web2");
+    (void)apply(f);
+    make_state(&f->parts, 3, 7, 1, vq_ids_cluster_run(900), VIR_DOMAIN_RUNNING, 1);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_run(&f->parts, 4, 8, 1);
+    struct vq_result result = apply(f);
+    assert_int_equal(result.id, 2);
+    assert_true(result.number > vq_ids_cluster_run(900));
+    make_state(&f->parts, 5, 8, 1, result.number, VIR_DOMAIN_RUNNING, 1);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_FAILED);
+}
+
+static void a_start_without_a_quorum_is_taken_over(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_run(&f->parts, 2, 7, 1);
+    uint64_t known = apply(f).number;
+    uint64_t local = vq_ids_next_local_run(known);
+    assert_true(local > known);
+    assert_true(vq_ids_run_is_local(local));
+    make_run(&f->parts, 3, 7, 1);
+    f->parts.run.local_run = local;
+    f->parts.run.local_id = vq_ids_local_id(1, 0);
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OK);
+    assert_int_equal(result.number, local);
+    assert_int_equal(result.id, 1000000);
+    make_run(&f->parts, 4, 7, 1);
+    f->parts.run.local_run = local;
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    make_run(&f->parts, 5, 7, 1);
+    assert_true(apply(f).number > local); /* the cluster's next one is newer */
+    assert_int_equal(vq_ids_next_local_run(vq_ids_cluster_run(2) - 1), 0);
+    assert_int_equal(vq_ids_local_id(2146, 1999999), 2146999999);
+    assert_int_equal(vq_ids_local_id(2147, 5), 1000005);
+}
+
+static void a_transient_domain_vanishes_when_it_ends(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    f->parts.define.persistent = false;
+    (void)apply(f);
+    make_run(&f->parts, 2, 7, 1);
+    struct vq_result run = apply(f);
+    make_state(&f->parts, 3, 7, 1, run.number, VIR_DOMAIN_RUNNING, run.id);
+    (void)apply(f);
+    make_undefine(&f->parts, 4, 7);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    make_state(&f->parts, 5, 7, 1, run.number, VIR_DOMAIN_SHUTOFF, -1);
+    f->parts.state.gone = true;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_true(f->changes.changes[0].is_gone);
+    assert_int_equal(f->changes.changes[0].id, run.id);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_count(v), 0);
+    assert_null(vq_store_domain_find_by_name(v, VQ_DRIVER_QEMU, "web1"));
+    assert_null(vq_store_domain_find_by_id(v, run.id));
+    vq_store_view_end(v);
+    make_define(&f->parts, 6, 7, "web1");
+    (void)apply(f);
+    make_state(&f->parts, 7, 7, 1, run.number, VIR_DOMAIN_RUNNING, run.id); /* of the earlier one of this UUID */
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+}
+
+static void undefining_a_running_domain_makes_it_transient(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_state(&f->parts, 2, 7, 1, vq_ids_cluster_run(5), VIR_DOMAIN_RUNNING, 5);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_undefine(&f->parts, 3, 7);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_int_equal(f->changes.changes[0].kind, VQ_CHANGE_DOMAIN_UNDEFINED);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_find(v, uuid_of(7))->flags, 0);
+    vq_store_view_end(v);
+    make_undefine(&f->parts, 4, 70);
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_NO_DOMAIN);
+    assert_non_null(strstr(result.message, "no domain with matching uuid '"));
+}
+
+static void settings_stay_as_they_are_unless_given(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    begin_command(&f->parts, 2, 7);
+    vq__domain_settings__init(&f->parts.settings);
+    f->parts.settings.uuid = (ProtobufCBinaryData){16, f->parts.uuid};
+    f->parts.settings.has_autostart = f->parts.settings.autostart = true;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_DOMAIN_SETTINGS;
+    f->parts.command.domain_settings = &f->parts.settings;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    number_bytes(f->parts.request_id, 3, 0x5a);
+    f->parts.settings.has_autostart = false;
+    f->parts.settings.has_managed_save = f->parts.settings.managed_save = true;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_find(v, uuid_of(7))->flags,
+                     VQ_DOMAIN_PERSISTENT | VQ_DOMAIN_AUTOSTART | VQ_DOMAIN_MANAGED_SAVE);
+    vq_store_view_end(v);
+    make_undefine(&f->parts, 4, 7);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID); /* an image is there */
+    make_undefine(&f->parts, 5, 7);
+    f->parts.undefine.flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+}
+
+static void an_owner_changes_only_from_the_known_one(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    begin_command(&f->parts, 2, 7);
+    vq__domain_owner__init(&f->parts.owner);
+    f->parts.owner.uuid = (ProtobufCBinaryData){16, f->parts.uuid};
+    f->parts.owner.from = 1;
+    f->parts.owner.to = 2;
+    f->parts.owner.if_generation = 1;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_DOMAIN_OWNER;
+    f->parts.command.domain_owner = &f->parts.owner;
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OK);
+    assert_int_equal(result.number, 2);
+    assert_int_equal(f->changes.changes[0].owner, 2);
+    number_bytes(f->parts.request_id, 3, 0x5a);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    f->parts.owner.from = 2;
+    number_bytes(f->parts.request_id, 4, 0x5a);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID); /* generation */
+}
+
+static void a_rename_moves_the_name(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    const char *xml;
+    char *to_free;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_define(&f->parts, 2, 8, "web2");
+    (void)apply(f);
+    begin_command(&f->parts, 3, 7);
+    vq__domain_rename__init(&f->parts.rename);
+    f->parts.rename.uuid = (ProtobufCBinaryData){16, f->parts.uuid};
+    f->parts.rename.new_name = "web2";
+    f->parts.rename.xml = (ProtobufCBinaryData){4, (uint8_t *)"<d/>"};
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_DOMAIN_RENAME;
+    f->parts.command.domain_rename = &f->parts.rename;
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    f->parts.rename.new_name = "a-much-longer-name";
+    number_bytes(f->parts.request_id, 4, 0x5a);
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_OK);
+    assert_int_equal(result.version, 2);
+    assert_string_equal(f->changes.changes[0].name, "web1");
+    assert_string_equal(f->changes.changes[0].new_name, "a-much-longer-name");
+    struct vq_store_view *v = view(f);
+    assert_null(vq_store_domain_find_by_name(v, VQ_DRIVER_QEMU, "web1"));
+    assert_string_equal(vq_store_domain_find_by_name(v, VQ_DRIVER_QEMU, "a-much-longer-name")->name,
+                        "a-much-longer-name");
+    assert_int_equal(vq_store_domain_xml(v, uuid_of(7), &xml, &to_free, &err), 0);
+    assert_string_equal(xml, "<d/>");
+    vq_store_view_end(v);
+}
+
+/* ---- Nodes, tokens, settings ---- */
+
+static void nodes_get_ids_that_are_never_given_again(void **state)
+{
+    struct fixture *f = *state;
+
+    make_node(&f->parts, 1, 0, "node1");
+    assert_int_equal(apply(f).number, 1);
+    assert_true(f->changes.changes[0].is_new);
+    make_node(&f->parts, 2, 0, "node1");
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_FAILED);
+    make_node(&f->parts, 3, 0, "node2");
+    assert_int_equal(apply(f).number, 2);
+    begin_command(&f->parts, 4, 0);
+    vq__node_remove__init(&f->parts.node_remove);
+    f->parts.node_remove.id = 2;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_NODE_REMOVE;
+    f->parts.command.node_remove = &f->parts.node_remove;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_true(f->changes.changes[0].is_gone);
+    number_bytes(f->parts.request_id, 5, 0x5a);
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    make_node(&f->parts, 6, 2, "node2");
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+    make_node(&f->parts, 7, 0, "node2");
+    assert_int_equal(apply(f).number, 3);
+    make_node(&f->parts, 8, 3, "node3"); /* a new name for it */
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_false(f->changes.changes[0].is_new);
+    begin_command(&f->parts, 9, 0);
+    vq__node_set_role__init(&f->parts.node_set_role);
+    f->parts.node_set_role.id = 3;
+    f->parts.node_set_role.role = VQ__ROLE__ROLE_SPARE;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_NODE_SET_ROLE;
+    f->parts.command.node_set_role = &f->parts.node_set_role;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+
+    struct vq_store_view *v = view(f);
+    assert_null(vq_store_node_find_by_name(v, "node2"));
+    Vq__NodeRecord *node = vq_store_node_find_by_name(v, "node3");
+    assert_int_equal(node->id, 3);
+    assert_int_equal(node->role, VQ__ROLE__ROLE_SPARE);
+    vq_store_node_free(node);
+    node = vq_store_node_next(v, 0);
+    assert_int_equal(node->id, 1);
+    vq_store_node_free(node);
+    node = vq_store_node_next(v, 1);
+    assert_int_equal(node->id, 3);
+    vq_store_node_free(node);
+    assert_null(vq_store_node_next(v, 3));
+    vq_store_view_end(v);
+    make_define(&f->parts, 10, 7, "web1");
+    f->parts.define.owner = 2;
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_FAILED);
+}
+
+static void a_token_works_once_and_in_time(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t secret[32] = {1}, other[32] = {2};
+
+    for (int i = 0; i < 2; i++) {
+        begin_command(&f->parts, 1 + (uint64_t)i, 0);
+        vq__token_put__init(&f->parts.token_put);
+        f->parts.token_put.secret_sha256 = (ProtobufCBinaryData){32, i == 0 ? secret : other};
+        f->parts.token_put.expires_ms = i == 0 ? 2000000 : 1000100;
+        f->parts.command.change_case = VQ__COMMAND__CHANGE_TOKEN_PUT;
+        f->parts.command.token_put = &f->parts.token_put;
+        assert_int_equal(apply(f).code, VIR_ERR_OK);
+    }
+    make_node(&f->parts, 3, 0, "node1");
+    vq__token_use__init(&f->parts.token_use);
+    f->parts.token_use.secret_sha256 = (ProtobufCBinaryData){32, secret};
+    f->parts.token_use.node = &f->parts.node;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_TOKEN_USE;
+    f->parts.command.token_use = &f->parts.token_use;
+    assert_int_equal(apply(f).number, 1);
+    f->parts.node.name = "node2";
+    number_bytes(f->parts.request_id, 4, 0x5a);
+    struct vq_result result = apply(f);
+    assert_int_equal(result.code, VIR_ERR_AUTH_FAILED);
+    assert_non_null(strstr(result.message, "used"));
+    f->parts.token_use.secret_sha256.data = other;
+    f->parts.command.time_ms = 1000100;
+    number_bytes(f->parts.request_id, 5, 0x5a);
+    assert_non_null(strstr(apply(f).message, "expired"));
+    other[0] = 3;
+    number_bytes(f->parts.request_id, 6, 0x5a);
+    assert_non_null(strstr(apply(f).message, "not known"));
+}
+
+static void a_cluster_is_named_once(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t id[16] = {1};
+    const uint8_t *value;
+    size_t length;
+
+    make_node(&f->parts, 1, 1, "node1");
+    vq__cluster_init__init(&f->parts.init);
+    f->parts.init.name = "lab";
+    f->parts.init.cluster_id = (ProtobufCBinaryData){16, id};
+    f->parts.init.authority_pem = "PEM";
+    f->parts.init.node = &f->parts.node;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_CLUSTER_INIT;
+    f->parts.command.cluster_init = &f->parts.init;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    number_bytes(f->parts.request_id, 2, 0x5a);
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
+    make_setting(&f->parts, 3, "log", "debug");
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    struct vq_store_view *v = view(f);
+    assert_true(vq_store_setting(v, "cluster.name", &value, &length));
+    assert_int_equal(length, 3);
+    assert_memory_equal(value, "lab", 3);
+    assert_true(vq_store_setting(v, "log", &value, &length));
+    assert_false(vq_store_setting(v, "nothing", &value, &length));
+    vq_store_view_end(v);
+    make_setting(&f->parts, 4, "log", "");
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    v = view(f);
+    assert_false(vq_store_setting(v, "log", &value, &length));
+    vq_store_view_end(v);
+}
+
+/* ---- Repetitions, replay ---- */
+
+static void a_repeated_request_has_the_first_result(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    struct vq_result first = apply(f);
+    struct vq_result again = apply_at(f, ++f->index);
+    assert_memory_equal(&first, &again, sizeof(first));
+    assert_int_equal(f->changes.n_changes, 0);
+    make_define(&f->parts, 2, 8, "web1");
+    first = apply(f);
+    assert_int_equal(first.code, VIR_ERR_OPERATION_FAILED);
+    vq_store_close(f->store);
+    open_store(f); /* also after a restart */
+    again = apply_at(f, ++f->index);
+    assert_memory_equal(&first, &again, sizeof(first));
+}
+
+static void old_request_ids_are_forgotten_in_order(void **state)
+{
+    struct fixture *f = *state;
+    char value[32];
+
+    for (uint64_t i = 1; i <= 32768 + 10; i++) {
+        snprintf(value, sizeof(value), "%llu", (unsigned long long)i);
+        make_setting(&f->parts, i, "x", value);
+        (void)apply(f);
+    }
+    make_setting(&f->parts, 11, "x", "again");
+    f->index++;
+    assert_int_not_equal(apply_at(f, f->index).index, f->index); /* still known */
+    make_setting(&f->parts, 10, "x", "again");
+    f->index++;
+    assert_int_equal(apply_at(f, f->index).index, f->index); /* forgotten: done again */
+    uint64_t before = hash_of(f->store);
+    vq_store_close(f->store);
+    open_store(f);
+    assert_int_equal(hash_of(f->store), before);
+    make_setting(&f->parts, 32768, "x", "again");
+    assert_int_equal(apply_at(f, ++f->index).index, 32768);
+}
+
+static void replayed_entries_are_skipped_and_compared(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_result *results = NULL;
+    size_t n_results = 0;
+    bool diverged = false;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    uint64_t before = hash_of(f->store);
+    (void)apply_at(f, f->index);
+    assert_int_equal(f->changes.n_changes, 0);
+    assert_int_equal(hash_of(f->store), before);
+    assert_int_equal(vq_store_apply(f->store, f->index, "other", 5, &results, &n_results, &f->changes, &diverged, &err),
+                     -1);
+    assert_true(diverged);
+    assert_int_equal(n_results, 0);
+}
+
+static void a_view_keeps_what_it_saw(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    struct vq_store_view *old = view(f);
+    make_undefine(&f->parts, 2, 7);
+    (void)apply(f);
+    struct vq_store_view *new = view(f);
+    assert_int_equal(vq_store_domain_count(old), 1);
+    assert_non_null(vq_store_domain_find(old, uuid_of(7)));
+    assert_int_equal(vq_store_domain_count(new), 0);
+    vq_store_view_end(old);
+    vq_store_view_end(new);
+    vq_store_view_end(NULL);
+}
+
+/* ---- Restarts ---- */
+
+static void write_file(const char *dir, const char *name, const char *text)
+{
+    VQ_AUTOFREE char *path = vq_asprintf("%s/%s", dir, name);
+    VQ_AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+static void define_one_and_close(struct fixture *f)
+{
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    vq_store_close(f->store);
+}
+
+static void a_store_survives_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+
+    define_one_and_close(f);
+    open_store(f);
+    assert_int_equal(f->index, 1);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_count(v), 1);
+    vq_store_view_end(v);
+    assert_int_equal(stat(f->dir, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+}
+
+static void a_killed_process_loses_nothing_committed(void **state)
+{
+    struct fixture *f = *state;
+    VQ_AUTOFREE char *path = vq_asprintf("%s/boot", f->dir);
+    char mark[128] = "";
+    int fd;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    commit(f);
+    fd = open(path, O_RDONLY);
+    assert_true(read(fd, mark, sizeof(mark) - 1) > 0);
+    close(fd);
+    vq_store_close(f->store);
+    write_file(f->dir, "boot", mark); /* as the killed process left it */
+    open_store(f);
+    assert_int_equal(f->index, 1);
+}
+
+static void after_a_crash_of_the_host_the_store_is_emptied(void **state)
+{
+    struct fixture *f = *state;
+
+    define_one_and_close(f);
+    write_file(f->dir, "boot", "open unflushed 00000000-0000-0000-0000-000000000000\n");
+    open_store(f);
+    assert_int_equal(f->index, 0);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_count(v), 0);
+    vq_store_view_end(v);
+}
+
+static void after_a_crash_of_the_host_a_flushed_store_is_kept(void **state)
+{
+    struct fixture *f = *state;
+
+    define_one_and_close(f);
+    write_file(f->dir, "boot", "open flushed 00000000-0000-0000-0000-000000000000\n");
+    open_store(f);
+    assert_int_equal(f->index, 1);
+}
+
+static void a_file_that_is_no_store_is_set_aside(void **state)
+{
+    struct fixture *f = *state;
+    char garbage[8192];
+
+    define_one_and_close(f);
+    memset(garbage, 'g', sizeof(garbage) - 1);
+    garbage[sizeof(garbage) - 1] = '\0';
+    write_file(f->dir, "data.mdb", garbage);
+    open_store(f);
+    assert_int_equal(f->index, 0);
+}
+
+static void flushing_can_be_turned_on_and_off(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    assert_int_equal(vq_store_set_durable(f->store, true, &err), 0);
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    commit(f);
+    assert_int_equal(vq_store_set_durable(f->store, false, &err), 0);
+    assert_int_equal(vq_store_set_durable(f->store, false, &err), 0);
+}
+
+static void a_reset_store_is_empty_and_the_old_one_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    commit(f);
+    if (vq_store_reset(f->store, &err) < 0)
+        fail_msg("%s", err.message);
+    assert_int_equal(vq_store_applied(f->store), 0);
+    f->index = 0;
+    make_define(&f->parts, 1, 7, "web1"); /* request ids are forgotten too */
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_int_equal(f->changes.n_changes, 1);
+}
+
+static void a_failed_commit_leaves_the_last_state(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    commit(f);
+    uint64_t before = hash_of(f->store);
+    make_define(&f->parts, 2, 8, "web2");
+    (void)apply(f);
+    setenv("VQ_FAILPOINTS", "store.commit=error", 1);
+    assert_int_equal(vq_store_commit(f->store, &err), -1);
+    unsetenv("VQ_FAILPOINTS");
+    assert_int_equal(vq_store_applied(f->store), 1);
+    assert_int_equal(hash_of(f->store), before);
+    f->index = 1;
+    assert_int_equal(apply(f).code, VIR_ERR_OK); /* and the request id is not known */
+    assert_int_equal(f->changes.n_changes, 1);
+}
+
+static void a_failed_apply_leaves_the_last_state(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_result *results = NULL;
+    size_t n_results = 0, length;
+    bool diverged;
+
+    make_define(&f->parts, 1, 7, "web1");
+    VQ_AUTOFREE uint8_t *entry = pack_entry(&f->parts.command, &length);
+    setenv("VQ_FAILPOINTS", "store.apply=error", 1);
+    assert_int_equal(vq_store_apply(f->store, 1, entry, length, &results, &n_results, &f->changes, &diverged, &err),
+                     -1);
+    unsetenv("VQ_FAILPOINTS");
+    free(results);
+    assert_false(diverged);
+    assert_int_equal(vq_store_applied(f->store), 0);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+}
+
+static void no_room_is_noticed_before_the_disk_is_full(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(vq_store_has_room(f->store));
+    vq_store_close(f->store);
+    setenv("VQ_FAILPOINTS", "store.reserve=error", 1);
+    open_store(f);
+    assert_false(vq_store_has_room(f->store));
+    unsetenv("VQ_FAILPOINTS");
+    assert_true(vq_store_has_room(f->store));
+}
+
+static void lists_walk_all_in_order(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_store_cursor *cursor = NULL;
+    const struct vq_domain_head *head;
+    uint8_t last[16] = {0};
+    char name[32];
+    int n = 0;
+
+    for (uint64_t i = 1; i <= 100; i++) {
+        snprintf(name, sizeof(name), "d%llu", (unsigned long long)i);
+        make_define(&f->parts, i, i, name);
+        (void)apply(f);
+    }
+    struct vq_store_view *v = view(f);
+    while ((head = vq_store_domain_next(v, &cursor)) != NULL) {
+        assert_true(memcmp(last, head->uuid, 16) < 0);
+        memcpy(last, head->uuid, 16);
+        n++;
+    }
+    assert_int_equal(n, 100);
+    assert_null(cursor);
+    assert_non_null(vq_store_domain_next(v, &cursor));
+    vq_store_cursor_end(&cursor);
+    vq_store_view_end(v);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_definition_can_be_read_back),
+        TEST(a_compressed_definition_is_unpacked),
+        TEST(a_damaged_definition_is_an_error_and_not_a_text),
+        TEST(a_taken_name_is_refused_with_the_uuid),
+        TEST(a_taken_uuid_is_refused_with_the_name),
+        TEST(a_redefinition_counts_versions_and_keeps_the_owner),
+        TEST(bad_definitions_are_refused),
+        TEST(an_entry_that_cannot_be_decoded_takes_nothing_along),
+        TEST(the_limit_of_domains_is_a_clear_error),
+        TEST(a_domain_runs_and_stops),
+        TEST(reports_of_others_and_of_older_runs_are_refused),
+        TEST(ids_in_use_are_skipped),
+        TEST(a_start_without_a_quorum_is_taken_over),
+        TEST(a_transient_domain_vanishes_when_it_ends),
+        TEST(undefining_a_running_domain_makes_it_transient),
+        TEST(settings_stay_as_they_are_unless_given),
+        TEST(an_owner_changes_only_from_the_known_one),
+        TEST(a_rename_moves_the_name),
+        TEST(nodes_get_ids_that_are_never_given_again),
+        TEST(a_token_works_once_and_in_time),
+        TEST(a_cluster_is_named_once),
+        TEST(a_repeated_request_has_the_first_result),
+        TEST(old_request_ids_are_forgotten_in_order),
+        TEST(replayed_entries_are_skipped_and_compared),
+        TEST(a_view_keeps_what_it_saw),
+        TEST(a_store_survives_a_restart),
+        TEST(a_killed_process_loses_nothing_committed),
+        TEST(after_a_crash_of_the_host_the_store_is_emptied),
+        TEST(after_a_crash_of_the_host_a_flushed_store_is_kept),
+        TEST(a_file_that_is_no_store_is_set_aside),
+        TEST(flushing_can_be_turned_on_and_off),
+        TEST(a_reset_store_is_empty_and_the_old_one_is_kept),
+        TEST(a_failed_commit_leaves_the_last_state),
+        TEST(a_failed_apply_leaves_the_last_state),
+        TEST(no_room_is_noticed_before_the_disk_is_full),
+        TEST(lists_walk_all_in_order),
+    };
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}
