@@ -41,7 +41,7 @@ struct vq_acl_rule {
     const char *permission; /* "read_secure" */
     uint32_t flags_any;     /* applies when the call's flags have one of these; 0 with flags_none 0: always */
     uint32_t flags_none;    /* ... or when they have none of these */
-    const char *param;      /* name of another argument that must equal param_value, or NULL */
+    const char *param;      /* applies only when this other argument equals param_value; NULL: whatever they are */
     int64_t param_value;
 };
 
@@ -57,6 +57,8 @@ struct vq_procedure {
     bool needs_auth;                   /* false only for the handful that a client may call before authentication */
     bool allowed_readonly;
     uint32_t readonly_denied_flags;    /* with one of these flags it is denied on a read-only connection all the same */
+    const char *readonly_denied_param; /* ... and when this argument has readonly_denied_value; NULL: none */
+    int64_t readonly_denied_value;
     int32_t flags_offset;              /* of `flags` in the argument struct, -1 when it has none */
     uint8_t flags_size;                /* 4 or 8 */
     enum vq_stream_kind stream;
@@ -65,7 +67,7 @@ struct vq_procedure {
     const struct vq_acl_rule *acl;
     uint8_t n_acl;
     const char *acl_filter;            /* "domain:getattr": checked for each element of the answer; NULL: none */
-    uint32_t since;                    /* libvirt release that brought it: 9000 * 1000 ... = major*1000000+minor*1000+micro */
+    uint32_t since;                    /* libvirt release that has it at the latest: major*1000000 + minor*1000 + micro */
 };
 
 /* NULL when the program has no such number. */
@@ -80,3 +82,13 @@ const char *vq_program_name(enum vq_program program);
 
 /* The call's flags, 0 when it has none. */
 uint64_t vq_procedure_flags(const struct vq_procedure *procedure, const void *args);
+
+/* A number among the arguments, by name. False when there is none of that name. */
+bool vq_procedure_argument(const struct vq_procedure *procedure, const void *args, const char *name,
+                           int64_t *ret_value);
+
+/* May a read-only connection make this call? args NULL: not decoded yet, true when some arguments would be allowed. */
+bool vq_procedure_readonly_allows(const struct vq_procedure *procedure, const void *args);
+
+/* Does the rule apply to a call with these arguments (NULL: the procedure has none)? */
+bool vq_acl_rule_applies(const struct vq_procedure *procedure, const struct vq_acl_rule *rule, const void *args);

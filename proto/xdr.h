@@ -38,6 +38,7 @@ struct vq_xdr_field {
     uint32_t offset;                     /* of the value or pointer in the C struct */
     uint32_t count_offset;               /* of n_<field>, for arrays and bytes */
     uint32_t max;                        /* most elements or bytes; decoding more is an error, encoding too */
+    uint32_t string_max;                 /* most bytes of each string, for STR and TYPED_PARAM */
     const struct vq_xdr_struct *type;    /* for VQ_XDR_STRUCT */
 };
 
@@ -66,10 +67,14 @@ struct vq_typed_param {
 
 /* Decode one value of the type out of length bytes.
  *
- * ret_value  zeroed struct of type->size bytes; pointers in it lead into the arena (strings are NUL-terminated copies)
+ * ret_value  a struct of type->size bytes; pointers in it lead into the arena (strings are NUL-terminated copies);
+ *            all zero after a failure
  * ret_used   bytes taken, may be NULL; bytes behind the value are the caller's business
  *
  * Nothing is allocated before its length was checked against its bound and against the bytes that are left.
+ * Lenient where the stock daemon is: padding may be any bytes, a presence word any number but 0. A string with a NUL
+ * inside is refused: nothing behind the codec could tell it from a shorter one.
+ *
  * Errors: VIR_ERR_RPC, naming the field. */
 VQ_MUST_CHECK int vq_xdr_decode(const struct vq_xdr_struct *type, const uint8_t *bytes, size_t length,
                                 struct vq_arena *arena, void *ret_value, size_t *ret_used, struct vq_error *err);
