@@ -33,7 +33,7 @@ struct vq_config {
     unsigned keepalive_count;
     unsigned election_ms;     /* 0: the default of raft/ */
     char *cluster_addr;       /* address of the cluster port, NULL: what the identity says */
-    char *cluster_port;       /* "16516" */
+    char *cluster_port;       /* "16520" */
 };
 
 /* Defaults. */
