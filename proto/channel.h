@@ -18,7 +18,8 @@ struct vq_tls_session;
 struct vq_channel_callbacks {
     /* Bytes are there. Return how many were consumed; the rest is kept and given again together with what comes next
      * (or at once after vq_channel_resume()). wanted: set it to the number of bytes that the next whole message needs,
-     * so that the channel makes room. Consuming nothing while paused is fine. */
+     * so that the channel makes room. Consuming nothing while paused is fine. Called also when a descriptor has come,
+     * perhaps with length 0. The bytes stay valid until the callback returns, also if it closes the channel. */
     size_t (*received)(struct vq_channel *channel, const uint8_t *bytes, size_t length, size_t *wanted, void *data);
     /* Handshake done (TLS only; before any received). May be NULL. */
     void (*ready)(struct vq_channel *channel, void *data);
@@ -30,7 +31,7 @@ struct vq_channel_callbacks {
 };
 
 struct vq_channel_options {
-    size_t input_max_bytes;    /* the peer may make us hold this much unconsumed input; over it: ended */
+    size_t input_max_bytes;    /* the peer may make us hold this much unconsumed input; over it: ended. 0: 64 KiB */
     size_t output_max_bytes;   /* queued output over this: ended ("peer does not read"); 0: no limit, the user looks */
     uint64_t handshake_ms;     /* deadline of the TLS handshake, 0: none */
     bool passes_fds;           /* UNIX sockets: receive descriptors */
@@ -50,8 +51,9 @@ void vq_channel_write(struct vq_channel *channel, const void *bytes, size_t leng
 void vq_channel_write_buffer(struct vq_channel *channel, struct vq_buffer *take_content);
 /* After all bytes queued so far: one byte 0 carrying the descriptor, as the libvirt protocol passes them. */
 void vq_channel_write_fd(struct vq_channel *channel, int take_fd);
-/* The next descriptor received, with its own byte taken out of the input; -1: none there yet (call again when more
- * is received). The user calls it only where the protocol says that descriptors follow. */
+/* The next descriptor received; -1: none there yet (call again in received). Its own byte never shows up in the
+ * input. The user calls it only where the protocol says that descriptors follow; more than 32 that nobody takes end the
+ * channel. */
 int vq_channel_take_fd(struct vq_channel *channel);
 
 size_t vq_channel_queued(const struct vq_channel *channel); /* bytes not yet handed to the kernel */
@@ -64,7 +66,8 @@ struct vq_tls_session *vq_channel_tls(const struct vq_channel *channel); /* NULL
 int vq_channel_fd(const struct vq_channel *channel);
 
 /* Take the channel off its loop: the handles close, and the descriptor, the TLS session and unconsumed input are the
- * caller's; only after ready, and with nothing queued for output. For handing a connection to the other loop. */
+ * caller's; only after ready, with nothing queued for output, and not inside received. For handing a connection to the
+ * other loop. An attached channel does not call ready: its handshake is done. */
 struct vq_channel_parts {
     int fd;
     struct vq_tls_session *tls;
@@ -75,3 +78,5 @@ void vq_channel_detach(struct vq_channel *take_channel, struct vq_channel_parts 
 struct vq_channel *vq_channel_attach(uv_loop_t *loop, const struct vq_channel_parts *take_parts,
                                      const struct vq_channel_options *options,
                                      const struct vq_channel_callbacks *callbacks, void *data);
+/* Close what was detached and nobody attaches. */
+void vq_channel_parts_discard(const struct vq_channel_parts *take_parts);

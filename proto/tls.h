@@ -10,7 +10,7 @@
 struct vq_tls_credentials; /* counted; sessions keep the ones they began with */
 struct vq_tls_session;
 
-/* PEM texts. ca may hold several certificates (rotation). key and certificate may be NULL for an anonymous client
+/* PEM texts. ca may hold several certificates (rotation), and be NULL for who checks by fingerprint only. key and certificate may be NULL for an anonymous client
  * (joining). crl may be NULL. */
 VQ_MUST_CHECK int vq_tls_credentials_new(const char *ca_pem, const char *certificate_pem, const char *key_pem,
                                          const char *crl_pem, struct vq_tls_credentials **ret, struct vq_error *err);
@@ -49,7 +49,7 @@ uint64_t vq_tls_session_peer_node(const struct vq_tls_session *session);
 
 /* For the channel: non-blocking steps on the descriptor. 0 done, 1 wants to read, 2 wants to write, -1 error. */
 VQ_MUST_CHECK int vq_tls_session_handshake(struct vq_tls_session *session, int fd, struct vq_error *err);
-/* > 0 bytes, 0 end, -1 error, -2 would block. */
+/* > 0 bytes, 0 end, -1 error, -2 would block: read until that, then ask again when poll says that bytes are there. */
 VQ_MUST_CHECK long vq_tls_session_read(struct vq_tls_session *session, void *buffer, size_t size, struct vq_error *err);
 VQ_MUST_CHECK long vq_tls_session_write(struct vq_tls_session *session, const void *bytes, size_t length,
                                         struct vq_error *err);
