@@ -51,7 +51,7 @@ struct vq_call {
     const uint8_t *reply_bytes;     /* set by vq_call_answer_bytes: the reply instead of request.ret */
     size_t reply_length;
     bool is_answered;
-    struct vq_stream *stream;       /* opened by this call */
+    struct vq_stream *stream;       /* opened by this call; NULL again when it is gone */
 
     const struct vq_call_origin *origin;
     struct vq_session *session;     /* origin session: NULL once the connection is gone */
@@ -75,8 +75,9 @@ void vq_call_fail(struct vq_call *call, const struct vq_error *err);
 /* For origins: append the XDR of the reply. */
 VQ_MUST_CHECK int vq_call_add_reply(struct vq_call *call, struct vq_buffer *buffer, struct vq_error *err);
 
-/* Copy the argument bytes into the arena, for whoever needs them after dispatch has returned. */
-void vq_call_keep_xdr(struct vq_call *call);
+/* Copy the argument bytes into the arena, for whoever needs them after dispatch has returned (dispatch does it before
+ * vq_forward_call() and vq_gather_call()). */
+VQ_MUST_CHECK int vq_call_keep_xdr(struct vq_call *call, struct vq_error *err);
 
 static inline struct vq_call *vq_call_of(struct vq_request *request)
 {

@@ -28,6 +28,8 @@ extern const size_t vq_n_session_rows, vq_n_domain_rows, vq_n_host_rows;
 
 /* Check the built-in tables against proto/procedure.h once; called at start. */
 void vq_dispatch_init(void);
+void vq_dispatch_add_driver(const struct vq_driver *driver);
+void vq_dispatch_done(void);
 
 /* A call from a session of this node: its route decides where it runs. */
 void vq_dispatch_local(struct vq_call *call);

@@ -71,6 +71,9 @@ void vq_events_published(struct vq_events *events, struct vq_driver *driver, con
 /* An own driver has an event of another kind: told to own clients now, and sent to the other nodes. */
 void vq_events_emitted(struct vq_events *events, struct vq_driver *driver, const uint8_t uuid[16], const char *name,
                        int32_t id, int event_id, const struct vq_xdr_struct *type, const void *value);
+/* With all its texts; for those who keep one. */
+struct vq_mesh_event *vq_mesh_event_copy(const struct vq_mesh_event *event);
+void vq_mesh_event_free(struct vq_mesh_event *event);
 /* Another node's event came over the mesh. */
 void vq_events_from_mesh(struct vq_events *events, uint64_t node, const struct vq_mesh_event *event);
 /* That node has restarted or is gone: its sequence begins anew. What waits is told now. */

@@ -19,10 +19,10 @@ void vq_gather_call(struct vq_daemon *daemon, struct vq_call *call);
 /* The client's connection has ended: tell all nodes that have seen calls of it. */
 void vq_forward_session_ended(struct vq_daemon *daemon, uint64_t session);
 
-/* Send one event to all nodes of the mesh; gives it its sequence number. Nothing on a lone node. payload is XDR without
- * callbackID. Returns the sequence number, 0 on a lone node. */
+/* Send one event to all nodes of the mesh; gives it its sequence number and takes after_index as it is. Nothing on a lone
+ * node. payload is XDR without callbackID. */
 struct vq_mesh_event;
-uint64_t vq_forward_event(struct vq_daemon *daemon, const struct vq_mesh_event *event);
+void vq_forward_event(struct vq_daemon *daemon, const struct vq_mesh_event *event);
 /* The number of the last event sent; DomainState.mesh_sequence. */
 uint64_t vq_forward_last_event(const struct vq_daemon *daemon);
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "drivers/driver.h"
@@ -17,6 +18,10 @@ struct vq_overlay *vq_overlay_new(struct vq_daemon *daemon);
 void vq_overlay_free(struct vq_overlay *overlay);
 
 void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, const struct vq_state_report *report);
+/* An event for the other nodes: sent at once, or, when an uncommitted report of its domain came before it, after that is
+ * committed. */
+struct vq_mesh_event;
+void vq_overlay_send_event(struct vq_overlay *overlay, const struct vq_mesh_event *event);
 /* Quorum may be back: try what waits now. */
 void vq_overlay_retry(struct vq_overlay *overlay);
 size_t vq_overlay_pending(const struct vq_overlay *overlay); /* domains with something not yet committed */

@@ -36,7 +36,7 @@ struct vq_stream_link_ops {
     void (*end)(struct vq_stream_link *link);                                       /* no more data */
     void (*finish)(struct vq_stream_link *link);
     void (*fail)(struct vq_stream_link *link, const struct vq_error *err);
-    void (*taken)(struct vq_stream_link *link, size_t length);  /* the driver took that much of the client's data */
+    void (*taken)(struct vq_stream_link *link, size_t length);  /* the driver has one more packet, of that many bytes */
     void (*released)(struct vq_stream_link *link);              /* the stream is gone */
 };
 struct vq_stream_link {
@@ -44,18 +44,20 @@ struct vq_stream_link {
     struct vq_stream *stream;
 };
 
-/* Made by request->open_stream. */
-struct vq_stream *vq_stream_new(struct vq_stream_link *link, enum vq_stream_kind kind,
-                                const struct vq_stream_callbacks *callbacks, void *data);
+/* Made by request->open_stream. Nothing goes to the client before the call was answered: until vq_stream_uncork().
+ * *slot is set to the stream, and to NULL when it is uncorked or gone. */
+void vq_stream_new(struct vq_stream_link *link, enum vq_stream_kind kind, const struct vq_stream_callbacks *callbacks,
+                   void *data, struct vq_stream **slot);
+void vq_stream_uncork(struct vq_stream *stream);
 
-/* For links: what the client does. The bytes are borrowed. */
+/* For links: what the client does. The bytes are borrowed. Each packet is answered by one taken() of the link, in order,
+ * when the driver has it. */
 void vq_stream_from_client_data(struct vq_stream *stream, const uint8_t *bytes, size_t length); /* 0: its end */
 void vq_stream_from_client_hole(struct vq_stream *stream, int64_t length);
 void vq_stream_from_client_finish(struct vq_stream *stream);
 void vq_stream_from_client_abort(struct vq_stream *stream); /* also: the connection is gone */
 /* The packet of the last data(), hole() or end() has left; the next may come. */
 void vq_stream_sent(struct vq_stream *stream);
-bool vq_stream_takes_data(const struct vq_stream *stream); /* the driver has not said stop */
 
 /* ---- The mesh ---- */
 

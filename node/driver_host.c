@@ -1,0 +1,268 @@
+/* The daemon's side of drivers/driver.h. */
+#define VQ_FROM VIR_FROM_NONE
+#include "node/driver_host.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "conf/base/log.h"
+#include "node/daemon.h"
+#include "node/events.h"
+#include "node/propose.h"
+#include "node/publish.h"
+#include "proto/cluster.pb-c.h"
+#include "store/ids.h"
+
+/* The functions of struct vq_driver_host carry no context: drivers are compiled in, and a process is one node. */
+static struct vq_daemon *the_daemon;
+
+/* ---- Proposals ---- */
+
+struct driver_proposal {
+    vq_propose_cb cb;
+    void *data;
+};
+
+static void driver_proposed(enum vq_raft_outcome outcome, const struct vq_result *result, const struct vq_error *err,
+                            void *data)
+{
+    struct driver_proposal *proposal = data;
+    struct vq_error failed = VQ_ERROR_INIT;
+
+    if (outcome == VQ_RAFT_APPLIED && result->code == VIR_ERR_OK) {
+        struct vq_proposal_result told = {.number = result->number, .id = result->id, .version = result->version};
+        proposal->cb(&told, NULL, proposal->data);
+        free(proposal);
+        return;
+    }
+    if (outcome == VQ_RAFT_APPLIED)
+        vq_error_set_from(&failed, result->from, result->code, "%s", result->message);
+    else if (err != NULL && err->code != VIR_ERR_OK)
+        failed = *err;
+    else
+        vq_error_set(&failed, VIR_ERR_OPERATION_TIMEOUT, "the cluster did not say whether the change was made");
+    proposal->cb(NULL, &failed, proposal->data);
+    free(proposal);
+}
+
+static void host_propose(Vq__Command *command, uint64_t timeout_ms, vq_propose_cb cb, void *data)
+{
+    struct driver_proposal *proposal = vq_new(struct driver_proposal);
+
+    proposal->cb = cb;
+    proposal->data = data;
+    vq_propose(the_daemon, command, timeout_ms, driver_proposed, proposal);
+}
+
+static bool host_has_quorum(void)
+{
+    return vq_propose_has_quorum(the_daemon);
+}
+
+/* ---- Reports and events ---- */
+
+static void host_publish(struct vq_driver *driver, const struct vq_state_report *report)
+{
+    vq_overlay_publish(the_daemon->overlay, driver, report);
+}
+
+static void host_emit(struct vq_driver *driver, const uint8_t uuid[16], const char *name, int32_t id, int event_id,
+                      const struct vq_xdr_struct *type, const void *value)
+{
+    vq_events_emitted(the_daemon->events, driver, uuid, name, id, event_id, type, value);
+}
+
+/* ---- Look-ups ---- */
+
+static bool copy_info(struct vq_store_view *view, const struct vq_domain_head *head, bool with_xml,
+                      struct vq_arena *arena, struct vq_domain_info *ret)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+    VQ_AUTOFREE char *unpacked = NULL;
+    const char *xml;
+
+    if (head == NULL || !vq_overlay_info(the_daemon, head, ret))
+        return false;
+    ret->name = vq_arena_strdup(arena, ret->name);
+    if (ret->name == NULL)
+        return false;
+    if (!with_xml)
+        return true;
+    if (vq_store_domain_xml(view, head->uuid, &xml, &unpacked, &err) < 0) {
+        vq_log(ERROR, "store.damaged", "domain=%s: %s", ret->name, err.message);
+        return false;
+    }
+    ret->xml = vq_arena_strdup(arena, xml);
+    return ret->xml != NULL;
+}
+
+static bool host_domain_find(const uint8_t uuid[16], bool with_xml, struct vq_arena *arena, struct vq_domain_info *ret)
+{
+    struct vq_store_view *view;
+
+    if (vq_store_view_begin(the_daemon->store, &view, NULL) < 0)
+        return false;
+    bool found = copy_info(view, vq_store_domain_find(view, uuid), with_xml, arena, ret);
+    vq_store_view_end(view);
+    return found;
+}
+
+static bool host_domain_find_by_name(struct vq_driver *driver, const char *name, struct vq_arena *arena,
+                                     struct vq_domain_info *ret)
+{
+    struct vq_store_view *view;
+
+    if (vq_store_view_begin(the_daemon->store, &view, NULL) < 0)
+        return false;
+    bool found = copy_info(view, vq_store_domain_find_by_name(view, driver->driver_type, name), false, arena, ret);
+    vq_store_view_end(view);
+    return found;
+}
+
+/* The callback may publish and propose: it sees copies, after the view has ended. */
+static void host_each_own_domain(struct vq_driver *driver, void (*cb)(const struct vq_domain_info *info, void *data),
+                                 void *data)
+{
+    struct vq_store_view *view;
+    struct vq_store_cursor *cursor = NULL;
+    const struct vq_domain_head *head;
+    struct vq_domain_info *infos = NULL;
+    size_t n_infos = 0;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+
+    if (vq_store_view_begin(the_daemon->store, &view, NULL) < 0)
+        return;
+    while ((head = vq_store_domain_next(view, &cursor)) != NULL) {
+        struct vq_domain_info info;
+        if (head->owner != the_daemon->node_id || head->driver != driver->driver_type ||
+            !copy_info(view, head, false, arena, &info))
+            continue;
+        VQ_GROW(infos, n_infos);
+        infos[n_infos++] = info;
+    }
+    vq_store_view_end(view);
+    for (size_t i = 0; i < n_infos; i++)
+        cb(&infos[i], data);
+    free(infos);
+}
+
+/* ---- Runs without a quorum ---- */
+
+static const char local_runs_table[] = "node.runs", local_runs_key[] = "n";
+
+/* How many were taken so far; counted on disk first, so that a number is never given twice. */
+static uint64_t count_local_run(void)
+{
+    uint64_t n = 0;
+    void *value = NULL;
+    size_t length = 0;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_local_get(the_daemon->local, local_runs_table, local_runs_key, 1, &value, &length, &err) == 1) {
+        if (length == sizeof(n))
+            memcpy(&n, value, sizeof(n));
+        free(value);
+    }
+    uint64_t next = n + 1;
+    if (vq_local_put(the_daemon->local, local_runs_table, local_runs_key, 1, &next, sizeof(next), false, &err) < 0)
+        vq_log(WARN, "local.write", "%s, ids of starts without a quorum may repeat after a restart", err.message);
+    return n;
+}
+
+static bool id_is_taken(int32_t id)
+{
+    struct vq_store_view *view;
+
+    if (vq_store_view_begin(the_daemon->store, &view, NULL) < 0)
+        return false;
+    bool taken = vq_store_domain_find_by_id(view, id) != NULL;
+    vq_store_view_end(view);
+    return taken;
+}
+
+static void host_local_run(const uint8_t uuid[16], uint64_t *ret_run, int32_t *ret_id)
+{
+    struct vq_domain_info info;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+
+    *ret_run = 0;
+    *ret_id = -1;
+    if (!host_domain_find(uuid, false, arena, &info))
+        return;
+    *ret_run = vq_ids_next_local_run(info.run);
+    do
+        *ret_id = vq_ids_local_id(the_daemon->node_id, count_local_run());
+    while (id_is_taken(*ret_id));
+}
+
+/* ---- Records ---- */
+
+static int host_record_put(const char *table, const void *key, size_t key_length, const void *value, size_t length,
+                           struct vq_error *err)
+{
+    return vq_local_put(the_daemon->local, table, key, key_length, value, length, false, err);
+}
+
+static int host_record_delete(const char *table, const void *key, size_t key_length, struct vq_error *err)
+{
+    return vq_local_delete(the_daemon->local, table, key, key_length, err);
+}
+
+static int host_record_each(const char *table,
+                            int (*cb)(const void *key, size_t key_length, const void *value, size_t length, void *data),
+                            void *data, struct vq_error *err)
+{
+    return vq_local_each(the_daemon->local, table, cb, data, err);
+}
+
+static uint64_t host_time_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void host_random(void *bytes, size_t length)
+{
+    uint8_t *place = bytes;
+
+    while (length > 0) {
+        ssize_t got = getrandom(place, length, 0);
+        if (got < 0)
+            continue; /* only interrupted: the pool is ready long before us */
+        place += got;
+        length -= (size_t)got;
+    }
+}
+
+void vq_driver_host_init(struct vq_daemon *daemon)
+{
+    the_daemon = daemon;
+    daemon->host = (struct vq_driver_host){
+        .loop = daemon->loop,
+        .node_id = daemon->node_id,
+        .node_name = daemon->node_name,
+        .run_dir = daemon->config.libvirt_run_dir,
+        .state_dir = daemon->config.libvirt_state_dir,
+        .log_dir = daemon->config.libvirt_log_dir,
+        .config_dir = daemon->config.libvirt_config_dir,
+        .boot_id = daemon->boot_id,
+        .propose = host_propose,
+        .has_quorum = host_has_quorum,
+        .publish = host_publish,
+        .emit = host_emit,
+        .each_own_domain = host_each_own_domain,
+        .domain_find = host_domain_find,
+        .domain_find_by_name = host_domain_find_by_name,
+        .local_run = host_local_run,
+        .record_put = host_record_put,
+        .record_delete = host_record_delete,
+        .record_each = host_record_each,
+        .time_ms = host_time_ms,
+        .random = host_random,
+    };
+}

@@ -1,0 +1,393 @@
+/* The overlay, and getting it committed.
+ *
+ * Each domain has a queue of reports and of events for other nodes, in the order in which the driver gave them. The first
+ * report is under way as a command; those behind it are merged while they wait, but not across an event: the event is
+ * sent when the report before it is committed, with that index, and the report after it names the event. */
+#include "node/publish.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include <libvirt/libvirt.h>
+
+#include "conf/base/log.h"
+#include "conf/base/text.h"
+#include "node/cluster.h"
+#include "node/daemon.h"
+#include "node/events.h"
+#include "node/forward.h"
+#include "node/propose.h"
+#include "proto/cluster.pb-c.h"
+
+enum { BUCKETS = 1024, RETRY_MS = 500, EVENTS_WAITING_MAX = 256, REQUEST_ID_BYTES = 16 };
+
+struct item {
+    struct item *next;
+    struct vq_mesh_event *event;    /* else a report: */
+    struct vq_state_report report;  /* its events are those below */
+    uint8_t n_events;
+    struct { uint8_t event, detail; } events[VQ_CHANGE_EVENTS_MAX];
+    uint8_t request_id[REQUEST_ID_BYTES];
+};
+
+struct entry {
+    struct entry *next;
+    struct vq_overlay *overlay;
+    struct vq_state_report latest;
+    struct item *first, *last;
+    unsigned n_events;      /* items that are events */
+    bool is_under_way;      /* the first item is proposed */
+};
+
+struct vq_overlay {
+    struct vq_daemon *daemon;
+    struct entry *buckets[BUCKETS];
+    size_t n_entries;
+    uv_timer_t *timer; /* its memory outlives us by one turn of the loop */
+};
+
+static void entry_run(struct entry *entry);
+
+static void timer_freed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+struct vq_overlay *vq_overlay_new(struct vq_daemon *daemon)
+{
+    struct vq_overlay *overlay = vq_new(struct vq_overlay);
+
+    overlay->daemon = daemon;
+    overlay->timer = vq_new(uv_timer_t);
+    (void)uv_timer_init(daemon->loop, overlay->timer); /* cannot fail */
+    overlay->timer->data = overlay;
+    return overlay;
+}
+
+static void item_free(struct item *item)
+{
+    vq_mesh_event_free(item->event);
+    free(item);
+}
+
+static void drop_first(struct entry *entry)
+{
+    struct item *item = entry->first;
+
+    entry->first = item->next;
+    if (entry->first == NULL)
+        entry->last = NULL;
+    if (item->event != NULL)
+        entry->n_events--;
+    item_free(item);
+}
+
+static void add_item(struct entry *entry, struct item *item)
+{
+    if (entry->last != NULL)
+        entry->last->next = item;
+    else
+        entry->first = item;
+    entry->last = item;
+}
+
+static struct entry **find_link(struct vq_overlay *overlay, const uint8_t uuid[16])
+{
+    uint32_t hash;
+
+    memcpy(&hash, uuid + 12, sizeof(hash)); /* random in every version of UUIDs */
+    struct entry **link = &overlay->buckets[hash % BUCKETS];
+    while (*link != NULL && memcmp((*link)->latest.uuid, uuid, 16) != 0)
+        link = &(*link)->next;
+    return link;
+}
+
+static void entry_free(struct entry **link)
+{
+    struct entry *entry = *link;
+
+    *link = entry->next;
+    entry->overlay->n_entries--;
+    while (entry->first != NULL)
+        drop_first(entry);
+    free(entry);
+}
+
+void vq_overlay_free(struct vq_overlay *overlay)
+{
+    if (overlay == NULL)
+        return;
+    for (unsigned i = 0; i < BUCKETS; i++)
+        while (overlay->buckets[i] != NULL)
+            entry_free(&overlay->buckets[i]);
+    uv_close((uv_handle_t *)overlay->timer, timer_freed);
+    free(overlay);
+}
+
+/* ---- Committing ---- */
+
+static void retry_all(uv_timer_t *timer)
+{
+    vq_overlay_retry(timer->data);
+}
+
+/* Whether committed, refused or unknown, the domain is found again by its UUID: the entry may be gone by then. */
+struct proposal {
+    struct vq_overlay *overlay;
+    uint8_t uuid[16];
+};
+
+static void committed(struct entry *entry, const struct vq_result *result)
+{
+    char text[VQ_UUID_TEXT];
+
+    if (result->code != VIR_ERR_OK) {
+        vq_uuid_format(entry->latest.uuid, text);
+        vq_log(WARN, "publish.refused", "domain=%s: %s, report dropped", text, result->message);
+    }
+    drop_first(entry);
+}
+
+static void proposed(enum vq_raft_outcome outcome, const struct vq_result *result, const struct vq_error *err,
+                     void *data)
+{
+    struct proposal *proposal = data;
+    struct entry *entry = *find_link(proposal->overlay, proposal->uuid);
+
+    if (entry != NULL && entry->is_under_way) {
+        entry->is_under_way = false;
+        if (outcome == VQ_RAFT_APPLIED) {
+            committed(entry, result);
+            entry_run(entry);
+        } else {
+            vq_log(DEBUG, "publish.waits", "%s", err == NULL ? "no answer" : err->message);
+            (void)uv_timer_start(proposal->overlay->timer, retry_all, RETRY_MS, 0); /* fails only without callback */
+        }
+    }
+    free(proposal);
+}
+
+static void propose_first(struct entry *entry)
+{
+    struct vq_daemon *daemon = entry->overlay->daemon;
+    struct item *item = entry->first;
+    const struct vq_state_report *report = &item->report;
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__DomainState state = VQ__DOMAIN_STATE__INIT;
+    Vq__DomainEvent events[VQ_CHANGE_EVENTS_MAX];
+    Vq__DomainEvent *event_list[VQ_CHANGE_EVENTS_MAX];
+
+    for (unsigned i = 0; i < item->n_events; i++) {
+        vq__domain_event__init(&events[i]);
+        events[i].event = item->events[i].event;
+        events[i].detail = item->events[i].detail;
+        event_list[i] = &events[i];
+    }
+    state.uuid = (ProtobufCBinaryData){.data = (uint8_t *)report->uuid, .len = sizeof(report->uuid)};
+    state.node = daemon->node_id;
+    state.run = report->run;
+    state.state = report->state;
+    state.reason = report->reason;
+    state.id = report->id;
+    state.events = event_list;
+    state.n_events = item->n_events;
+    state.gone = report->gone;
+    state.mesh_sequence = vq_forward_last_event(daemon);
+    state.max_memory_kib = report->max_memory_kib;
+    state.memory_kib = report->memory_kib;
+    state.vcpus = report->vcpus;
+    state.was_updated = report->updated;
+    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_STATE;
+    command.domain_state = &state;
+    command.request_id = (ProtobufCBinaryData){.data = item->request_id, .len = REQUEST_ID_BYTES};
+
+    struct proposal *proposal = vq_new(struct proposal);
+    proposal->overlay = entry->overlay;
+    memcpy(proposal->uuid, report->uuid, sizeof(proposal->uuid));
+    entry->is_under_way = true;
+    vq_propose(daemon, &command, 0, proposed, proposal);
+}
+
+static void send_first(struct entry *entry)
+{
+    struct vq_mesh_event *event = entry->first->event;
+
+    event->after_index = entry->overlay->daemon->applied;
+    vq_forward_event(entry->overlay->daemon, event);
+    drop_first(entry);
+}
+
+static void entry_run(struct entry *entry)
+{
+    if (entry->is_under_way || entry->overlay->daemon->is_stopping)
+        return;
+    while (entry->first != NULL && entry->first->event != NULL)
+        send_first(entry);
+    if (entry->first != NULL)
+        propose_first(entry);
+    else
+        entry_free(find_link(entry->overlay, entry->latest.uuid)); /* all is in the replicated state */
+}
+
+void vq_overlay_retry(struct vq_overlay *overlay)
+{
+    struct entry *next;
+
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (struct entry *entry = overlay->buckets[i]; entry != NULL; entry = next) {
+            next = entry->next;
+            entry_run(entry);
+        }
+}
+
+/* ---- Reports ---- */
+
+static bool may_merge(const struct entry *entry, const struct vq_state_report *report)
+{
+    const struct item *last = entry->last;
+
+    return last != NULL && last->event == NULL && !(last == entry->first && entry->is_under_way) &&
+           last->report.run == report->run && last->n_events + report->n_events <= VQ_CHANGE_EVENTS_MAX;
+}
+
+static void put_report(struct item *item, const struct vq_state_report *report)
+{
+    item->report = *report;
+    for (unsigned i = 0; i < report->n_events; i++) {
+        item->events[item->n_events].event = report->events[i].event;
+        item->events[item->n_events].detail = report->events[i].detail;
+        item->n_events++;
+    }
+}
+
+static char *name_of(struct vq_overlay *overlay, const uint8_t uuid[16])
+{
+    struct vq_store_view *view;
+    char *name = NULL;
+
+    if (vq_store_view_begin(overlay->daemon->store, &view, NULL) < 0)
+        return NULL;
+    const struct vq_domain_head *head = vq_store_domain_find(view, uuid);
+    if (head != NULL)
+        name = vq_strdup(head->name);
+    vq_store_view_end(view);
+    return name;
+}
+
+void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, const struct vq_state_report *report)
+{
+    assert(report->n_events <= VQ_N_ELEMENTS(report->events));
+    VQ_AUTOFREE char *name = name_of(overlay, report->uuid);
+    if (name == NULL)
+        return; /* not in the replicated state: a domain that somebody has removed by force */
+
+    struct entry **link = find_link(overlay, report->uuid);
+    if (*link == NULL) {
+        *link = vq_new(struct entry);
+        (*link)->overlay = overlay;
+        overlay->n_entries++;
+    }
+    struct entry *entry = *link;
+    entry->latest = *report;
+    if (may_merge(entry, report)) {
+        put_report(entry->last, report);
+    } else {
+        struct item *item = vq_new(struct item);
+        overlay->daemon->host.random(item->request_id, REQUEST_ID_BYTES);
+        put_report(item, report);
+        add_item(entry, item);
+    }
+    vq_events_published(overlay->daemon->events, driver, name, report);
+    entry_run(entry);
+}
+
+void vq_overlay_send_event(struct vq_overlay *overlay, const struct vq_mesh_event *event)
+{
+    struct entry *entry = *find_link(overlay, event->uuid);
+
+    if (entry == NULL) {
+        struct vq_mesh_event now = *event;
+        now.after_index = overlay->daemon->applied;
+        vq_forward_event(overlay->daemon, &now);
+        return;
+    }
+    if (entry->n_events >= EVENTS_WAITING_MAX) {
+        vq_log(WARN, "event.lost", "domain=%s: too many events wait for a quorum, not told to other nodes",
+               event->name);
+        return;
+    }
+    struct item *item = vq_new(struct item);
+    item->event = vq_mesh_event_copy(event);
+    entry->n_events++;
+    add_item(entry, item);
+}
+
+size_t vq_overlay_pending(const struct vq_overlay *overlay)
+{
+    return overlay->n_entries;
+}
+
+/* ---- Showing ---- */
+
+bool vq_overlay_is_empty(const struct vq_daemon *daemon)
+{
+    return daemon->overlay->n_entries == 0;
+}
+
+static void info_from_head(const struct vq_domain_head *head, struct vq_domain_info *ret)
+{
+    *ret = (struct vq_domain_info){
+        .name = head->name,
+        .id = head->id,
+        .owner = head->owner,
+        .generation = head->generation,
+        .version = head->version,
+        .run = head->run,
+        .max_memory_kib = head->max_memory_kib,
+        .memory_kib = head->memory_kib,
+        .vcpus = head->vcpus,
+        .max_vcpus = head->max_vcpus,
+        .flags = head->flags,
+        .state = head->state,
+        .reason = head->reason,
+    };
+    memcpy(ret->uuid, head->uuid, sizeof(ret->uuid));
+}
+
+static void lay_over(const struct vq_state_report *report, struct vq_domain_info *info)
+{
+    info->id = report->id;
+    info->run = report->run;
+    info->state = report->state;
+    info->reason = report->reason;
+    if (report->max_memory_kib != 0)
+        info->max_memory_kib = report->max_memory_kib;
+    if (report->memory_kib != 0)
+        info->memory_kib = report->memory_kib;
+    if (report->vcpus != 0)
+        info->vcpus = report->vcpus;
+    info->flags = report->updated ? info->flags | VQ_DOMAIN_UPDATED : info->flags & ~(uint32_t)VQ_DOMAIN_UPDATED;
+}
+
+bool vq_overlay_info(const struct vq_daemon *daemon, const struct vq_domain_head *head, struct vq_domain_info *ret)
+{
+    info_from_head(head, ret);
+    if (head->owner != daemon->node_id) {
+        if (!vq_cluster_is_online(daemon, head->owner)) {
+            ret->state = VIR_DOMAIN_NOSTATE;
+            ret->reason = 0;
+        }
+        return true;
+    }
+    if (daemon->overlay->n_entries == 0)
+        return true;
+    const struct entry *entry = *find_link(daemon->overlay, head->uuid);
+    if (entry == NULL || entry->latest.run < head->run)
+        return true; /* nothing, or about a run before the one that the cluster knows */
+    if (entry->latest.gone)
+        return false;
+    lay_over(&entry->latest, ret);
+    return true;
+}
