@@ -170,11 +170,12 @@ def check_unique_uuids(calls):
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
-# A transient domain starts without having been defined; a redefinition of a running one says "defined" again.
+# A transient domain starts without having been defined; a redefinition of a running one says "defined" again. libvirtd
+# tells "resumed" in front of "started" when a guest begins to run.
 MOVES = {
-    "nothing": {"defined": "off", "started": "on"},
-    "off": {"defined": "off", "started": "on", "undefined": "nothing"},
-    "on": {"defined": "on", "undefined": "on", "stopped": "off", "suspended": "paused"},
+    "nothing": {"defined": "off", "resumed": "nothing", "started": "on"},
+    "off": {"defined": "off", "resumed": "off", "started": "on", "undefined": "nothing"},
+    "on": {"defined": "on", "undefined": "on", "resumed": "on", "stopped": "off", "suspended": "paused"},
     "paused": {"defined": "paused", "undefined": "paused", "resumed": "on", "stopped": "off"},
 }
 
