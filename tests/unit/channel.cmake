@@ -1,2 +1,7 @@
+# Certificates for the tests of connections.
+add_library(vq_test_identity STATIC unit/support/identity.c)
+target_link_libraries(vq_test_identity PUBLIC vq_channel PkgConfig::CMOCKA)
+
 vq_unit_test(pki vq_channel)
 vq_unit_test(tls vq_channel PkgConfig::GNUTLS)
+vq_unit_test(channel vq_channel vq_test_identity)
