@@ -87,6 +87,7 @@ static void the_number_of_descriptors_stands_before_the_arguments(void **state V
 
     bytes[31] = VQ_FRAME_FDS_MAX + 1;
     assert_int_equal(decode(bytes, sizeof(bytes) - 1, &frame, &whole, NULL), -1);
+    bytes[31] = 2;
     bytes[3] = 30; /* ends within the number */
     assert_int_equal(decode(bytes, 30, &frame, &whole, NULL), -1);
 }
