@@ -1,6 +1,7 @@
 add_library(vq_sample STATIC lib/sample.c)
 target_link_libraries(vq_sample PUBLIC vq_proto)
 vq_unit_test(xdr vq_sample)
+target_compile_definitions(test_xdr PRIVATE VQ_STOCK_MESSAGES="${CMAKE_CURRENT_SOURCE_DIR}/unit/data/stock_messages")
 vq_unit_test(procedure vq_sample ${CMAKE_DL_LIBS})
 vq_unit_test(frame vq_proto)
 vq_unit_test(cluster_check vq_proto)

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -306,6 +307,54 @@ static void a_callback_event_carries_its_message_inside(void **state VQ_UNUSED)
                    "\0\0\0\7\0\0\0\3db1\0" UUID_BYTES "\xff\xff\xff\xff\0\0\0\2\0\0\0\0");
 }
 
+/* ---- What stock programs say ------------------------------------------------------------------------------------- */
+
+/* One line: kind, procedure, bytes. They must decode without a rest, and encode to the same again. */
+static void stock_message(const char *kind, const char *name, const char *hex)
+{
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    VQ_AUTOBUFFER bytes = VQ_BUFFER_INIT;
+    VQ_AUTOBUFFER again = VQ_BUFFER_INIT;
+    const struct vq_procedure *procedure = vq_procedure_find_by_name(VQ_PROGRAM_REMOTE, name);
+    unsigned byte;
+    size_t used;
+
+    assert_non_null(procedure);
+    const struct vq_xdr_struct *type = strcmp(kind, "error") == 0 ? &vq_xdr_remote_error
+                                       : strcmp(kind, "ret") == 0 ? procedure->ret
+                                                                  : procedure->args;
+    assert_non_null(type);
+    for (; sscanf(hex, "%2x", &byte) == 1; hex += 2)
+        vq_buffer_add_bytes(&bytes, &(uint8_t){(uint8_t)byte}, 1);
+    VQ_AUTOFREE void *value = vq_calloc(1, type->size);
+    if (decode_exactly(type, bytes.data, bytes.length, arena, value, &used, NULL) < 0 || used != bytes.length)
+        fail_msg("%s of %s does not decode", kind, name);
+    assert_int_equal(vq_xdr_encode(type, value, &again, NULL), 0);
+    assert_int_equal(again.length, bytes.length);
+    assert_memory_equal(again.data, bytes.data, bytes.length);
+}
+
+static void what_stock_programs_sent_decodes_and_encodes_to_the_same_bytes(void **state VQ_UNUSED)
+{
+    FILE *file = fopen(VQ_STOCK_MESSAGES, "r");
+    char line[1024];
+    char kind[8];
+    char name[64];
+    char hex[512];
+    int n = 0;
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (line[0] == '#')
+            continue;
+        assert_int_equal(sscanf(line, "%7s %63s %511s", kind, name, hex), 3);
+        stock_message(kind, name, hex);
+        n++;
+    }
+    (void)fclose(file);
+    assert_true(n > 300);
+}
+
 /* ---- Rules ------------------------------------------------------------------------------------------------------- */
 
 static void a_zero_byte_inside_a_string_is_refused(void **state VQ_UNUSED)
@@ -469,6 +518,7 @@ int main(void)
         cmocka_unit_test(opaque_bytes_are_padded_with_zeros),
         cmocka_unit_test(typed_parameters_have_their_known_bytes),
         cmocka_unit_test(a_callback_event_carries_its_message_inside),
+        cmocka_unit_test(what_stock_programs_sent_decodes_and_encodes_to_the_same_bytes),
         cmocka_unit_test(a_zero_byte_inside_a_string_is_refused),
         cmocka_unit_test(padding_may_be_anything_but_must_be_there),
         cmocka_unit_test(any_presence_word_but_zero_means_present),
