@@ -73,7 +73,7 @@ static int out_of_memory(struct reader *reader, const struct vq_xdr_field *field
 
 static int take_word(struct reader *reader, const struct vq_xdr_field *field, uint32_t *ret_word)
 {
-    uint32_t word;
+    uint32_t word = 0;
 
     if (reader->left < sizeof(word))
         return cut_short(reader, field);
@@ -86,7 +86,7 @@ static int take_word(struct reader *reader, const struct vq_xdr_field *field, ui
 
 static int take_long(struct reader *reader, const struct vq_xdr_field *field, uint64_t *ret_long)
 {
-    uint64_t word;
+    uint64_t word = 0;
 
     if (reader->left < sizeof(word))
         return cut_short(reader, field);
@@ -101,7 +101,7 @@ static int take_long(struct reader *reader, const struct vq_xdr_field *field, ui
 static int take_opaque(struct reader *reader, const struct vq_xdr_field *field, uint32_t max, const uint8_t **ret_bytes,
                        uint32_t *ret_length)
 {
-    uint32_t length;
+    uint32_t length = 0;
 
     if (take_word(reader, field, &length) < 0)
         return -1;
@@ -120,7 +120,7 @@ static int take_opaque(struct reader *reader, const struct vq_xdr_field *field, 
 static int decode_string(struct reader *reader, const struct vq_xdr_field *field, const char **ret_text)
 {
     const uint8_t *bytes;
-    uint32_t length;
+    uint32_t length = 0;
 
     if (take_opaque(reader, field, field->string_max, &bytes, &length) < 0)
         return -1;
@@ -136,7 +136,7 @@ static int decode_string(struct reader *reader, const struct vq_xdr_field *field
 static int decode_bytes(struct reader *reader, const struct vq_xdr_field *field, char *base)
 {
     const uint8_t *bytes;
-    uint32_t length;
+    uint32_t length = 0;
     uint8_t *copy = NULL;
 
     if (take_opaque(reader, field, field->max, &bytes, &length) < 0)
@@ -165,7 +165,7 @@ static int decode_raw(struct reader *reader, const struct vq_xdr_field *field, v
 /* char[N]: N words, and always a terminated text in memory. */
 static int decode_chars(struct reader *reader, const struct vq_xdr_field *field, char *place)
 {
-    uint32_t word;
+    uint32_t word = 0;
 
     for (uint32_t i = 0; i < field->max; i++) {
         if (take_word(reader, field, &word) < 0)
@@ -178,7 +178,7 @@ static int decode_chars(struct reader *reader, const struct vq_xdr_field *field,
 
 static int decode_typed_param(struct reader *reader, const struct vq_xdr_field *field, struct vq_typed_param *param)
 {
-    uint32_t type;
+    uint32_t type = 0;
     uint32_t word = 0;
 
     if (decode_string(reader, field, &param->field) < 0 || take_word(reader, field, &type) < 0)
@@ -238,7 +238,7 @@ static int decode_one(struct reader *reader, const struct vq_xdr_field *field, c
 
 static int decode_array(struct reader *reader, const struct vq_xdr_field *field, char *base)
 {
-    uint32_t count;
+    uint32_t count = 0;
     char *elements = NULL;
     size_t size = element_size(field);
 
@@ -263,7 +263,7 @@ static int decode_array(struct reader *reader, const struct vq_xdr_field *field,
 
 static int decode_optional(struct reader *reader, const struct vq_xdr_field *field, char *base)
 {
-    uint32_t present;
+    uint32_t present = 0;
 
     if (take_word(reader, field, &present) < 0)
         return -1;
@@ -375,7 +375,7 @@ static int encode_string(struct writer *writer, const struct vq_xdr_field *field
 static int encode_bytes(struct writer *writer, const struct vq_xdr_field *field, const char *base)
 {
     const uint8_t *bytes;
-    uint32_t length;
+    uint32_t length = 0;
 
     memcpy(&length, base + field->count_offset, sizeof(length));
     memcpy(&bytes, base + field->offset, sizeof(bytes));
@@ -432,7 +432,7 @@ static int encode_one(struct writer *writer, const struct vq_xdr_field *field, c
 static int encode_array(struct writer *writer, const struct vq_xdr_field *field, const char *base)
 {
     const char *elements;
-    uint32_t count;
+    uint32_t count = 0;
     size_t size = element_size(field);
 
     memcpy(&count, base + field->count_offset, sizeof(count));
