@@ -83,6 +83,14 @@ char *vq_strndup(const char *text, size_t max)
     return copy;
 }
 
+void vq_set_text(char **text, const char *value)
+{
+    char *copy = vq_strdup(value); /* first: value may point into the old text */
+
+    free(*text);
+    *text = copy;
+}
+
 char *vq_asprintf(const char *fmt, ...)
 {
     char *text;

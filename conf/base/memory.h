@@ -15,6 +15,7 @@ void *vq_realloc(void *memory, size_t n, size_t size) __attribute__((returns_non
 void *vq_memdup(const void *memory, size_t size) __attribute__((returns_nonnull));
 char *vq_strdup(const char *text);                                     /* NULL for NULL */
 char *vq_strndup(const char *text, size_t max) __attribute__((returns_nonnull));
+void vq_set_text(char **text, const char *value);                      /* frees what was there; value may be NULL */
 char *vq_asprintf(const char *fmt, ...) VQ_PRINTF(1, 2) __attribute__((returns_nonnull));
 
 #define vq_new(type) ((type *)vq_calloc(1, sizeof(type)))

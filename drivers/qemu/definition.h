@@ -19,6 +19,8 @@ struct vq_qemu_capabilities;
 VQ_MUST_CHECK int vq_qemu_definition_fill(struct vq_domain *def, const struct vq_qemu_capabilities *caps,
                                           void (*random)(void *bytes, size_t length), struct vq_error *err);
 
-/* A run of the domain begins: the copy gets what only a running one has: its id and the device aliases ("net0",
- * "virtio-disk0", "serial0", "ua-..." of the user) that the command line and QMP use. */
-VQ_MUST_CHECK int vq_qemu_definition_begin_run(struct vq_domain *live, int32_t id, struct vq_error *err);
+/* A run of the domain begins: the copy gets what only a running one has: its id, the device aliases ("net0",
+ * "virtio-disk0", "serial0", "ua-..." of the user) that the command line and QMP use, numbers of the block nodes, and
+ * paths of sockets that the definition leaves to us, which lie in dir (the runtime directory of this run). */
+VQ_MUST_CHECK int vq_qemu_definition_begin_run(struct vq_domain *live, int32_t id, const char *dir,
+                                               struct vq_error *err);

@@ -1,0 +1,709 @@
+/* Everything on the command line that is neither a disk nor a display. */
+#define VQ_FROM VIR_FROM_QEMU
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/base/text.h"
+#include "drivers/qemu/command_priv.h"
+#include "drivers/qemu/devices.h"
+
+/* ---- Host sides ---- */
+
+static void add_option(struct vq_buffer *buffer, const char *key, const char *value)
+{
+    if (value == NULL)
+        return;
+    vq_buffer_addf(buffer, ",%s=", key);
+    vq_qemu_add_value(buffer, value);
+}
+
+static int add_socket(struct vq_buffer *buffer, const struct vq_chardev *source, const char *alias, struct vq_error *err)
+{
+    if (source->tls == VQ_SWITCH_ON || vq_streq(source->protocol, "tls") || vq_streq(source->protocol, "telnets"))
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device '%s': TLS for character devices is not supported",
+                            alias);
+    if (source->type == VQ_CHARDEV_UNIX) {
+        add_option(buffer, "path", source->path);
+    } else {
+        add_option(buffer, "host", source->host == NULL ? "" : source->host);
+        add_option(buffer, "port", source->service);
+        if (vq_streq(source->protocol, "telnet"))
+            vq_buffer_add(buffer, ",telnet=on");
+    }
+    if (source->mode == VQ_CHARDEV_BIND)
+        vq_buffer_add(buffer, ",server=on,wait=off");
+    else if (source->reconnect == VQ_SWITCH_ON)
+        vq_buffer_addf(buffer, ",reconnect=%u", source->reconnect_timeout);
+    return 0;
+}
+
+static void add_udp(struct vq_buffer *buffer, const struct vq_chardev *source)
+{
+    for (size_t i = 0; i < source->n_ends; i++) {
+        bool is_local = source->ends[i]->mode == VQ_CHARDEV_BIND;
+        add_option(buffer, is_local ? "localaddr" : "host", source->ends[i]->host);
+        add_option(buffer, is_local ? "localport" : "port", source->ends[i]->service);
+    }
+}
+
+int vq_qemu_write_chardev(struct vq_qemu_writer *writer, const struct vq_chardev *source, const char *alias,
+                          struct vq_error *err)
+{
+    static const char *const backends[VQ_CHARDEV_N] = {
+        [VQ_CHARDEV_NULL] = "null",       [VQ_CHARDEV_VC] = "vc",           [VQ_CHARDEV_PTY] = "pty",
+        [VQ_CHARDEV_DEV] = "serial",      [VQ_CHARDEV_FILE] = "file",       [VQ_CHARDEV_PIPE] = "pipe",
+        [VQ_CHARDEV_STDIO] = "stdio",     [VQ_CHARDEV_UDP] = "udp",         [VQ_CHARDEV_TCP] = "socket",
+        [VQ_CHARDEV_UNIX] = "socket",     [VQ_CHARDEV_SPICEVMC] = "spicevmc", [VQ_CHARDEV_SPICEPORT] = "spiceport",
+        [VQ_CHARDEV_QEMU_VDAGENT] = "qemu-vdagent", [VQ_CHARDEV_DBUS] = "dbus",
+    };
+    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+
+    if (source->type >= VQ_CHARDEV_N || backends[source->type] == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device '%s': this type of source is not supported by QEMU",
+                            alias);
+    vq_buffer_addf(&value, "%s,id=char%s", backends[source->type], alias);
+    switch (source->type) {
+    case VQ_CHARDEV_DEV:
+    case VQ_CHARDEV_PIPE:
+        add_option(&value, "path", source->path);
+        break;
+    case VQ_CHARDEV_FILE:
+        add_option(&value, "path", source->path);
+        if (source->append != VQ_SWITCH_UNSET)
+            vq_buffer_addf(&value, ",append=%s", source->append == VQ_SWITCH_ON ? "on" : "off");
+        break;
+    case VQ_CHARDEV_UDP:
+        add_udp(&value, source);
+        break;
+    case VQ_CHARDEV_TCP:
+    case VQ_CHARDEV_UNIX:
+        if (add_socket(&value, source, alias, err) < 0)
+            return -1;
+        break;
+    case VQ_CHARDEV_SPICEVMC:
+        vq_buffer_add(&value, ",name=vdagent");
+        break;
+    case VQ_CHARDEV_SPICEPORT:
+    case VQ_CHARDEV_DBUS:
+        add_option(&value, "name", source->channel);
+        break;
+    case VQ_CHARDEV_QEMU_VDAGENT:
+        if (source->clipboard != VQ_SWITCH_UNSET)
+            vq_buffer_addf(&value, ",clipboard=%s", source->clipboard == VQ_SWITCH_ON ? "on" : "off");
+        vq_buffer_add(&value, ",name=vdagent");
+        break;
+    default:
+        break;
+    }
+    if (source->log_file != NULL) {
+        add_option(&value, "logfile", source->log_file);
+        vq_buffer_addf(&value, ",logappend=%s", source->log_append == VQ_SWITCH_ON ? "on" : "off");
+    }
+    vq_qemu_arg_buffer(writer, "-chardev", &value);
+    return 0;
+}
+
+/* ---- Controllers ---- */
+
+static void write_pci_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller)
+{
+    json_t *device;
+
+    if (controller->index == 0)
+        return; /* the root bus comes with the machine */
+    device = vq_qemu_device_new(writer, controller->pci_model_name, &controller->info);
+    if (controller->has_target_port)
+        vq_qemu_json_number(device, "port", controller->target_port);
+    if (controller->has_chassis)
+        vq_qemu_json_number(device, "chassis", controller->chassis);
+    if (controller->has_chassis_nr)
+        vq_qemu_json_number(device, "chassis_nr", controller->chassis_nr);
+    if (controller->has_busnr)
+        vq_qemu_json_number(device, "bus_nr", controller->busnr);
+    if (controller->has_numa_node)
+        vq_qemu_json_number(device, "numa_node", controller->numa_node);
+    vq_qemu_json_bool(device, "hotplug", controller->hotplug);
+    vq_qemu_arg_json(writer, "-device", device);
+}
+
+static const char *usb_device(const char *model)
+{
+    static const struct {
+        const char *model, *device;
+    } table[] = {{"piix3-uhci", "piix3-usb-uhci"}, {"piix4-uhci", "piix4-usb-uhci"}, {"ehci", "usb-ehci"},
+                 {"ich9-ehci1", "ich9-usb-ehci1"}, {"ich9-uhci1", "ich9-usb-uhci1"}, {"ich9-uhci2", "ich9-usb-uhci2"},
+                 {"ich9-uhci3", "ich9-usb-uhci3"}, {"vt82c686b-uhci", "vt82c686b-usb-uhci"}, {"pci-ohci", "pci-ohci"},
+                 {"nec-xhci", "nec-usb-xhci"}, {"qemu-xhci", "qemu-xhci"}};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(table); i++)
+        if (vq_streq(table[i].model, model))
+            return table[i].device;
+    return NULL;
+}
+
+static int write_usb_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller,
+                                struct vq_error *err)
+{
+    const char *driver = usb_device(controller->model);
+    char bus[160];
+
+    if (vq_streq(controller->model, "none"))
+        return 0;
+    if (driver == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "USB controller %u: unsupported model '%s'",
+                            controller->index, controller->model);
+    json_t *device = vq_qemu_device_new(writer, driver, &controller->info);
+    if (controller->has_usb_master) {
+        (void)snprintf(bus, sizeof(bus), "%s.0", controller->info.alias); /* companions share the name of their master */
+        json_object_del(device, "id");
+        vq_qemu_json_text(device, "masterbus", bus);
+        vq_qemu_json_number(device, "firstport", controller->usb_master_startport);
+    } else if (controller->ports != 0 && strstr(driver, "xhci") != NULL) {
+        vq_qemu_json_number(device, "p2", controller->ports);
+        vq_qemu_json_number(device, "p3", controller->ports);
+    }
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int write_scsi_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller,
+                                 struct vq_error *err)
+{
+    const char *driver = vq_qemu_scsi_device(controller->model);
+    char iothread[32], name[64];
+
+    if (driver == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unsupported controller model: %s", controller->model);
+    if (strcmp(driver, "virtio-scsi-pci") == 0) {
+        vq_qemu_virtio_name(name, sizeof(name), "virtio-scsi", VQ_VIRTIO_MODEL_UNSET, &controller->info);
+        driver = name;
+    }
+    json_t *device = vq_qemu_device_new(writer, driver, &controller->info);
+    if (controller->iothread != 0) {
+        (void)snprintf(iothread, sizeof(iothread), "iothread%u", controller->iothread);
+        vq_qemu_json_text(device, "iothread", iothread);
+    }
+    if (controller->queues != 0)
+        vq_qemu_json_number(device, "num_queues", controller->queues);
+    if (controller->cmd_per_lun != 0)
+        vq_qemu_json_number(device, "cmd_per_lun", controller->cmd_per_lun);
+    if (controller->max_sectors != 0)
+        vq_qemu_json_number(device, "max_sectors", controller->max_sectors);
+    vq_qemu_json_bool(device, "ioeventfd", controller->ioeventfd);
+    vq_qemu_json_virtio(device, &controller->virtio);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static void write_serial_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller)
+{
+    enum vq_virtio_model model = vq_streq(controller->model, "virtio-transitional")       ? VQ_VIRTIO_MODEL_TRANSITIONAL
+                                 : vq_streq(controller->model, "virtio-non-transitional") ? VQ_VIRTIO_MODEL_NON_TRANSITIONAL
+                                                                                          : VQ_VIRTIO_MODEL_VIRTIO;
+    char name[64];
+
+    vq_qemu_virtio_name(name, sizeof(name), "virtio-serial", model, &controller->info);
+    json_t *device = vq_qemu_device_new(writer, name, &controller->info);
+    if (controller->ports != 0)
+        vq_qemu_json_number(device, "max_ports", controller->ports);
+    if (controller->has_vectors)
+        vq_qemu_json_number(device, "vectors", controller->vectors);
+    vq_qemu_json_virtio(device, &controller->virtio);
+    vq_qemu_arg_json(writer, "-device", device);
+}
+
+static int write_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller, struct vq_error *err)
+{
+    switch (controller->type) {
+    case VQ_CONTROLLER_PCI:
+        write_pci_controller(writer, controller);
+        return 0;
+    case VQ_CONTROLLER_USB:
+        return write_usb_controller(writer, controller, err);
+    case VQ_CONTROLLER_SCSI:
+        return write_scsi_controller(writer, controller, err);
+    case VQ_CONTROLLER_VIRTIO_SERIAL:
+        write_serial_controller(writer, controller);
+        return 0;
+    case VQ_CONTROLLER_SATA:
+        /* The first one of a q35 is part of the machine. */
+        if (controller->index != 0 || strncmp(writer->def->os.machine, "pc-q35", 6) != 0)
+            vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "ahci", &controller->info));
+        return 0;
+    case VQ_CONTROLLER_FDC:
+        if (strncmp(writer->def->os.machine, "pc-q35", 6) == 0)
+            vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "isa-fdc", &controller->info));
+        return 0;
+    case VQ_CONTROLLER_CCID:
+        vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "usb-ccid", &controller->info));
+        return 0;
+    default:
+        return 0; /* IDE comes with the machine; others belong to other hypervisors */
+    }
+}
+
+/* Buses before what sits on them: PCI controllers in the order of their indexes, then the rest. */
+int vq_qemu_write_controllers(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    const struct vq_devices *devices = &writer->def->devices;
+
+    if (devices->iommu != NULL && vq_streq(devices->iommu->model, "intel")) {
+        json_t *device = vq_qemu_device_new(writer, "intel-iommu", &devices->iommu->info);
+        vq_qemu_json_switch(device, "intremap", devices->iommu->intremap);
+        vq_qemu_json_bool(device, "caching-mode", devices->iommu->caching_mode);
+        vq_qemu_json_switch(device, "eim", devices->iommu->eim);
+        vq_qemu_json_bool(device, "device-iotlb", devices->iommu->iotlb);
+        if (devices->iommu->aw_bits != 0)
+            vq_qemu_json_number(device, "aw-bits", devices->iommu->aw_bits);
+        vq_qemu_arg_json(writer, "-device", device);
+    }
+    for (uint32_t index = 1; index < 256; index++) {
+        const struct vq_controller *controller = vq_qemu_find_controller(writer->def, VQ_CONTROLLER_PCI, index);
+        if (controller != NULL)
+            write_pci_controller(writer, controller);
+    }
+    for (size_t i = 0; i < devices->n_controllers; i++)
+        if (devices->controllers[i]->type != VQ_CONTROLLER_PCI && write_controller(writer, devices->controllers[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_hubs; i++)
+        vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "usb-hub", &devices->hubs[i]->info));
+    return 0;
+}
+
+/* ---- Interfaces ---- */
+
+static int write_netdev(struct vq_qemu_writer *writer, const struct vq_interface *interface, size_t index,
+                        struct vq_error *err)
+{
+    const struct vq_qemu_launch *launch = writer->launch;
+    int tap = launch->tap_fds != NULL && index < launch->n_tap_fds ? launch->tap_fds[index] : -1;
+    int vhost = launch->vhost_fds != NULL && index < launch->n_vhost_fds ? launch->vhost_fds[index] : -1;
+    char id[160], number[16];
+    json_t *netdev;
+
+    (void)snprintf(id, sizeof(id), "host%s", interface->info.alias);
+    switch (interface->type) {
+    case VQ_INTERFACE_USER:
+        netdev = json_pack("{s:s, s:s}", "type", "user", "id", id);
+        break;
+    case VQ_INTERFACE_NETWORK:
+    case VQ_INTERFACE_BRIDGE:
+    case VQ_INTERFACE_ETHERNET:
+    case VQ_INTERFACE_DIRECT:
+        if (tap < 0)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s': no tap device was made for it",
+                                interface->info.alias);
+        (void)snprintf(number, sizeof(number), "%d", tap);
+        netdev = json_pack("{s:s, s:s, s:s}", "type", "tap", "fd", number, "id", id);
+        vq_qemu_keep_fd(writer, tap);
+        if (vhost >= 0) {
+            (void)snprintf(number, sizeof(number), "%d", vhost);
+            json_object_set_new(netdev, "vhost", json_true());
+            vq_qemu_json_text(netdev, "vhostfd", number);
+            vq_qemu_keep_fd(writer, vhost);
+        }
+        break;
+    default:
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s': this type is not supported",
+                            interface->info.alias);
+    }
+    vq_qemu_arg_json(writer, "-netdev", netdev);
+    return 0;
+}
+
+static uint32_t network_boot_index(const struct vq_domain *def, const struct vq_interface *interface)
+{
+    if (interface->info.boot_order != 0)
+        return interface->info.boot_order;
+    for (size_t i = 0; i < def->os.n_boot; i++)
+        if (def->os.boot[i]->dev == VQ_BOOT_NETWORK && def->devices.n_interfaces > 0 &&
+            def->devices.interfaces[0] == interface)
+            return (uint32_t)i + 1;
+    return 0;
+}
+
+static void add_virtio_net(json_t *device, const struct vq_interface *interface)
+{
+    const struct {
+        const char *name;
+        enum vq_switch state;
+    } switches[] = {
+        {"csum", interface->host_offloads.csum},          {"gso", interface->host_offloads.gso},
+        {"host_tso4", interface->host_offloads.tso4},     {"host_tso6", interface->host_offloads.tso6},
+        {"host_ecn", interface->host_offloads.ecn},       {"host_ufo", interface->host_offloads.ufo},
+        {"mrg_rxbuf", interface->host_offloads.mrg_rxbuf}, {"guest_csum", interface->guest_offloads.csum},
+        {"guest_tso4", interface->guest_offloads.tso4},   {"guest_tso6", interface->guest_offloads.tso6},
+        {"guest_ecn", interface->guest_offloads.ecn},     {"guest_ufo", interface->guest_offloads.ufo},
+        {"ioeventfd", interface->ioeventfd},              {"event_idx", interface->event_idx},
+    };
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(switches); i++)
+        vq_qemu_json_bool(device, switches[i].name, switches[i].state);
+    vq_qemu_json_text(device, "tx", vq_streq(interface->txmode, "iothread") ? "bh"
+                                    : vq_streq(interface->txmode, "timer")  ? "timer"
+                                                                            : NULL);
+    if (interface->rx_queue_size != 0)
+        vq_qemu_json_number(device, "rx_queue_size", interface->rx_queue_size);
+    if (interface->tx_queue_size != 0)
+        vq_qemu_json_number(device, "tx_queue_size", interface->tx_queue_size);
+    if (interface->mtu != 0)
+        vq_qemu_json_number(device, "host_mtu", interface->mtu);
+    vq_qemu_json_virtio(device, &interface->virtio);
+}
+
+static int write_interface(struct vq_qemu_writer *writer, const struct vq_interface *interface, size_t index,
+                           struct vq_error *err)
+{
+    bool is_virtio = strncmp(interface->model == NULL ? "" : interface->model, "virtio", 6) == 0;
+    char name[64], netdev[160], mac[24];
+    uint32_t boot = network_boot_index(writer->def, interface);
+
+    if (interface->model == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s' has no model", interface->info.alias);
+    if (write_netdev(writer, interface, index, err) < 0)
+        return -1;
+    if (is_virtio)
+        vq_qemu_virtio_name(name, sizeof(name), "virtio-net",
+                            strcmp(interface->model, "virtio-transitional") == 0       ? VQ_VIRTIO_MODEL_TRANSITIONAL
+                            : strcmp(interface->model, "virtio-non-transitional") == 0 ? VQ_VIRTIO_MODEL_NON_TRANSITIONAL
+                                                                                       : VQ_VIRTIO_MODEL_VIRTIO,
+                            &interface->info);
+    else
+        (void)snprintf(name, sizeof(name), "%s", interface->model);
+    json_t *device = vq_qemu_device_new(writer, name, &interface->info);
+    (void)snprintf(netdev, sizeof(netdev), "host%s", interface->info.alias);
+    vq_qemu_json_text(device, "netdev", netdev);
+    (void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", interface->mac[0], interface->mac[1],
+                   interface->mac[2], interface->mac[3], interface->mac[4], interface->mac[5]);
+    vq_qemu_json_text(device, "mac", mac);
+    if (is_virtio)
+        add_virtio_net(device, interface);
+    if (boot != 0)
+        vq_qemu_json_number(device, "bootindex", boot);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+/* ---- Serial ports, consoles, channels ---- */
+
+static int write_serial(struct vq_qemu_writer *writer, const struct vq_port *serial, struct vq_error *err)
+{
+    char chardev[160];
+
+    if (vq_qemu_write_chardev(writer, &serial->source, serial->info.alias, err) < 0)
+        return -1;
+    (void)snprintf(chardev, sizeof(chardev), "char%s", serial->info.alias);
+    if (serial->target == VQ_PORT_TARGET_SYSTEM_SERIAL) { /* part of the board: the old option wires it up */
+        VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+        vq_buffer_addf(&value, "chardev:%s", chardev);
+        vq_qemu_arg_buffer(writer, "-serial", &value);
+        return 0;
+    }
+    if (serial->target_model == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "serial port '%s': unsupported target", serial->info.alias);
+    json_t *device = vq_qemu_device_new(writer, serial->target_model, &serial->info);
+    vq_qemu_json_text(device, "chardev", chardev);
+    if (serial->target == VQ_PORT_TARGET_ISA_SERIAL && serial->has_number)
+        vq_qemu_json_number(device, "index", serial->number);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int write_parallel(struct vq_qemu_writer *writer, const struct vq_port *parallel, struct vq_error *err)
+{
+    char chardev[160];
+
+    if (vq_qemu_write_chardev(writer, &parallel->source, parallel->info.alias, err) < 0)
+        return -1;
+    (void)snprintf(chardev, sizeof(chardev), "char%s", parallel->info.alias);
+    json_t *device = vq_qemu_device_new(writer, "isa-parallel", &parallel->info);
+    vq_qemu_json_text(device, "chardev", chardev);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int write_virtio_port(struct vq_qemu_writer *writer, const struct vq_port *port, const char *driver,
+                             struct vq_error *err)
+{
+    char chardev[160];
+
+    if (vq_qemu_write_chardev(writer, &port->source, port->info.alias, err) < 0)
+        return -1;
+    (void)snprintf(chardev, sizeof(chardev), "char%s", port->info.alias);
+    json_t *device = vq_qemu_device_new(writer, driver, &port->info);
+    vq_qemu_json_text(device, "chardev", chardev);
+    vq_qemu_json_text(device, "name", port->name != NULL                            ? port->name
+                                      : port->source.type == VQ_CHARDEV_SPICEVMC ? "com.redhat.spice.0"
+                                                                                 : NULL);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int write_channel(struct vq_qemu_writer *writer, const struct vq_port *channel, struct vq_error *err)
+{
+    if (channel->target == VQ_PORT_TARGET_VIRTIO)
+        return write_virtio_port(writer, channel, "virtserialport", err);
+    return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel '%s': only target type 'virtio' is supported",
+                        channel->info.alias);
+}
+
+static int write_ports(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    const struct vq_devices *devices = &writer->def->devices;
+
+    for (size_t i = 0; i < devices->n_serials; i++)
+        if (write_serial(writer, devices->serials[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_parallels; i++)
+        if (write_parallel(writer, devices->parallels[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_channels; i++)
+        if (write_channel(writer, devices->channels[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_consoles; i++)
+        if (devices->consoles[i]->target == VQ_PORT_TARGET_VIRTIO &&
+            write_virtio_port(writer, devices->consoles[i], "virtconsole", err) < 0)
+            return -1;
+    return 0;
+}
+
+/* ---- The rest ---- */
+
+static int write_input(struct vq_qemu_writer *writer, const struct vq_input *input, struct vq_error *err)
+{
+    static const char *const usb[VQ_INPUT_N] = {
+        [VQ_INPUT_MOUSE] = "usb-mouse", [VQ_INPUT_TABLET] = "usb-tablet", [VQ_INPUT_KEYBOARD] = "usb-kbd"};
+    static const char *const virtio[VQ_INPUT_N] = {[VQ_INPUT_MOUSE] = "virtio-mouse",
+                                                   [VQ_INPUT_TABLET] = "virtio-tablet",
+                                                   [VQ_INPUT_KEYBOARD] = "virtio-keyboard",
+                                                   [VQ_INPUT_PASSTHROUGH] = "virtio-input-host"};
+    char name[64];
+
+    if (input->bus == VQ_INPUT_BUS_PS2)
+        return 0; /* comes with the machine */
+    if (input->bus == VQ_INPUT_BUS_USB && usb[input->type] != NULL) {
+        vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, usb[input->type], &input->info));
+        return 0;
+    }
+    if (input->bus == VQ_INPUT_BUS_VIRTIO && virtio[input->type] != NULL) {
+        vq_qemu_virtio_name(name, sizeof(name), virtio[input->type], input->model, &input->info);
+        json_t *device = vq_qemu_device_new(writer, name, &input->info);
+        vq_qemu_json_text(device, "evdev", input->type == VQ_INPUT_PASSTHROUGH ? input->evdev : NULL);
+        vq_qemu_arg_json(writer, "-device", device);
+        return 0;
+    }
+    if (input->type == VQ_INPUT_EVDEV) {
+        vq_qemu_arg_json(writer, "-object", json_pack("{s:s, s:s, s:s}", "qom-type", "input-linux", "id", input->info.alias,
+                                                      "evdev", input->source_dev == NULL ? "" : input->source_dev));
+        return 0;
+    }
+    return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "input '%s': unsupported bus for its type", input->info.alias);
+}
+
+static int write_rng(struct vq_qemu_writer *writer, const struct vq_rng *rng, struct vq_error *err)
+{
+    char object[160], name[64], chardev[160];
+    json_t *backend;
+
+    (void)snprintf(object, sizeof(object), "obj%s", rng->info.alias);
+    switch (rng->backend) {
+    case VQ_RNG_RANDOM:
+        backend = json_pack("{s:s, s:s, s:s}", "qom-type", "rng-random", "id", object, "filename",
+                            rng->device == NULL ? "/dev/urandom" : rng->device);
+        break;
+    case VQ_RNG_BUILTIN:
+        backend = json_pack("{s:s, s:s}", "qom-type", "rng-builtin", "id", object);
+        break;
+    case VQ_RNG_EGD:
+        if (vq_qemu_write_chardev(writer, &rng->source, rng->info.alias, err) < 0)
+            return -1;
+        (void)snprintf(chardev, sizeof(chardev), "char%s", rng->info.alias);
+        backend = json_pack("{s:s, s:s, s:s}", "qom-type", "rng-egd", "id", object, "chardev", chardev);
+        break;
+    default:
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "rng '%s' has no backend", rng->info.alias);
+    }
+    vq_qemu_arg_json(writer, "-object", backend);
+    vq_qemu_virtio_name(name, sizeof(name), "virtio-rng", rng->model, &rng->info);
+    json_t *device = vq_qemu_device_new(writer, name, &rng->info);
+    vq_qemu_json_text(device, "rng", object);
+    if (rng->rate_bytes != 0) {
+        vq_qemu_json_number(device, "max-bytes", rng->rate_bytes);
+        vq_qemu_json_number(device, "period", rng->rate_period_ms == 0 ? 1000 : rng->rate_period_ms);
+    }
+    vq_qemu_json_virtio(device, &rng->virtio);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static void write_balloon(struct vq_qemu_writer *writer, const struct vq_memballoon *balloon)
+{
+    enum vq_virtio_model model = balloon->model == VQ_BALLOON_VIRTIO_TRANSITIONAL       ? VQ_VIRTIO_MODEL_TRANSITIONAL
+                                 : balloon->model == VQ_BALLOON_VIRTIO_NON_TRANSITIONAL ? VQ_VIRTIO_MODEL_NON_TRANSITIONAL
+                                                                                        : VQ_VIRTIO_MODEL_VIRTIO;
+    char name[64];
+
+    vq_qemu_virtio_name(name, sizeof(name), "virtio-balloon", model, &balloon->info);
+    json_t *device = vq_qemu_device_new(writer, name, &balloon->info);
+    vq_qemu_json_bool(device, "deflate-on-oom", balloon->autodeflate);
+    vq_qemu_json_bool(device, "free-page-reporting", balloon->free_page_reporting);
+    vq_qemu_json_virtio(device, &balloon->virtio);
+    vq_qemu_arg_json(writer, "-device", device);
+}
+
+static int write_watchdog(struct vq_qemu_writer *writer, const struct vq_watchdog *watchdog, struct vq_error *err)
+{
+    const char *action = watchdog->action;
+
+    if (vq_streq(watchdog->model, "itco")) /* part of the q35; it has to be switched on */
+        vq_qemu_arg_pair(writer, "-global", "ICH9-LPC.noreboot=off");
+    else if (watchdog->model != NULL)
+        vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, watchdog->model, &watchdog->info));
+    else
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "watchdog '%s' has no model", watchdog->info.alias);
+    if (vq_streq(action, "dump"))
+        action = "pause"; /* the dump is ours to take when QEMU tells */
+    if (action != NULL)
+        vq_qemu_arg_pair(writer, "-watchdog-action", action);
+    return 0;
+}
+
+static int write_tpm(struct vq_qemu_writer *writer, const struct vq_tpm *tpm, struct vq_error *err)
+{
+    char id[160];
+
+    if (tpm->backend != VQ_TPM_PASSTHROUGH)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                            "TPM backend 'emulator' needs swtpm, which is not supported on this host");
+    (void)snprintf(id, sizeof(id), "tpm-%s", tpm->info.alias);
+    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+    vq_buffer_addf(&value, "passthrough,id=%s,path=", id);
+    vq_qemu_add_value(&value, tpm->device == NULL ? "/dev/tpm0" : tpm->device);
+    vq_qemu_arg_buffer(writer, "-tpmdev", &value);
+    json_t *device = vq_qemu_device_new(writer, tpm->model, &tpm->info);
+    vq_qemu_json_text(device, "tpmdev", id);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int write_vsock(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    const struct vq_vsock *vsock = writer->def->devices.vsock;
+    char name[64];
+
+    if (vsock == NULL)
+        return 0;
+    if (vsock->cid == 0)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "vsock has no guest CID; write <cid auto='no' address='N'/>");
+    vq_qemu_virtio_name(name, sizeof(name), "vhost-vsock", vsock->model, &vsock->info);
+    json_t *device = vq_qemu_device_new(writer, name, &vsock->info);
+    vq_qemu_json_number(device, "guest-cid", vsock->cid);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int write_hostdev(struct vq_qemu_writer *writer, const struct vq_hostdev *hostdev, struct vq_error *err)
+{
+    char host[32];
+    json_t *device;
+
+    switch (hostdev->type) {
+    case VQ_HOSTDEV_USB:
+        device = vq_qemu_device_new(writer, "usb-host", &hostdev->info);
+        if (hostdev->has_usb_address) {
+            vq_qemu_json_number(device, "hostbus", hostdev->usb_bus);
+            vq_qemu_json_number(device, "hostaddr", hostdev->usb_device);
+        } else {
+            vq_qemu_json_number(device, "vendorid", hostdev->vendor);
+            vq_qemu_json_number(device, "productid", hostdev->product);
+        }
+        break;
+    case VQ_HOSTDEV_PCI:
+        (void)snprintf(host, sizeof(host), "%04x:%02x:%02x.%x", hostdev->pci.domain, hostdev->pci.bus, hostdev->pci.slot,
+                       hostdev->pci.function);
+        device = vq_qemu_device_new(writer, "vfio-pci", &hostdev->info);
+        vq_qemu_json_text(device, "host", host);
+        break;
+    default:
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "host device '%s': this type is not supported",
+                            hostdev->info.alias);
+    }
+    vq_qemu_json_boot(writer, device, &hostdev->info);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int write_redirdev(struct vq_qemu_writer *writer, const struct vq_redirdev *redirdev, struct vq_error *err)
+{
+    char chardev[160];
+
+    if (redirdev->source.type == VQ_CHARDEV_SPICEVMC) {
+        VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+        vq_buffer_addf(&value, "spicevmc,id=char%s,name=usbredir", redirdev->info.alias);
+        vq_qemu_arg_buffer(writer, "-chardev", &value);
+    } else if (vq_qemu_write_chardev(writer, &redirdev->source, redirdev->info.alias, err) < 0) {
+        return -1;
+    }
+    (void)snprintf(chardev, sizeof(chardev), "char%s", redirdev->info.alias);
+    json_t *device = vq_qemu_device_new(writer, "usb-redir", &redirdev->info);
+    vq_qemu_json_text(device, "chardev", chardev);
+    vq_qemu_json_boot(writer, device, &redirdev->info);
+    vq_qemu_arg_json(writer, "-device", device);
+    return 0;
+}
+
+static int refuse_unsupported(const struct vq_domain *def, struct vq_error *err)
+{
+    const struct {
+        size_t n;
+        const char *what;
+    } lists[] = {{def->devices.n_filesystems, "filesystem"}, {def->devices.n_smartcards, "smartcard"},
+                 {def->devices.n_shmems, "shmem"}, {def->devices.n_memories, "memory"}};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(lists); i++)
+        if (lists[i].n > 0)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "domain '%s': <%s> devices are not supported yet",
+                                def->name, lists[i].what);
+    if (def->launch_security != NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "domain '%s': <launchSecurity> is not supported yet",
+                            def->name);
+    return 0;
+}
+
+int vq_qemu_write_devices(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    const struct vq_devices *devices = &writer->def->devices;
+
+    if (refuse_unsupported(writer->def, err) < 0)
+        return -1;
+    for (size_t i = 0; i < devices->n_interfaces; i++)
+        if (write_interface(writer, devices->interfaces[i], i, err) < 0)
+            return -1;
+    if (write_ports(writer, err) < 0)
+        return -1;
+    for (size_t i = 0; i < devices->n_tpms; i++)
+        if (write_tpm(writer, devices->tpms[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_inputs; i++)
+        if (write_input(writer, devices->inputs[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_watchdogs; i++)
+        if (write_watchdog(writer, devices->watchdogs[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_redirdevs; i++)
+        if (write_redirdev(writer, devices->redirdevs[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_hostdevs; i++)
+        if (write_hostdev(writer, devices->hostdevs[i], err) < 0)
+            return -1;
+    if (vq_qemu_balloon_is_present(devices->memballoon))
+        write_balloon(writer, devices->memballoon);
+    for (size_t i = 0; i < devices->n_rngs; i++)
+        if (write_rng(writer, devices->rngs[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_panics; i++)
+        if (vq_streq(devices->panics[i]->model, "isa"))
+            vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "pvpanic", &devices->panics[i]->info));
+    return write_vsock(writer, err);
+}
