@@ -25,11 +25,12 @@ struct vq_qemu_machine {
 
 struct vq_qemu_cpu_model {
     char *name;
-    bool is_usable_tcg, is_usable_kvm;
+    bool is_usable;          /* under TCG: QEMU names nothing that it lacks */
     bool is_deprecated;
 };
 
-/* Counted reference; the content never changes once it was handed out. */
+/* Counted reference; the content does not change once it was handed out, except for what KVM can do, which is tried out
+ * beside: has_kvm is false until a guest has really run under it. */
 struct vq_qemu_capabilities {
     unsigned references;
     char *path;              /* as asked for */
@@ -45,6 +46,7 @@ struct vq_qemu_capabilities {
     size_t n_cpu_models;
     char **devices;          /* sorted names of device types: see vq_qemu_capabilities_has_device() */
     size_t n_devices;
+    bool is_kvm_known;       /* the trial is over */
     bool has_kvm;            /* a guest can really run under it */
     char kvm_problem[256];   /* why not, for people; "" when it can */
     bool has_sandbox;
@@ -68,6 +70,9 @@ void vq_qemu_emulators_close(struct vq_qemu_emulators *emulators, void (*closed)
 typedef void (*vq_qemu_capabilities_cb)(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data);
 void vq_qemu_emulators_get(struct vq_qemu_emulators *emulators, const char *path, vq_qemu_capabilities_cb cb,
                            void *data);
+/* The same, called back when it is also known whether KVM works: for guests of that type. */
+void vq_qemu_emulators_get_kvm(struct vq_qemu_emulators *emulators, const char *path, vq_qemu_capabilities_cb cb,
+                               void *data);
 /* What is known already; NULL when it has to be asked for first. Borrowed until the loop turn ends. */
 const struct vq_qemu_capabilities *vq_qemu_emulators_known(struct vq_qemu_emulators *emulators, const char *path);
 /* The emulator that a definition without <emulator> gets; NULL: none of this host can run that architecture. */

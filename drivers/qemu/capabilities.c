@@ -1,0 +1,314 @@
+/* Emulators: the cache of what each one can do. Asking them is probe.c. */
+#define VQ_FROM VIR_FROM_QEMU
+#include "drivers/qemu/capabilities.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/base/text.h"
+#include "drivers/driver.h"
+#include "drivers/qemu/probe.h"
+
+enum { EMULATORS_MAX = 64, WAITERS_MAX = 4096 };
+
+struct waiter {
+    struct waiter *next;
+    bool wants_kvm;
+    vq_qemu_capabilities_cb cb;
+    void *data;
+};
+
+/* One emulator that somebody asked for. */
+struct emulator {
+    struct vq_qemu_emulators *all;
+    char *path;
+    struct vq_qemu_capabilities *caps; /* NULL: not asked yet, or the last answer was an error */
+    struct vq_qemu_probe *probe;       /* under way */
+    struct vq_qemu_probe *trial;       /* of KVM, under way */
+    struct waiter *waiters;
+    size_t n_waiters;
+};
+
+struct vq_qemu_emulators {
+    const struct vq_driver_host *host;
+    struct emulator *list[EMULATORS_MAX];
+    size_t n_list;
+    char *default_path;
+};
+
+/* ---- Capabilities ---- */
+
+struct vq_qemu_capabilities *vq_qemu_capabilities_ref(const struct vq_qemu_capabilities *caps)
+{
+    struct vq_qemu_capabilities *counted = (struct vq_qemu_capabilities *)caps;
+
+    counted->references++;
+    return counted;
+}
+
+void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps)
+{
+    if (caps == NULL || --caps->references > 0)
+        return;
+    for (size_t i = 0; i < caps->n_machines; i++) {
+        free(caps->machines[i].name);
+        free(caps->machines[i].alias);
+        free(caps->machines[i].default_cpu);
+        free(caps->machines[i].default_ram_id);
+    }
+    for (size_t i = 0; i < caps->n_cpu_models; i++)
+        free(caps->cpu_models[i].name);
+    for (size_t i = 0; i < caps->n_devices; i++)
+        free(caps->devices[i]);
+    free(caps->machines);
+    free(caps->cpu_models);
+    free(caps->devices);
+    free(caps->path);
+    free(caps->package);
+    free(caps->arch);
+    free(caps);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, const char *device)
+{
+    return caps->n_devices > 0 &&
+           bsearch(&device, caps->devices, caps->n_devices, sizeof(*caps->devices), compare_names) != NULL;
+}
+
+const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_capabilities *caps, const char *name)
+{
+    if (name == NULL)
+        return caps->default_machine < caps->n_machines ? &caps->machines[caps->default_machine] : NULL;
+    for (size_t i = 0; i < caps->n_machines; i++)
+        if (strcmp(caps->machines[i].name, name) == 0 || vq_streq(caps->machines[i].alias, name))
+            return &caps->machines[i];
+    return NULL;
+}
+
+/* ---- The cache ---- */
+
+struct vq_qemu_emulators *vq_qemu_emulators_new(const struct vq_driver_host *host)
+{
+    struct vq_qemu_emulators *emulators = vq_new(struct vq_qemu_emulators);
+
+    emulators->host = host;
+    return emulators;
+}
+
+static struct emulator *find(struct vq_qemu_emulators *emulators, const char *path)
+{
+    for (size_t i = 0; i < emulators->n_list; i++)
+        if (strcmp(emulators->list[i]->path, path) == 0)
+            return emulators->list[i];
+    return NULL;
+}
+
+static bool is_fresh(const struct vq_qemu_capabilities *caps, const struct stat *now)
+{
+    return caps->device == now->st_dev && caps->inode == now->st_ino && caps->size_bytes == (uint64_t)now->st_size &&
+           caps->mtime_ns == now->st_mtim.tv_sec * 1000000000 + now->st_mtim.tv_nsec &&
+           caps->ctime_ns == now->st_ctim.tv_sec * 1000000000 + now->st_ctim.tv_nsec;
+}
+
+static void remember_file(struct vq_qemu_capabilities *caps, const struct stat *file)
+{
+    caps->device = file->st_dev;
+    caps->inode = file->st_ino;
+    caps->size_bytes = (uint64_t)file->st_size;
+    caps->mtime_ns = file->st_mtim.tv_sec * 1000000000 + file->st_mtim.tv_nsec;
+    caps->ctime_ns = file->st_ctim.tv_sec * 1000000000 + file->st_ctim.tv_nsec;
+}
+
+/* Tell those who can be told now. A callback may ask again, so each waiter leaves the list before it is called. */
+static void tell(struct emulator *emulator, const struct vq_error *err)
+{
+    struct waiter **place = &emulator->waiters;
+
+    while (*place != NULL) {
+        struct waiter *waiter = *place;
+        if (err == NULL && waiter->wants_kvm && !emulator->caps->is_kvm_known) {
+            place = &waiter->next;
+            continue;
+        }
+        *place = waiter->next;
+        emulator->n_waiters--;
+        waiter->cb(err == NULL ? emulator->caps : NULL, err, waiter->data);
+        free(waiter);
+        place = &emulator->waiters;
+    }
+}
+
+static void trial_done(bool works, const char *problem, void *data)
+{
+    struct emulator *emulator = data;
+
+    emulator->trial = NULL;
+    if (emulator->caps == NULL)
+        return;
+    emulator->caps->is_kvm_known = true;
+    emulator->caps->has_kvm = works;
+    (void)snprintf(emulator->caps->kvm_problem, sizeof(emulator->caps->kvm_problem), "%s", works ? "" : problem);
+    tell(emulator, NULL);
+}
+
+static void probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_error *err, void *data)
+{
+    struct emulator *emulator = data;
+    struct stat file;
+
+    emulator->probe = NULL;
+    if (err != NULL) {
+        tell(emulator, err);
+        return;
+    }
+    take_caps->path = vq_strdup(emulator->path);
+    if (take_caps->n_devices > 0)
+        qsort(take_caps->devices, take_caps->n_devices, sizeof(*take_caps->devices), compare_names);
+    if (stat(emulator->path, &file) == 0)
+        remember_file(take_caps, &file);
+    vq_qemu_capabilities_free(emulator->caps);
+    emulator->caps = take_caps;
+    emulator->trial = vq_qemu_probe_kvm(emulator->all->host->loop, emulator->path, take_caps->arch, trial_done, emulator);
+    tell(emulator, NULL);
+}
+
+static void get(struct vq_qemu_emulators *emulators, const char *path, bool wants_kvm, vq_qemu_capabilities_cb cb,
+                void *data)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+    struct emulator *emulator;
+    struct stat file;
+
+    if (path == NULL || path[0] != '/' || stat(path, &file) < 0 || !S_ISREG(file.st_mode) || access(path, X_OK) < 0) {
+        (void)vq_error_set(&err, VIR_ERR_CONFIG_UNSUPPORTED, "Cannot check QEMU binary %s: %s",
+                           path == NULL ? "(none)" : path,
+                           path != NULL && path[0] != '/' ? "the path must begin with /" : strerror(errno == 0 ? EACCES : errno));
+        cb(NULL, &err, data);
+        return;
+    }
+    emulator = find(emulators, path);
+    if (emulator != NULL && emulator->caps != NULL && emulator->probe == NULL && is_fresh(emulator->caps, &file) &&
+        (!wants_kvm || emulator->caps->is_kvm_known)) {
+        cb(emulator->caps, NULL, data);
+        return;
+    }
+    if ((emulator == NULL && emulators->n_list == EMULATORS_MAX) ||
+        (emulator != NULL && emulator->n_waiters >= WAITERS_MAX)) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "too many emulators, or too many who wait for '%s'", path);
+        cb(NULL, &err, data);
+        return;
+    }
+    if (emulator == NULL) {
+        emulator = vq_new(struct emulator);
+        emulator->all = emulators;
+        emulator->path = vq_strdup(path);
+        emulators->list[emulators->n_list++] = emulator;
+    }
+    struct waiter *waiter = vq_new(struct waiter);
+    *waiter = (struct waiter){emulator->waiters, wants_kvm, cb, data};
+    emulator->waiters = waiter;
+    emulator->n_waiters++;
+    if (emulator->probe == NULL && (emulator->caps == NULL || !is_fresh(emulator->caps, &file)))
+        emulator->probe = vq_qemu_probe_start(emulators->host->loop, path, probe_done, emulator);
+}
+
+void vq_qemu_emulators_get(struct vq_qemu_emulators *emulators, const char *path, vq_qemu_capabilities_cb cb, void *data)
+{
+    get(emulators, path, false, cb, data);
+}
+
+void vq_qemu_emulators_get_kvm(struct vq_qemu_emulators *emulators, const char *path, vq_qemu_capabilities_cb cb,
+                               void *data)
+{
+    get(emulators, path, true, cb, data);
+}
+
+const struct vq_qemu_capabilities *vq_qemu_emulators_known(struct vq_qemu_emulators *emulators, const char *path)
+{
+    const struct emulator *emulator = path == NULL ? NULL : find(emulators, path);
+
+    return emulator == NULL ? NULL : emulator->caps;
+}
+
+const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const char *arch)
+{
+    static const char *const dirs[] = {"/usr/bin", "/usr/local/bin", "/usr/libexec"};
+    const char *wanted = arch == NULL ? "x86_64" : strcmp(arch, "i686") == 0 ? "x86_64" : arch;
+    char path[PATH_MAX];
+
+#if defined(__aarch64__)
+    if (arch == NULL)
+        wanted = "aarch64";
+#endif
+    if (!vq_name_is_component(wanted))
+        return NULL;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(dirs); i++) {
+        (void)snprintf(path, sizeof(path), "%s/qemu-system-%s", dirs[i], wanted);
+        if (access(path, X_OK) == 0) {
+            vq_set_text(&emulators->default_path, path);
+            return emulators->default_path;
+        }
+    }
+    return NULL;
+}
+
+/* ---- Closing ---- */
+
+struct closing {
+    struct vq_qemu_emulators *emulators;
+    size_t n_open;
+    void (*closed)(void *data);
+    void *data;
+};
+
+static void closing_step(struct closing *closing)
+{
+    if (--closing->n_open > 0)
+        return;
+    for (size_t i = 0; i < closing->emulators->n_list; i++) {
+        struct emulator *emulator = closing->emulators->list[i];
+        vq_qemu_capabilities_free(emulator->caps);
+        free(emulator->path);
+        free(emulator);
+    }
+    free(closing->emulators->default_path);
+    free(closing->emulators);
+    closing->closed(closing->data);
+    free(closing);
+}
+
+static void probe_closed(void *data)
+{
+    closing_step(data);
+}
+
+void vq_qemu_emulators_close(struct vq_qemu_emulators *emulators, void (*closed)(void *data), void *data)
+{
+    struct closing *closing = vq_new(struct closing);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    *closing = (struct closing){emulators, 1, closed, data};
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
+    for (size_t i = 0; i < emulators->n_list; i++) {
+        struct emulator *emulator = emulators->list[i];
+        struct vq_qemu_probe *probes[] = {vq_take(emulator->probe), vq_take(emulator->trial)};
+        for (size_t k = 0; k < VQ_N_ELEMENTS(probes); k++) {
+            if (probes[k] == NULL)
+                continue;
+            closing->n_open++;
+            vq_qemu_probe_cancel(probes[k], probe_closed, closing);
+        }
+        tell(emulator, &err);
+    }
+    closing_step(closing);
+}

@@ -1,0 +1,26 @@
+/* Asking an emulator what it can do, by running it without a guest; and trying whether KVM really runs one. */
+#pragma once
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "conf/base/error.h"
+
+struct vq_qemu_capabilities;
+struct vq_qemu_probe;
+
+enum { VQ_QEMU_PROBE_MS = 15000, VQ_QEMU_KVM_TRIAL_MS = 3000 };
+
+/* take_caps: one reference, without path and file identity; NULL when err is set. Called back once, never from inside
+ * vq_qemu_probe_start(), unless cancelled. */
+typedef void (*vq_qemu_probe_cb)(struct vq_qemu_capabilities *take_caps, const struct vq_error *err, void *data);
+struct vq_qemu_probe *vq_qemu_probe_start(uv_loop_t *loop, const char *path, vq_qemu_probe_cb cb, void *data);
+
+/* Start a PC under KVM and wait for the first words of its firmware. Where /dev/kvm exists but guests hang, nothing comes.
+ * Called back once, never from inside, unless cancelled. problem: for people. */
+typedef void (*vq_qemu_trial_cb)(bool works, const char *problem, void *data);
+struct vq_qemu_probe *vq_qemu_probe_kvm(uv_loop_t *loop, const char *path, const char *arch, vq_qemu_trial_cb cb,
+                                        void *data);
+
+/* No callback but this one; the program is ended. */
+void vq_qemu_probe_cancel(struct vq_qemu_probe *probe, void (*cancelled)(void *data), void *data);
