@@ -60,8 +60,7 @@ struct vq_os {
     enum vq_loader_type loader_type;
     char *loader;                 /* path */
     char *nvram, *nvram_template; /* paths */
-    char *nvram_type;             /* with nvram_source: <nvram type='file'><source/> */
-    struct vq_source nvram_source;
+    struct vq_source nvram_source; /* with a type: <nvram type='network'><source/>, then nvram is not used */
     char *kernel, *initrd, *cmdline, *dtb, *root, *shim;
     struct vq_acpi_table **acpi_tables;
     size_t n_acpi_tables;
@@ -100,7 +99,7 @@ struct vq_features {
     char *xen_passthrough_mode;
     bool has_xen;
     enum vq_switch pvspinlock, pmu, vmport, vmcoreinfo, htm, nested_hv, ccf_assist, async_teardown;
-    bool has_smm, has_gic;
+    bool has_smm, has_gic, has_vmcoreinfo;
     enum vq_switch smm;
     uint64_t smm_tseg_bytes;
     bool has_smm_tseg;
@@ -472,12 +471,8 @@ struct vq_domain {
     struct vq_keywrap_cipher **keywraps;
     size_t n_keywraps;
     struct vq_launch_security *launch_security;
-    struct vq_qemu_namespace *qemu;
+    struct vq_qemu_namespace qemu;
 };
-
-/* Something in a document that the daemon does not know: reported, never silently changed in meaning. */
-struct vq_unknown;
-struct vq_unknowns;
 
 /* For vq_domain_parse(). */
 enum {
@@ -502,6 +497,12 @@ enum {
  * allowed. Messages name element and line.
  * Reference: libvirt "Domain XML format". */
 VQ_MUST_CHECK int vq_domain_parse(const char *xml, unsigned flags, struct vq_domain **ret_domain, struct vq_error *err);
+
+/* The same, and what in the document is not known is listed in the report instead of being refused: such XML loses
+ * meaning, and somebody should be told. */
+struct vq_field_report;
+VQ_MUST_CHECK int vq_domain_parse_report(const char *xml, unsigned flags, struct vq_field_report *report,
+                                         struct vq_domain **ret_domain, struct vq_error *err);
 
 /* What vq_domain_fill() may not find out by itself. */
 struct vq_domain_fill {

@@ -1,0 +1,181 @@
+/* Network interfaces. */
+#include <string.h>
+
+#include "conf/device_fields.h"
+
+static const char *const type_names[VQ_INTERFACE_N] = {
+    [VQ_INTERFACE_NETWORK] = "network",
+    [VQ_INTERFACE_BRIDGE] = "bridge",
+    [VQ_INTERFACE_USER] = "user",
+    [VQ_INTERFACE_ETHERNET] = "ethernet",
+    [VQ_INTERFACE_DIRECT] = "direct",
+    [VQ_INTERFACE_VHOSTUSER] = "vhostuser",
+    [VQ_INTERFACE_SERVER] = "server",
+    [VQ_INTERFACE_CLIENT] = "client",
+    [VQ_INTERFACE_MCAST] = "mcast",
+    [VQ_INTERFACE_UDP] = "udp",
+    [VQ_INTERFACE_INTERNAL] = "internal",
+    [VQ_INTERFACE_HOSTDEV] = "hostdev",
+    [VQ_INTERFACE_VDPA] = "vdpa",
+};
+
+static const char *const link_names[VQ_LINK_N] = {[VQ_LINK_UP] = "up", [VQ_LINK_DOWN] = "down"};
+
+/* Names that a daemon gives to taps at start are not part of the definition. */
+static bool is_user_target(const char *target)
+{
+    static const char *const generated[] = {"vnet", "macvtap", "macvlan"};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(generated); i++) {
+        size_t length = strlen(generated[i]);
+
+        if (strncmp(target, generated[i], length) == 0 && target[length + strspn(target + length, "0123456789")] == '\0')
+            return target[length] == '\0';
+    }
+    return true;
+}
+
+static const struct vq_field rate_rows[] = {
+    VQ_UINT("@average", vq_bandwidth_rate, average),
+    VQ_UINT("@peak", vq_bandwidth_rate, peak),
+    VQ_UINT("@floor", vq_bandwidth_rate, floor),
+    VQ_UINT("@burst", vq_bandwidth_rate, burst),
+};
+VQ_FIELDS(rate_fields, "bandwidth", vq_bandwidth_rate, rate_rows);
+
+static const struct vq_field virtualport_rows[] = {
+    VQ_STRING("@type", vq_virtualport, type),
+    VQ_STRING("parameters/@managerid", vq_virtualport, managerid),
+    VQ_STRING("parameters/@typeid", vq_virtualport, typeid),
+    VQ_STRING("parameters/@typeidversion", vq_virtualport, typeidversion),
+    VQ_STRING("parameters/@instanceid", vq_virtualport, instanceid),
+    VQ_STRING("parameters/@interfaceid", vq_virtualport, interfaceid),
+    VQ_STRING("parameters/@profileid", vq_virtualport, profileid),
+};
+VQ_FIELDS(virtualport_fields, "virtualport", vq_virtualport, virtualport_rows);
+
+static const struct vq_field tag_rows[] = {
+    VQ_UINT("@id", vq_vlan_tag, id, .flags = VQ_FIELD_REQUIRED, .max = 4095),
+    VQ_STRING("@nativeMode", vq_vlan_tag, native_mode),
+};
+VQ_FIELDS(tag_fields, "tag", vq_vlan_tag, tag_rows);
+
+static const struct vq_field vlan_rows[] = {
+    VQ_YES_NO("@trunk", vq_vlan, trunk),
+    VQ_LIST("tag", vq_vlan, tags, tag_fields),
+};
+VQ_FIELDS(vlan_fields, "vlan", vq_vlan, vlan_rows);
+
+static const struct vq_field parameter_rows[] = {
+    VQ_STRING("@name", vq_filter_parameter, name, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@value", vq_filter_parameter, value),
+};
+VQ_FIELDS(parameter_fields, "parameter", vq_filter_parameter, parameter_rows);
+
+static const struct vq_field ip_rows[] = {
+    VQ_STRING("@address", vq_ip, address, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@family", vq_ip, family),
+    VQ_UINT("@prefix", vq_ip, prefix, VQ_HAS(vq_ip, has_prefix), .max = 128),
+    VQ_STRING("@peer", vq_ip, peer),
+};
+VQ_FIELDS(ip_fields, "ip", vq_ip, ip_rows);
+
+static const struct vq_field route_rows[] = {
+    VQ_STRING("@family", vq_route, family),
+    VQ_STRING("@address", vq_route, address),
+    VQ_UINT("@prefix", vq_route, prefix, VQ_HAS(vq_route, has_prefix), .max = 128),
+    VQ_STRING("@gateway", vq_route, gateway),
+    VQ_UINT("@metric", vq_route, metric),
+};
+VQ_FIELDS(route_fields, "route", vq_route, route_rows);
+
+static const struct vq_field host_offload_rows[] = {
+    VQ_ON_OFF("@csum", vq_offloads, csum),
+    VQ_ON_OFF("@gso", vq_offloads, gso),
+    VQ_ON_OFF("@tso4", vq_offloads, tso4),
+    VQ_ON_OFF("@tso6", vq_offloads, tso6),
+    VQ_ON_OFF("@ecn", vq_offloads, ecn),
+    VQ_ON_OFF("@ufo", vq_offloads, ufo),
+    VQ_ON_OFF("@mrg_rxbuf", vq_offloads, mrg_rxbuf),
+};
+VQ_FIELDS(host_offload_fields, "driver", vq_offloads, host_offload_rows);
+
+static const struct vq_field guest_offload_rows[] = {
+    VQ_ON_OFF("@csum", vq_offloads, csum),
+    VQ_ON_OFF("@tso4", vq_offloads, tso4),
+    VQ_ON_OFF("@tso6", vq_offloads, tso6),
+    VQ_ON_OFF("@ecn", vq_offloads, ecn),
+    VQ_ON_OFF("@ufo", vq_offloads, ufo),
+};
+VQ_FIELDS(guest_offload_fields, "driver", vq_offloads, guest_offload_rows);
+
+#define OF(kind)   VQ_IS(VQ_INTERFACE_##kind)
+#define FOR(kinds) VQ_WHEN(vq_interface, type, kinds)
+#define SOCKETS    (OF(SERVER) | OF(CLIENT) | OF(MCAST) | OF(UDP))
+
+static const struct vq_field interface_rows[] = {
+    VQ_ENUM("@type", vq_interface, type, type_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_YES_NO("@managed", vq_interface, managed, FOR(OF(HOSTDEV))),
+    VQ_YES_NO("@trustGuestRxFilters", vq_interface, trust_guest_rx_filters),
+    VQ_MAC("mac/@address", vq_interface, mac, VQ_HAS(vq_interface, has_mac)),
+    VQ_STRING("mac/@type", vq_interface, mac_type),
+    VQ_YES_NO("mac/@check", vq_interface, mac_check),
+    VQ_STRING("source/@network", vq_interface, network, FOR(OF(NETWORK)), .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("source/@portgroup", vq_interface, portgroup, FOR(OF(NETWORK))),
+    VQ_STRING("source/@portid", vq_interface, portid, .flags = VQ_FIELD_LIVE, FOR(OF(NETWORK))),
+    VQ_STRING("source/@bridge", vq_interface, bridge, .flags = VQ_FIELD_LIVE, FOR(OF(NETWORK))),
+    VQ_STRING("source/@bridge", vq_interface, bridge, .flags = VQ_FIELD_REQUIRED, FOR(OF(BRIDGE))),
+    VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(ETHERNET) | OF(VDPA))),
+    VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(DIRECT)), .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("source/@type", vq_interface, source_type, FOR(OF(VHOSTUSER))),
+    VQ_STRING("source/@path", vq_interface, source_path, FOR(OF(VHOSTUSER))),
+    VQ_STRING("source/@mode", vq_interface, source_mode, FOR(OF(DIRECT) | OF(VHOSTUSER))),
+    VQ_STRING("source/@name", vq_interface, internal_name, FOR(OF(INTERNAL))),
+    VQ_STRING("source/@address", vq_interface, source_address, FOR(SOCKETS)),
+    VQ_UINT("source/@port", vq_interface, source_port, FOR(SOCKETS), .max = 65535),
+    VQ_STRING("source/local/@address", vq_interface, source_local_address, FOR(OF(UDP))),
+    VQ_UINT("source/local/@port", vq_interface, source_local_port, FOR(OF(UDP)), .max = 65535),
+    VQ_CONSTANT("source/address/@type", "pci", FOR(OF(HOSTDEV))),
+    VQ_STRUCT("source/address", vq_interface, hostdev_address, vq_pci_address_fields, FOR(OF(HOSTDEV))),
+    VQ_OPTIONAL("vlan", vq_interface, vlan, vlan_fields),
+    VQ_OPTIONAL("virtualport", vq_interface, virtualport, virtualport_fields),
+    VQ_LIST("ip", vq_interface, ips, ip_fields, .size = 256),
+    VQ_LIST("route", vq_interface, routes, route_fields, .size = 256),
+    VQ_STRING("script/@path", vq_interface, script),
+    VQ_STRING("downscript/@path", vq_interface, downscript),
+    VQ_STRING("backenddomain/@name", vq_interface, domain_name),
+    VQ_STRING("target/@dev", vq_interface, target, .flags = VQ_FIELD_LIVE, .keep = is_user_target),
+    VQ_YES_NO("target/@managed", vq_interface, target_managed),
+    VQ_STRING("guest/@dev", vq_interface, guest_dev),
+    VQ_STRING("guest/@actual", vq_interface, guest_actual, .flags = VQ_FIELD_LIVE),
+    VQ_STRING("model/@type", vq_interface, model),
+    VQ_STRING("driver/@name", vq_interface, driver_name),
+    VQ_STRING("driver/@txmode", vq_interface, txmode),
+    VQ_ON_OFF("driver/@ioeventfd", vq_interface, ioeventfd),
+    VQ_ON_OFF("driver/@event_idx", vq_interface, event_idx),
+    VQ_UINT("driver/@queues", vq_interface, queues),
+    VQ_UINT("driver/@rx_queue_size", vq_interface, rx_queue_size),
+    VQ_UINT("driver/@tx_queue_size", vq_interface, tx_queue_size),
+    VQ_ON_OFF("driver/@rss", vq_interface, rss),
+    VQ_ON_OFF("driver/@rss_hash_report", vq_interface, rss_hash_report),
+    VQ_STRUCT("driver", vq_interface, virtio, vq_virtio_fields),
+    VQ_STRUCT("driver/host", vq_interface, host_offloads, host_offload_fields),
+    VQ_STRUCT("driver/guest", vq_interface, guest_offloads, guest_offload_fields),
+    VQ_STRING("backend/@type", vq_interface, backend_type),
+    VQ_STRING("backend/@tap", vq_interface, backend_tap),
+    VQ_STRING("backend/@vhost", vq_interface, backend_vhost),
+    VQ_STRING("backend/@logFile", vq_interface, backend_logfile),
+    VQ_STRING("filterref/@filter", vq_interface, filter),
+    VQ_LIST("filterref/parameter", vq_interface, filter_parameters, parameter_fields, .size = 256),
+    VQ_STRUCT("bandwidth/inbound", vq_interface, inbound, rate_fields),
+    VQ_STRUCT("bandwidth/outbound", vq_interface, outbound, rate_fields),
+    VQ_STRING("teaming/@type", vq_interface, teaming_type),
+    VQ_STRING("teaming/@persistent", vq_interface, teaming_persistent),
+    VQ_U64("tune/sndbuf", vq_interface, sndbuf, VQ_HAS(vq_interface, has_sndbuf)),
+    VQ_ENUM("link/@state", vq_interface, link, link_names),
+    VQ_UINT("mtu/@size", vq_interface, mtu),
+    VQ_UINT("coalesce/rx/frames/@max", vq_interface, coalesce_rx_frames),
+    VQ_YES_NO("port/@isolated", vq_interface, port_isolated),
+    VQ_STRUCT("", vq_interface, info, vq_info_fields),
+};
+VQ_FIELDS_EXPORT(vq_interface_fields, "interface", vq_interface, interface_rows);

@@ -1,0 +1,138 @@
+/* How much of the host a domain may have: memory, CPU and I/O tuning; and what its firmware tells of it. */
+#include "conf/domain_fields.h"
+
+#define REQUIRED .flags = VQ_FIELD_REQUIRED
+#define ALWAYS   .flags = VQ_FIELD_ALWAYS
+
+static const struct vq_field blkio_device_rows[] = {
+    VQ_STRING("path", vq_blkio_device, path, REQUIRED),
+    VQ_UINT("weight", vq_blkio_device, weight, .min = 10, .max = 1000),
+    VQ_UINT("read_iops_sec", vq_blkio_device, read_iops),
+    VQ_UINT("write_iops_sec", vq_blkio_device, write_iops),
+    VQ_U64("read_bytes_sec", vq_blkio_device, read_bytes),
+    VQ_U64("write_bytes_sec", vq_blkio_device, write_bytes),
+};
+VQ_FIELDS(blkio_device_fields, "device", vq_blkio_device, blkio_device_rows);
+
+static const struct vq_field blkiotune_rows[] = {
+    VQ_UINT("weight", vq_blkiotune, weight),
+    VQ_LIST("device", vq_blkiotune, devices, blkio_device_fields),
+};
+VQ_FIELDS_EXPORT(vq_blkiotune_fields, "blkiotune", vq_blkiotune, blkiotune_rows);
+
+static const struct vq_field memtune_rows[] = {
+    VQ_SIZE("hard_limit", vq_memtune, hard_limit_kib, 1024),
+    VQ_SIZE("soft_limit", vq_memtune, soft_limit_kib, 1024),
+    VQ_SIZE("min_guarantee", vq_memtune, min_guarantee_kib, 1024),
+    VQ_SIZE("swap_hard_limit", vq_memtune, swap_hard_limit_kib, 1024),
+};
+VQ_FIELDS_EXPORT(vq_memtune_fields, "memtune", vq_memtune, memtune_rows);
+
+static const struct vq_field page_rows[] = {
+    VQ_SIZE("@size", vq_hugepage, size_kib, 1024, REQUIRED),
+    VQ_CPUSET("@nodeset", vq_hugepage, nodeset),
+};
+VQ_FIELDS(page_fields, "page", vq_hugepage, page_rows);
+
+static const struct vq_field memory_backing_rows[] = {
+    VQ_PRESENT("hugepages", vq_memory_backing, has_hugepages),
+    VQ_LIST("hugepages/page", vq_memory_backing, hugepages, page_fields, .size = 64),
+    VQ_PRESENT("nosharepages", vq_memory_backing, nosharepages),
+    VQ_PRESENT("locked", vq_memory_backing, locked),
+    VQ_STRING("source/@type", vq_memory_backing, source_type),
+    VQ_STRING("access/@mode", vq_memory_backing, access_mode),
+    VQ_STRING("allocation/@mode", vq_memory_backing, allocation_mode),
+    VQ_UINT("allocation/@threads", vq_memory_backing, allocation_threads),
+    VQ_PRESENT("discard", vq_memory_backing, has_discard),
+};
+VQ_FIELDS_EXPORT(vq_memory_backing_fields, "memoryBacking", vq_memory_backing, memory_backing_rows);
+
+static const struct vq_field vcpu_pin_rows[] = {
+    VQ_UINT("@vcpu", vq_vcpu_pin, vcpu, ALWAYS),
+    VQ_CPUSET("@cpuset", vq_vcpu_pin, cpuset, REQUIRED),
+};
+VQ_FIELDS(vcpu_pin_fields, "vcpupin", vq_vcpu_pin, vcpu_pin_rows);
+
+static const struct vq_field iothread_pin_rows[] = {
+    VQ_UINT("@iothread", vq_iothread_pin, iothread, REQUIRED, .min = 1),
+    VQ_CPUSET("@cpuset", vq_iothread_pin, cpuset, REQUIRED),
+};
+VQ_FIELDS(iothread_pin_fields, "iothreadpin", vq_iothread_pin, iothread_pin_rows);
+
+static const struct vq_field vcpu_sched_rows[] = {
+    VQ_CPUSET("@vcpus", vq_scheduler, targets, REQUIRED),
+    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED),
+    VQ_INT("@priority", vq_scheduler, priority, VQ_HAS(vq_scheduler, has_priority)),
+};
+VQ_FIELDS(vcpu_sched_fields, "vcpusched", vq_scheduler, vcpu_sched_rows);
+
+static const struct vq_field iothread_sched_rows[] = {
+    VQ_CPUSET("@iothreads", vq_scheduler, targets, REQUIRED),
+    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED),
+    VQ_INT("@priority", vq_scheduler, priority, VQ_HAS(vq_scheduler, has_priority)),
+};
+VQ_FIELDS(iothread_sched_fields, "iothreadsched", vq_scheduler, iothread_sched_rows);
+
+static const struct vq_field emulator_sched_rows[] = {
+    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED),
+    VQ_INT("@priority", vq_scheduler, priority, VQ_HAS(vq_scheduler, has_priority)),
+};
+VQ_FIELDS(emulator_sched_fields, "emulatorsched", vq_scheduler, emulator_sched_rows);
+
+static const struct vq_field cputune_rows[] = {
+    VQ_U64("shares", vq_cputune, shares, VQ_HAS(vq_cputune, has_shares)),
+    VQ_U64("period", vq_cputune, period),
+    VQ_I64("quota", vq_cputune, quota),
+    VQ_U64("global_period", vq_cputune, global_period),
+    VQ_I64("global_quota", vq_cputune, global_quota),
+    VQ_U64("emulator_period", vq_cputune, emulator_period),
+    VQ_I64("emulator_quota", vq_cputune, emulator_quota),
+    VQ_U64("iothread_period", vq_cputune, iothread_period),
+    VQ_I64("iothread_quota", vq_cputune, iothread_quota),
+    VQ_LIST("vcpupin", vq_cputune, vcpu_pins, vcpu_pin_fields),
+    VQ_CPUSET("emulatorpin/@cpuset", vq_cputune, emulator_pin),
+    VQ_LIST("iothreadpin", vq_cputune, iothread_pins, iothread_pin_fields),
+    VQ_LIST("vcpusched", vq_cputune, vcpu_scheds, vcpu_sched_fields),
+    VQ_LIST("iothreadsched", vq_cputune, iothread_scheds, iothread_sched_fields),
+    VQ_LIST("emulatorsched", vq_cputune, emulator_scheds, emulator_sched_fields, .size = 1),
+};
+VQ_FIELDS_EXPORT(vq_cputune_fields, "cputune", vq_cputune, cputune_rows);
+
+static const struct vq_field memnode_rows[] = {
+    VQ_UINT("@cellid", vq_numa_memnode, cell, ALWAYS),
+    VQ_STRING("@mode", vq_numa_memnode, mode),
+    VQ_CPUSET("@nodeset", vq_numa_memnode, nodeset),
+};
+VQ_FIELDS(memnode_fields, "memnode", vq_numa_memnode, memnode_rows);
+
+static const struct vq_field numatune_rows[] = {
+    VQ_PRESENT("memory", vq_numatune, has_memory),
+    VQ_STRING("memory/@mode", vq_numatune, mode),
+    VQ_CPUSET("memory/@nodeset", vq_numatune, nodeset),
+    VQ_STRING("memory/@placement", vq_numatune, placement),
+    VQ_LIST("memnode", vq_numatune, memnodes, memnode_fields, .size = 1024),
+};
+VQ_FIELDS_EXPORT(vq_numatune_fields, "numatune", vq_numatune, numatune_rows);
+
+static const struct vq_field entry_rows[] = {
+    VQ_STRING("@name", vq_sysinfo_entry, name),
+    VQ_STRING("@file", vq_sysinfo_entry, file),
+    VQ_STRING(".", vq_sysinfo_entry, value, .flags = VQ_FIELD_LINE_BREAKS),
+};
+VQ_FIELDS(entry_fields, "entry", vq_sysinfo_entry, entry_rows);
+
+static const struct vq_field board_rows[] = {
+    VQ_LIST("entry", vq_sysinfo_board, entries, entry_fields, .size = 64),
+};
+VQ_FIELDS(board_fields, "baseBoard", vq_sysinfo_board, board_rows);
+
+static const struct vq_field sysinfo_rows[] = {
+    VQ_STRING("@type", vq_sysinfo, type, REQUIRED),
+    VQ_LIST("bios/entry", vq_sysinfo, bios, entry_fields, .size = 64),
+    VQ_LIST("system/entry", vq_sysinfo, system, entry_fields, .size = 64),
+    VQ_LIST("baseBoard", vq_sysinfo, boards, board_fields, .size = 16),
+    VQ_LIST("chassis/entry", vq_sysinfo, chassis, entry_fields, .size = 64),
+    VQ_LIST("oemStrings/entry", vq_sysinfo, oem_strings, entry_fields, .size = 256),
+    VQ_LIST("entry", vq_sysinfo, fwcfg, entry_fields, .size = 64),
+};
+VQ_FIELDS_EXPORT(vq_sysinfo_fields, "sysinfo", vq_sysinfo, sysinfo_rows);
