@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "drivers/qemu/capabilities.h"
@@ -187,8 +188,12 @@ static void over(struct vq_qemu_probe *probe)
     if (probe->is_over)
         return;
     probe->is_over = true;
-    if (probe->process != NULL && !vq_process_has_exited(probe->process))
-        (void)vq_process_signal(probe->process, SIGKILL, NULL); /* it has no guest and nothing to lose */
+    struct vq_error err = VQ_ERROR_INIT;
+
+    /* It has no guest and nothing to lose. */
+    if (probe->process != NULL && !vq_process_has_exited(probe->process) &&
+        vq_process_signal(probe->process, SIGKILL, &err) < 0)
+        vq_log(WARN, "qemu.probe", "ending a probe of an emulator: %s, continuing", err.message);
     vq_process_free(vq_take(probe->process));
     vq_qmp_free(vq_take(probe->qmp));
     if (probe->is_trial && probe->sign_fd >= 0)
