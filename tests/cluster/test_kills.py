@@ -40,6 +40,7 @@ def check_guests(hosts, guests):
             assert hosts.virsh(other, "domstate", name) == "running", f"{name} as {other} sees it"
     for node in hosts.nodes:
         assert leftovers.while_running(hosts, node) == []
+    assert leftovers.twice(hosts) == []
 
 
 def churn(hosts, node):

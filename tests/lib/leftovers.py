@@ -72,6 +72,20 @@ def while_running(hosts, node):
     return faults
 
 
+UUID_WORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def twice(hosts):
+    """Guests that run on two hosts at once: the one thing that must never be."""
+    found = {}
+    for node in hosts.nodes:
+        for command in qemus_of(hosts, node).values():
+            match = re.search(r"-uuid (" + UUID_WORD.pattern + ")", command)
+            if match:
+                found.setdefault(match.group(1), []).append(node)
+    return [f"guest {uuid} runs on {' and '.join(nodes)}" for uuid, nodes in found.items() if len(nodes) > 1]
+
+
 # --- this machine ----------------------------------------------------------------------------------------------------
 
 KINDS = ("net", "mnt", "pid", "uts")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Write one CTestTestfile.cmake over several build trees: merge_tests.py DIRECTORY PRESET...
+"""Write one CTestTestfile.cmake over several build trees: merge_tests.py [--hits FILE] DIRECTORY PRESET...
 
 Every tree registers the same tests. The tree of preset fuzz gives those labelled fuzz, and any other tree the rest.
+--hits adds a last test: every failure point of the sources has been reached by the tests before it, as FILE tells.
 """
 import json
 import os
@@ -44,14 +45,27 @@ def lines_of(preset, build):
                 yield f"set_tests_properties({quoted(name)} PROPERTIES {key} {property_text(value)})"
 
 
-def main(directory, presets):
+def hits_test(hits, names):
+    checker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "failpoints.py")
+    source = os.path.dirname(os.path.dirname(os.path.dirname(checker)))
+    yield f"add_test(proof/failpoints {quoted(sys.executable)} {quoted(checker)} {quoted(source)} {quoted(hits)})"
+    yield f"set_tests_properties(proof/failpoints PROPERTIES LABELS proof DEPENDS {quoted(';'.join(names))})"
+
+
+def main(arguments):
+    hits = None
+    if arguments[0] == "--hits":
+        hits, arguments = os.path.abspath(arguments[1]), arguments[2:]
+    directory, presets = arguments[0], arguments[1:]
     os.makedirs(directory, exist_ok=True)
     base = os.path.dirname(os.path.abspath(directory))
+    lines = [line for preset in presets for line in lines_of(preset, os.path.join(base, preset))]
+    if hits is not None:
+        names = [name for preset in presets for name, _, _ in tests_of(os.path.join(base, preset))]
+        lines += hits_test(hits, sorted(set(names)))
     with open(os.path.join(directory, "CTestTestfile.cmake"), "w", encoding="utf-8") as file:
-        for preset in presets:
-            for line in lines_of(preset, os.path.join(base, preset)):
-                file.write(line + "\n")
+        file.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1:])
