@@ -413,14 +413,18 @@ struct vq_qemu_capability {
     char *capability;
 };
 
-/* <qemu:commandline> and its neighbours. */
+/* <qemu:commandline>. */
 struct vq_qemu_namespace {
     struct vq_qemu_arg **args;
     size_t n_args;
     struct vq_qemu_env **envs;
     size_t n_envs;
-    struct vq_qemu_capability **capabilities_add, **capabilities_del;
-    size_t n_capabilities_add, n_capabilities_del;
+};
+
+/* <qemu:capabilities>: what the emulator is taken to be able to do, whatever it says. */
+struct vq_qemu_capabilities {
+    struct vq_qemu_capability **add, **del;
+    size_t n_add, n_del;
 };
 
 struct vq_domain {
@@ -471,7 +475,8 @@ struct vq_domain {
     struct vq_keywrap_cipher **keywraps;
     size_t n_keywraps;
     struct vq_launch_security *launch_security;
-    struct vq_qemu_namespace qemu;
+    struct vq_qemu_namespace *qemu;
+    struct vq_qemu_capabilities *qemu_capabilities;
 };
 
 /* For vq_domain_parse(). */

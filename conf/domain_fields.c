@@ -80,18 +80,22 @@ static const struct vq_field qemu_capability_rows[] = {
 VQ_FIELDS(qemu_capability_fields, "capability", vq_qemu_capability, qemu_capability_rows);
 
 static const struct vq_field qemu_rows[] = {
-    VQ_LIST("qemu:commandline/qemu:arg", vq_qemu_namespace, args, qemu_arg_fields),
-    VQ_LIST("qemu:commandline/qemu:env", vq_qemu_namespace, envs, qemu_env_fields),
-    VQ_LIST("qemu:capabilities/qemu:add", vq_qemu_namespace, capabilities_add, qemu_capability_fields),
-    VQ_LIST("qemu:capabilities/qemu:del", vq_qemu_namespace, capabilities_del, qemu_capability_fields),
+    VQ_LIST("qemu:arg", vq_qemu_namespace, args, qemu_arg_fields),
+    VQ_LIST("qemu:env", vq_qemu_namespace, envs, qemu_env_fields),
 };
-VQ_FIELDS(qemu_fields, "qemu", vq_qemu_namespace, qemu_rows);
+VQ_FIELDS(qemu_fields, "qemu:commandline", vq_qemu_namespace, qemu_rows);
+
+static const struct vq_field qemu_capabilities_rows[] = {
+    VQ_LIST("qemu:add", vq_qemu_capabilities, add, qemu_capability_fields),
+    VQ_LIST("qemu:del", vq_qemu_capabilities, del, qemu_capability_fields),
+};
+VQ_FIELDS(qemu_capabilities_fields, "qemu:capabilities", vq_qemu_capabilities, qemu_capabilities_rows);
 
 static bool uses_qemu_namespace(const void *object)
 {
-    const struct vq_qemu_namespace *qemu = &((const struct vq_domain *)object)->qemu;
+    const struct vq_domain *domain = object;
 
-    return qemu->n_args + qemu->n_envs + qemu->n_capabilities_add + qemu->n_capabilities_del > 0;
+    return domain->qemu != NULL || domain->qemu_capabilities != NULL;
 }
 
 static const struct vq_field devices_rows[] = {
@@ -172,7 +176,8 @@ static const struct vq_field domain_rows[] = {
     VQ_LIST("seclabel", vq_domain, seclabels, vq_seclabel_fields, .size = 16),
     VQ_LIST("keywrap/cipher", vq_domain, keywraps, cipher_fields, .size = 4),
     VQ_OPTIONAL("launchSecurity", vq_domain, launch_security, launch_security_fields),
-    VQ_STRUCT("", vq_domain, qemu, qemu_fields),
+    VQ_OPTIONAL("qemu:commandline", vq_domain, qemu, qemu_fields, .flags = VQ_FIELD_ALWAYS),
+    VQ_OPTIONAL("qemu:capabilities", vq_domain, qemu_capabilities, qemu_capabilities_fields, .flags = VQ_FIELD_ALWAYS),
 };
 VQ_FIELDS_EXPORT(vq_domain_fields, "domain", vq_domain, domain_rows);
 
