@@ -422,7 +422,7 @@ struct vq_qemu_namespace {
 };
 
 /* <qemu:capabilities>: what the emulator is taken to be able to do, whatever it says. */
-struct vq_qemu_capabilities {
+struct vq_qemu_overrides {
     struct vq_qemu_capability **add, **del;
     size_t n_add, n_del;
 };
@@ -476,7 +476,7 @@ struct vq_domain {
     size_t n_keywraps;
     struct vq_launch_security *launch_security;
     struct vq_qemu_namespace *qemu;
-    struct vq_qemu_capabilities *qemu_capabilities;
+    struct vq_qemu_overrides *qemu_overrides;
 };
 
 /* For vq_domain_parse(). */

@@ -85,17 +85,17 @@ static const struct vq_field qemu_rows[] = {
 };
 VQ_FIELDS(qemu_fields, "qemu:commandline", vq_qemu_namespace, qemu_rows);
 
-static const struct vq_field qemu_capabilities_rows[] = {
-    VQ_LIST("qemu:add", vq_qemu_capabilities, add, qemu_capability_fields),
-    VQ_LIST("qemu:del", vq_qemu_capabilities, del, qemu_capability_fields),
+static const struct vq_field qemu_overrides_rows[] = {
+    VQ_LIST("qemu:add", vq_qemu_overrides, add, qemu_capability_fields),
+    VQ_LIST("qemu:del", vq_qemu_overrides, del, qemu_capability_fields),
 };
-VQ_FIELDS(qemu_capabilities_fields, "qemu:capabilities", vq_qemu_capabilities, qemu_capabilities_rows);
+VQ_FIELDS(qemu_overrides_fields, "qemu:capabilities", vq_qemu_overrides, qemu_overrides_rows);
 
 static bool uses_qemu_namespace(const void *object)
 {
     const struct vq_domain *domain = object;
 
-    return domain->qemu != NULL || domain->qemu_capabilities != NULL;
+    return domain->qemu != NULL || domain->qemu_overrides != NULL;
 }
 
 static const struct vq_field devices_rows[] = {
@@ -177,7 +177,7 @@ static const struct vq_field domain_rows[] = {
     VQ_LIST("keywrap/cipher", vq_domain, keywraps, cipher_fields, .size = 4),
     VQ_OPTIONAL("launchSecurity", vq_domain, launch_security, launch_security_fields),
     VQ_OPTIONAL("qemu:commandline", vq_domain, qemu, qemu_fields, .flags = VQ_FIELD_ALWAYS),
-    VQ_OPTIONAL("qemu:capabilities", vq_domain, qemu_capabilities, qemu_capabilities_fields, .flags = VQ_FIELD_ALWAYS),
+    VQ_OPTIONAL("qemu:capabilities", vq_domain, qemu_overrides, qemu_overrides_fields, .flags = VQ_FIELD_ALWAYS),
 };
 VQ_FIELDS_EXPORT(vq_domain_fields, "domain", vq_domain, domain_rows);
 
