@@ -540,17 +540,17 @@ static void write_environment(struct vq_qemu_writer *writer)
         VQ_AUTOFREE char *path = vq_asprintf("%s%s", writer->launch->dir, homes[i].suffix);
         add_environment(writer, homes[i].name, path);
     }
-    for (size_t i = 0; i < writer->def->qemu.n_envs; i++)
-        add_environment(writer, writer->def->qemu.envs[i]->name,
-                        writer->def->qemu.envs[i]->value == NULL ? "" : writer->def->qemu.envs[i]->value);
+    for (size_t i = 0; writer->def->qemu != NULL && i < writer->def->qemu->n_envs; i++)
+        add_environment(writer, writer->def->qemu->envs[i]->name,
+                        writer->def->qemu->envs[i]->value == NULL ? "" : writer->def->qemu->envs[i]->value);
 }
 
 static void write_tail(struct vq_qemu_writer *writer)
 {
     if (writer->launch->incoming != NULL)
         vq_qemu_arg_pair(writer, "-incoming", writer->launch->incoming);
-    for (size_t i = 0; i < writer->def->qemu.n_args; i++)
-        vq_qemu_arg(writer, writer->def->qemu.args[i]->value == NULL ? "" : writer->def->qemu.args[i]->value);
+    for (size_t i = 0; writer->def->qemu != NULL && i < writer->def->qemu->n_args; i++)
+        vq_qemu_arg(writer, writer->def->qemu->args[i]->value == NULL ? "" : writer->def->qemu->args[i]->value);
     if (writer->launch->sandbox && writer->caps->has_sandbox)
         vq_qemu_arg_pair(writer, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     vq_qemu_arg_pair(writer, "-msg", "timestamp=on");
