@@ -36,6 +36,7 @@ struct vq_daemon {
 
     struct vq_local *local;
     struct vq_store *store;
+    bool store_is_durable;      /* set by vq_cluster_identity(): clusters of one and two flush each commit */
     struct vq_raft *raft;
     struct vq_raft_status raft_status; /* as last told */
     uint64_t applied;           /* highest index whose changes were handed round on this loop */
@@ -54,17 +55,22 @@ struct vq_daemon {
     struct vq_stream_links *stream_links;
     struct vq_applied_wait *applied_waits;
     uv_timer_t second;          /* the slow clock: deadlines that need no better */
-    unsigned open_handles;      /* of the daemon itself */
+    uint64_t started_ms;        /* loop time */
+    bool has_autostarted;
     bool is_stopping;
-    void *stop_state;
+    unsigned n_stopping;        /* parts that have not let go yet */
+    int lock_fd;                /* of the state directory: one daemon for each */
 };
 
-/* Everything up to open sockets. On failure the daemon is as it was before and nothing is left open. */
-VQ_MUST_CHECK int vq_daemon_start(struct vq_daemon *daemon, uv_loop_t *loop, struct vq_config *take_config,
+/* Everything up to open sockets; the configuration becomes the daemon's. On failure what was opened is being closed as by
+ * vq_daemon_stop(): run the loop until it is empty, then vq_daemon_done(). */
+VQ_MUST_CHECK int vq_daemon_start(struct vq_daemon *daemon, uv_loop_t *loop, const struct vq_config *take_config,
                                   struct vq_error *err);
-/* Listeners first, then sessions, drivers (guests go on), mesh, consensus, stores. The loop runs empty afterwards. */
+/* Listeners first, then sessions, drivers (guests go on), mesh, consensus. The loop runs empty afterwards. */
 void vq_daemon_stop(struct vq_daemon *daemon);
 void vq_daemon_done(struct vq_daemon *daemon); /* after the loop has run empty */
+/* Certificates and what else may change while it runs. */
+void vq_daemon_reload(struct vq_daemon *daemon);
 
 /* By name ("qemu"); NULL when it did not start. */
 struct vq_driver *vq_daemon_driver(const struct vq_daemon *daemon, const char *name);

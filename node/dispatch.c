@@ -12,6 +12,7 @@
 #include "node/cluster.h"
 #include "node/daemon.h"
 #include "node/forward.h"
+#include "node/handlers.h"
 #include "node/publish.h"
 #include "node/rights.h"
 #include "proto/cluster.pb-c.h"
@@ -100,12 +101,6 @@ static int no_domain(const struct vq_remote_domain *wanted, struct vq_error *err
                              wanted->name);
 }
 
-static bool is_visible(const struct vq_call *call, const struct vq_domain_head *head)
-{
-    return call->request.driver != NULL && head->driver == call->request.driver->driver_type &&
-           (call->view_node == 0 || call->view_node == head->owner);
-}
-
 static int find_domain(struct vq_call *call, const struct vq_remote_domain *wanted, struct vq_error *err)
 {
     struct vq_store_view *view;
@@ -113,7 +108,7 @@ static int find_domain(struct vq_call *call, const struct vq_remote_domain *want
     if (vq_store_view_begin(call->daemon->store, &view, err) < 0)
         return -1;
     const struct vq_domain_head *head = vq_store_domain_find(view, wanted->uuid);
-    bool found = head != NULL && is_visible(call, head) && vq_overlay_info(call->daemon, head, &call->domain);
+    bool found = head != NULL && vq_handler_sees(call, head) && vq_overlay_info(call->daemon, head, &call->domain);
     if (found)
         call->domain.name = vq_arena_strdup(call->request.arena, call->domain.name);
     call->read_index = vq_store_view_applied(view);

@@ -331,9 +331,15 @@ size_t vq_overlay_pending(const struct vq_overlay *overlay)
 
 /* ---- Showing ---- */
 
-bool vq_overlay_is_empty(const struct vq_daemon *daemon)
+bool vq_overlay_find_id(const struct vq_overlay *overlay, int32_t id, uint8_t ret_uuid[16])
 {
-    return daemon->overlay->n_entries == 0;
+    for (unsigned i = 0; overlay->n_entries > 0 && i < BUCKETS; i++)
+        for (const struct entry *entry = overlay->buckets[i]; entry != NULL; entry = entry->next)
+            if (entry->latest.id == id && id >= 0) {
+                memcpy(ret_uuid, entry->latest.uuid, VQ_UUID_BYTES);
+                return true;
+            }
+    return false;
 }
 
 static void info_from_head(const struct vq_domain_head *head, struct vq_domain_info *ret)

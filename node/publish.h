@@ -29,5 +29,5 @@ size_t vq_overlay_pending(const struct vq_overlay *overlay); /* domains with som
 /* The domain as clients of this node should see it: the head with this node's own reports over it, and "no state" when
  * its owner is unreachable. Borrows head->name. False: it is gone (a transient domain that ended here). */
 bool vq_overlay_info(const struct vq_daemon *daemon, const struct vq_domain_head *head, struct vq_domain_info *ret);
-/* True when there is nothing that heads do not tell: lone node, everything committed. */
-bool vq_overlay_is_empty(const struct vq_daemon *daemon);
+/* An id that is in use here and that the replicated state may not know yet; false: none of ours. */
+bool vq_overlay_find_id(const struct vq_overlay *overlay, int32_t id, uint8_t ret_uuid[16]);
