@@ -183,8 +183,9 @@ static void node_get_cells_free_memory(struct vq_call *call)
     if (ret->cells == NULL)
         return;
     for (unsigned i = 0; i < n_cells; i++) {
-        struct vq_host_memory memory = {0};
-        (void)vq_host_memory(cells[i], &memory, NULL); /* a cell that went away in between has no memory */
+        struct vq_host_memory memory;
+        if (vq_host_memory(cells[i], &memory, NULL) < 0)
+            memory.free_kib = 0; /* the cell went away in between */
         ret->cells[ret->n_cells++] = memory.free_kib * 1024;
     }
     vq_call_reply(call);

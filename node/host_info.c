@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "conf/base/buffer.h"
+#include "conf/base/memory.h"
 #include "conf/base/text.h"
 
 enum { FILE_MAX = 256 * 1024, LINE_MAX_BYTES = 4096 };
