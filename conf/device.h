@@ -409,7 +409,7 @@ struct vq_ip {
     char *peer;
 };
 
-struct vq_route {
+struct vq_ip_route {
     char *family, *address, *gateway;
     bool has_prefix;
     uint32_t prefix;
@@ -468,7 +468,7 @@ struct vq_interface {
     uint32_t mtu;
     struct vq_ip **ips;
     size_t n_ips;
-    struct vq_route **routes;
+    struct vq_ip_route **routes;
     size_t n_routes;
     enum vq_switch port_isolated;
     char *teaming_type, *teaming_persistent;

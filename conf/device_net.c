@@ -81,13 +81,13 @@ static const struct vq_field ip_rows[] = {
 VQ_FIELDS(ip_fields, "ip", vq_ip, ip_rows);
 
 static const struct vq_field route_rows[] = {
-    VQ_STRING("@family", vq_route, family),
-    VQ_STRING("@address", vq_route, address),
-    VQ_UINT("@prefix", vq_route, prefix, VQ_HAS(vq_route, has_prefix), .max = 128),
-    VQ_STRING("@gateway", vq_route, gateway),
-    VQ_UINT("@metric", vq_route, metric),
+    VQ_STRING("@family", vq_ip_route, family),
+    VQ_STRING("@address", vq_ip_route, address),
+    VQ_UINT("@prefix", vq_ip_route, prefix, VQ_HAS(vq_ip_route, has_prefix), .max = 128),
+    VQ_STRING("@gateway", vq_ip_route, gateway),
+    VQ_UINT("@metric", vq_ip_route, metric),
 };
-VQ_FIELDS(route_fields, "route", vq_route, route_rows);
+VQ_FIELDS(route_fields, "route", vq_ip_route, route_rows);
 
 static const struct vq_field host_offload_rows[] = {
     VQ_ON_OFF("@csum", vq_offloads, csum),
