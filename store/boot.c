@@ -41,6 +41,8 @@ bool vq_boot_is_doubtful(const char *dir)
     if (!read_small_file(path, mark) || sscanf(mark, "%15s %15s %63s", how, flush, boot) != 3)
         return true;
     boot_id(now);
+    if (strcmp(how, "condemned") == 0)
+        return true;
     return strcmp(how, "clean") != 0 && strcmp(flush, "flushed") != 0 && strcmp(boot, now) != 0;
 }
 
@@ -62,15 +64,16 @@ static int write_mark(int dir_fd, const char *text, struct vq_error *err)
     return 0;
 }
 
-int vq_boot_mark(const char *dir, bool durable, bool clean, struct vq_error *err)
+int vq_boot_mark(const char *dir, bool durable, enum vq_boot_state state, struct vq_error *err)
 {
+    static const char *const names[] = {"open", "clean", "condemned"};
     char boot[MARK_MAX], text[MARK_MAX + 32];
     VQ_AUTOCLOSE int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (dir_fd < 0)
         return vq_error_system(err, errno, "opening '%s'", dir);
     boot_id(boot);
-    (void)snprintf(text, sizeof(text), "%s %s %s\n", clean ? "clean" : "open", durable ? "flushed" : "unflushed", boot);
+    (void)snprintf(text, sizeof(text), "%s %s %s\n", names[state], durable ? "flushed" : "unflushed", boot);
     return write_mark(dir_fd, text, err);
 }
 

@@ -79,6 +79,7 @@ enum { VQ_VIEW_POOL = 16 };
 struct vq_store {
     MDB_env *env;
     MDB_dbi tables[VQ_N_TABLES];
+    MDB_dbi own; /* not replicated: how far this node's log is known to reach */
     char *dir;
     bool is_durable;
     uint64_t reserved_bytes; /* of the data file that are surely there */
@@ -90,6 +91,8 @@ struct vq_store {
     struct vq_store_meta meta;
     struct vq_request_index *requests;
     _Atomic uint64_t applied;
+    uint64_t stored, stored_noted; /* written, and to be written with the next commit */
+    bool is_condemned;
 
     _Atomic(struct vq_store_view *) pool[VQ_VIEW_POOL]; /* ended views, to be renewed */
 };
@@ -167,7 +170,8 @@ int vq_request_keep(struct vq_store *store, const struct vq_result *result, stru
 
 /* The mark beside the data that tells whether an unclean stop of the host may have damaged it (boot.c). */
 bool vq_boot_is_doubtful(const char *dir);
-int vq_boot_mark(const char *dir, bool durable, bool clean, struct vq_error *err);
+enum vq_boot_state { VQ_BOOT_OPEN, VQ_BOOT_CLEAN, VQ_BOOT_CONDEMNED };
+int vq_boot_mark(const char *dir, bool durable, enum vq_boot_state state, struct vq_error *err);
 int vq_store_dir_make(const char *dir, struct vq_error *err);
 /* Moves the data file to <dir>/before-<time>/; 0 also when there is none. */
 int vq_store_set_aside(const char *dir, struct vq_error *err);

@@ -65,7 +65,7 @@ static int open_one(struct vq_local *local, enum which which, struct vq_error *e
     if (which == UNFLUSHED) {
         if (vq_boot_is_doubtful(dir) && vq_store_set_aside(dir, err) < 0)
             return -1;
-        if (vq_boot_mark(dir, false, false, err) < 0)
+        if (vq_boot_mark(dir, false, VQ_BOOT_OPEN, err) < 0)
             return -1;
     }
     if ((rc = mdb_env_create(&local->envs[which].env)) != 0 ||
@@ -105,7 +105,7 @@ void vq_local_close(struct vq_local *local)
         if (env != NULL)
             mdb_env_close(env);
         if (is_flushed && i == UNFLUSHED)
-            (void)vq_boot_mark(local->envs[i].dir, false, true, &ignored); /* matters only when the host goes down */
+            (void)vq_boot_mark(local->envs[i].dir, false, VQ_BOOT_CLEAN, &ignored); /* matters only when the host goes down */
         free(local->envs[i].dir);
     }
     free(local);

@@ -71,6 +71,45 @@ int vq_store_write_begin(struct vq_store *store, struct vq_error *err)
     return rc != 0 ? vq_store_mdb_error(err, rc, "beginning to write to the store") : 0;
 }
 
+static const char stored_key[] = "stored";
+
+static int load_stored(struct vq_store *store, MDB_txn *txn, struct vq_error *err)
+{
+    MDB_val key = {sizeof(stored_key) - 1, (void *)stored_key}, value;
+    int rc = mdb_get(txn, store->own, &key, &value);
+
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return vq_store_mdb_error(err, rc, "reading the store");
+    store->stored = 0;
+    if (rc == 0 && value.mv_size == sizeof(store->stored))
+        memcpy(&store->stored, value.mv_data, sizeof(store->stored));
+    store->stored_noted = store->stored;
+    return 0;
+}
+
+static int write_stored(struct vq_store *store, struct vq_error *err)
+{
+    MDB_val key = {sizeof(stored_key) - 1, (void *)stored_key};
+    MDB_val value = {sizeof(store->stored_noted), &store->stored_noted};
+    int rc = store->stored_noted == store->stored ? 0 : mdb_put(store->txn, store->own, &key, &value, 0);
+
+    if (rc != 0)
+        return vq_store_mdb_error(err, rc, "writing to the store");
+    store->stored = store->stored_noted;
+    return 0;
+}
+
+void vq_store_note_stored(struct vq_store *store, uint64_t index)
+{
+    if (index > store->stored_noted)
+        store->stored_noted = index;
+}
+
+uint64_t vq_store_stored(const struct vq_store *store)
+{
+    return store->stored;
+}
+
 int vq_store_load_meta(struct vq_store *store, MDB_txn *txn, struct vq_error *err)
 {
     MDB_val value;
@@ -87,6 +126,8 @@ int vq_store_load_meta(struct vq_store *store, MDB_txn *txn, struct vq_error *er
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the store has format %u, this version knows %d",
                             store->meta.format, VQ_STORE_FORMAT);
     store->applied = store->meta.applied;
+    if (load_stored(store, txn, err) < 0)
+        return -1;
     return vq_request_load(store, txn, err);
 }
 
@@ -118,7 +159,7 @@ int vq_store_commit(struct vq_store *store, struct vq_error *err)
     if (store->txn == NULL)
         return 0;
     if (vq_table_put(store, VQ_TABLE_META, meta_key, sizeof(meta_key) - 1, &store->meta, sizeof(store->meta), err) < 0 ||
-        VQ_FAILPOINT("store.commit")) {
+        write_stored(store, err) < 0 || VQ_FAILPOINT("store.commit")) {
         vq_store_write_abort(store);
         return vq_error_wrap(err, "committing");
     }
@@ -145,14 +186,20 @@ int vq_store_set_durable(struct vq_store *store, bool durable, struct vq_error *
     if (store->is_durable == durable)
         return 0;
     /* The mark never says "flushed" of a file that is not. */
-    if (!durable && vq_boot_mark(store->dir, false, false, err) < 0)
+    if (!durable && vq_boot_mark(store->dir, false, VQ_BOOT_OPEN, err) < 0)
         return -1;
     if ((rc = mdb_env_set_flags(store->env, MDB_NOSYNC, !durable)) != 0)
         return vq_store_mdb_error(err, rc, "changing how the store flushes");
     if (durable && (rc = mdb_env_sync(store->env, 1)) != 0)
         return vq_store_mdb_error(err, rc, "flushing the store");
     store->is_durable = durable;
-    return durable ? vq_boot_mark(store->dir, true, false, err) : 0;
+    return durable ? vq_boot_mark(store->dir, true, VQ_BOOT_OPEN, err) : 0;
+}
+
+int vq_store_condemn(struct vq_store *store, struct vq_error *err)
+{
+    store->is_condemned = true;
+    return vq_boot_mark(store->dir, store->is_durable, VQ_BOOT_CONDEMNED, err);
 }
 
 int vq_store_raise_generation(struct vq_store *store, struct vq_error *err)
@@ -183,7 +230,12 @@ int vq_store_reset(struct vq_store *store, struct vq_error *err)
             vq_store_write_abort(store);
             return vq_store_mdb_error(err, rc, "emptying the store");
         }
+    if ((rc = mdb_drop(store->txn, store->own, 0)) != 0) {
+        vq_store_write_abort(store);
+        return vq_store_mdb_error(err, rc, "emptying the store");
+    }
     store->meta = empty_meta;
+    store->stored = store->stored_noted = 0;
     if (vq_store_commit(store, err) < 0)
         return -1;
     return load(store, err);
@@ -260,7 +312,11 @@ static int open_tables(struct vq_store *store, struct vq_error *err)
         mdb_txn_abort(txn);
         return vq_store_mdb_error(err, rc, "opening the store's tables");
     }
-    rc = mdb_txn_commit(txn);
+    rc = mdb_dbi_open(txn, "own", MDB_CREATE, &store->own);
+    if (rc != 0)
+        mdb_txn_abort(txn);
+    else
+        rc = mdb_txn_commit(txn);
     return rc != 0 ? vq_store_mdb_error(err, rc, "opening the store's tables") : 0;
 }
 
@@ -272,7 +328,7 @@ static int open_env(struct vq_store *store, size_t map_bytes, struct vq_error *e
     if (rc == 0)
         rc = mdb_env_set_mapsize(store->env, map_bytes == 0 ? MAP_BYTES_DEFAULT : map_bytes);
     if (rc == 0)
-        rc = mdb_env_set_maxdbs(store->env, VQ_N_TABLES);
+        rc = mdb_env_set_maxdbs(store->env, VQ_N_TABLES + 1);
     if (rc == 0)
         rc = mdb_env_set_maxreaders(store->env, READERS_MAX);
     if (rc == 0)
@@ -299,7 +355,7 @@ int vq_store_open(const char *dir, const struct vq_store_options *options, struc
         return vq_error_wrap(err, "opening the store");
     if (vq_boot_is_doubtful(dir) && vq_store_set_aside(dir, err) < 0)
         return -1;
-    if (vq_boot_mark(dir, options->durable, false, err) < 0)
+    if (vq_boot_mark(dir, options->durable, VQ_BOOT_OPEN, err) < 0)
         return -1;
     store = vq_new(struct vq_store);
     store->dir = vq_strdup(dir);
@@ -337,8 +393,8 @@ void vq_store_close(struct vq_store *store)
         }
         bool is_flushed = mdb_env_sync(store->env, 1) == 0;
         close_env(store);
-        if (is_flushed)
-            (void)vq_boot_mark(store->dir, store->is_durable, true, &ignored); /* without it the log fills it again */
+        if (is_flushed && !store->is_condemned)
+            (void)vq_boot_mark(store->dir, store->is_durable, VQ_BOOT_CLEAN, &ignored); /* without it the log fills it again */
     }
     vq_request_index_free(store->requests);
     free(store->dir);

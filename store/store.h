@@ -153,6 +153,12 @@ VQ_MUST_CHECK int vq_store_set_durable(struct vq_store *store, bool durable, str
 /* Room on disk is kept in reserve, so that a commit does not find the disk full. False: the reserve could not be
  * filled up; the leader then takes no more commands. */
 bool vq_store_has_room(const struct vq_store *store);
+/* The part of the applied entries that this node's own log is known to hold: noted with the next commit, not
+ * replicated. A log that ends before it has lost something that this node had acknowledged. */
+void vq_store_note_stored(struct vq_store *store, uint64_t index);
+uint64_t vq_store_stored(const struct vq_store *store);
+/* This copy is wrong: the next open sets it aside. */
+VQ_MUST_CHECK int vq_store_condemn(struct vq_store *store, struct vq_error *err);
 /* After a recovery from a lost quorum: snapshots of an earlier generation are refused, those of a later one loaded
  * whatever their index. */
 VQ_MUST_CHECK int vq_store_raise_generation(struct vq_store *store, struct vq_error *err);
