@@ -236,3 +236,18 @@ def test_a_guest_that_ends_while_its_daemon_is_down_is_seen_as_ended(fresh_hosts
         wait_for(lambda: shown_state(hosts, node, "gone") == "shut off", 5, f"the end at {node}")
     hosts.virsh("node2", "undefine", "gone")
     assert leftovers.at_rest(hosts, "node1") == []
+
+
+def test_a_host_loses_its_power_and_comes_back(fresh_hosts):
+    hosts = fresh_hosts
+    started_guest(hosts, "node2", "lost")
+    hosts.crash("node2")
+    for node in ("node1", "node3"):
+        wait_for(lambda: shown_state(hosts, node, "lost") == "no state", 10, f"{node} seeing that it does not know")
+    hosts.up()
+    for node in hosts.nodes:
+        # Its process is gone with the host: not running, and nobody starts it by guess.
+        wait_for(lambda: shown_state(hosts, node, "lost") == "shut off", 10, f"the truth at {node}")
+    hosts.virsh("node2", "start", "lost")
+    assert hosts.virsh("node1", "domstate", "lost") == "running"
+    hosts.virsh("node3", "destroy", "lost")

@@ -84,6 +84,23 @@ def test_a_guest_boots_outlives_its_daemon_and_leaves_nothing(hosts, tmp_path):
     wait_for(lambda: not leftovers.qemus_of(hosts, "node1"), 5, "the end of QEMU")
 
 
+def test_a_crashed_host_loses_everything_but_its_disks(hosts, tmp_path):
+    (tmp_path / "guest.xml").write_text(guest_xml("web2"))
+    hosts.virsh("node2", "define", tmp_path / "guest.xml")
+    hosts.virsh("node2", "start", "web2")
+    boot = hosts.exec("node2", "cat", "/proc/sys/kernel/random/boot_id").stdout
+    hosts.exec("node2", "touch", "/run/was-there")
+    hosts.crash("node2")
+    assert hosts.demo("exec", "node2", "true", check=False).returncode == 1
+    hosts.up()
+    assert hosts.exec("node2", "cat", "/proc/sys/kernel/random/boot_id").stdout != boot
+    assert hosts.exec("node2", "ls", "/run/was-there", check=False).returncode != 0
+    assert leftovers.qemus_of(hosts, "node2") == {}
+    assert hosts.virsh("node2", "domstate", "web2") == "shut off"
+    assert reaches(hosts, "node1", "node2")
+    hosts.virsh("node2", "undefine", "web2")
+
+
 def stock_view(hosts):
     """libvirtd knows no node views: the whole of it is one."""
     class View:
@@ -120,5 +137,5 @@ def test_a_terminal_is_passed_through(hosts):
 
 def test_help_names_every_command():
     text = run([DEMO, "--help"]).stdout
-    for word in ("up", "exec", "kill", "restart", "cut", "heal", "status", "down"):
+    for word in ("up", "exec", "kill", "restart", "crash", "cut", "heal", "status", "down"):
         assert f"deploy/demo {word}" in text

@@ -119,6 +119,10 @@ class Hosts:
     def restart(self, node, environment=None):
         run([DEMO, "restart", node], env={**self.environment, **(environment or {})})
 
+    def crash(self, node):
+        """The host loses its power; up() brings it back."""
+        self.demo("crash", node)
+
     def cut(self, node):
         self.demo("cut", node)
 
