@@ -166,6 +166,55 @@ def test_an_answer_comes_also_when_qemu_cannot_be_run(lone):
     assert leftovers.at_rest(lone, "node1") == []
 
 
+def fill(hosts, node):
+    """To the last byte."""
+    hosts.exec(node, "sh", "-c", "dd if=/dev/zero of=/var/lib/virtquorum/filler bs=64k; dd if=/dev/zero of=/var/lib/virtquorum/filler2 bs=1; true", timeout=60)
+
+
+def free(hosts, node):
+    hosts.exec(node, "rm", "-f", "/var/lib/virtquorum/filler", "/var/lib/virtquorum/filler2")
+
+
+def acknowledged_until_refused(connection, prefix, limit=400):
+    """Large definitions until the disk takes no more; only what was acknowledged must be there afterwards."""
+    kept = set()
+    for turn in range(limit):
+        try:
+            connection.defineXML(small_xml(f"{prefix}-{turn}", description="x" * 20000))
+        except libvirt.libvirtError:
+            return kept
+        kept.add(f"{prefix}-{turn}")
+    return kept
+
+
+def test_a_full_disk_refuses_changes_and_loses_nothing():
+    with Hosts("fulldisk", 1, formed=False, environment={"VQ_DEMO_DISK_MIB": "96"}) as hosts:
+        connection = hosts.libvirt("node1")
+        connection.createXML(guest_xml("safe", memory="96"))
+        connection.defineXML(small_xml("before"))
+        pid, = outer_pids(hosts, "node1")
+        fill(hosts, "node1")
+        kept = acknowledged_until_refused(connection, "while-full")
+        assert len(kept) < 400, "the disk was never full"
+        free(hosts, "node1")
+        def defines():
+            try:
+                # Whether the daemon goes on by itself or had to end, is not asked: but it must say so, and a restart must mend it.
+                return hosts.libvirt("node1").defineXML(small_xml("after"))
+            except libvirt.libvirtError:
+                return None
+        for _ in range(40):
+            if defines():
+                break
+            time.sleep(0.1)
+        else:
+            hosts.restart("node1")
+        wait_for(defines, 10, "a define with room on the disk")
+        assert {"before", "after", "safe"} | kept <= set(shown(hosts, "node1"))
+        assert outer_pids(hosts, "node1") == [pid]
+        hosts.virsh("node1", "destroy", "safe")
+
+
 def newest_segment(hosts, node):
     script = "find /var/lib/virtquorum -name 'open-*' -o -regex '.*/[0-9]+-[0-9]+' | xargs -r ls -t | head -n 1"
     return hosts.exec(node, "sh", "-c", script).stdout.strip()
