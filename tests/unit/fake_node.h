@@ -46,7 +46,7 @@ void fake_node_stop(struct fake_node *node);
 void fake_node_run_until(struct fake_node *node, bool (*is_true)(void *data), void *data);
 void fake_node_run_ms(struct fake_node *node, uint64_t ms);
 
-/* Put a domain into the replicated state, as a command of that owner. uuid: 16 times the byte. */
+/* Put a domain into the replicated state, as a command of that owner. uuid: 15 times the byte, then 0xee. */
 void fake_define(struct fake_node *node, const char *name, uint8_t uuid_byte, uint64_t owner);
 /* Apply any command, as if it came out of the log. Returns the refusal's code, 0 for success. */
 int fake_apply(struct fake_node *node, Vq__Command *command);
