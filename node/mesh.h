@@ -40,7 +40,7 @@ struct vq_mesh_options {
     uint64_t boot;             /* random per start of the daemon */
     struct vq_tls_credentials *credentials;
     const char *const *listen; /* "host:port", host numeric, NULL-terminated; NULL: "0.0.0.0" and "[::]" with port */
-    uint16_t port;             /* used when listen is NULL; 0: any (tests) */
+    uint16_t port;             /* used when listen is NULL */
     uint64_t ping_ms;          /* 0: 1000 */
     uint64_t silence_ms;       /* 0: 3000 */
     uint64_t handshake_ms;     /* of an incoming connection: TLS and Hello, each; 0: 5000 */
