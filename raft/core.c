@@ -11,7 +11,6 @@
 enum {
     SNAPSHOT_THRESHOLD = 8192,
     SNAPSHOT_TRAILING = 8192,
-    SNAPSHOT_TRAILING_MIN = 4096,
     INFLIGHT_ENTRIES = 128,
     INSTALL_TIMEOUT_MS = 60000,
     CATCH_UP_ROUNDS = 10,
@@ -108,6 +107,7 @@ int vq_core_open(struct vq_core *core, struct raft_io *io, struct vq_error *err)
     raft_set_install_snapshot_timeout(&core->raft, INSTALL_TIMEOUT_MS);
     raft_set_max_catch_up_rounds(&core->raft, CATCH_UP_ROUNDS);
     raft_set_max_catch_up_round_duration(&core->raft, CATCH_UP_ROUND_MS);
+    vq_core_receive_through(core, io);
     core->is_open = true;
     core->is_closing = false;
     return 0;
@@ -159,6 +159,7 @@ static void close_done(struct raft *raft)
         core->snapshot_is_open = false;
     }
     core->is_open = core->is_closing = false;
+    vq_core_receive_drop(core);
     vq_core_fail_all(core); /* not before: libraft had the requests */
     vq_core_membership_fail(core);
     core->closed(core->closed_data);
@@ -223,6 +224,7 @@ void vq_core_turn(struct vq_core *core, uint64_t now_ms)
 {
     core->now_ms = now_ms;
     if (core->is_started) {
+        vq_core_receive_held(core);
         look_at_leadership(core);
         vq_core_commit(core);
         vq_core_answer_applied(core);

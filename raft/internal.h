@@ -65,6 +65,9 @@ struct vq_core {
     uint64_t applied_index;        /* last entry applied in this turn, 0: none */
     struct vq_store_snapshot snapshot;
     bool snapshot_is_open;
+    struct raft_message *held;     /* see receive.c */
+    int (*io_start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
+    raft_io_recv_cb io_recv;
 
     /* Proposals. */
     struct vq_proposal *waiting, **waiting_end;
@@ -79,7 +82,8 @@ struct vq_core {
 
     /* Membership. */
     struct vq_membership_change *change_queue, **change_queue_end;
-    unsigned n_change_queue, n_steps; /* steps of the first one given to libraft */
+    unsigned n_change_queue;
+    int wanted_role; /* of the step that libraft has, -1: no member */
     enum vq_change_stage stage;
     uint64_t stage_deadline_ms;
     raft_index catch_up_match;     /* progress seen last */
@@ -100,6 +104,11 @@ struct vq_core {
 /* fsm.c */
 void vq_core_fsm_init(struct vq_core *core);
 void vq_core_commit(struct vq_core *core);
+
+/* receive.c */
+void vq_core_receive_through(struct vq_core *core, struct raft_io *io);
+void vq_core_receive_held(struct vq_core *core);
+void vq_core_receive_drop(struct vq_core *core);
 
 /* propose.c */
 void vq_core_answer_applied(struct vq_core *core);

@@ -17,7 +17,7 @@ enum {
     STEP_MS = 30000,          /* libraft gives up a dead stand-by after some ten seconds */
     CATCH_UP_MS = 10000,      /* without any progress */
     CATCH_UP_CLOSE = 100,     /* entries: near enough to the end for libraft's own rounds */
-    STEPS_MAX = 4,            /* of one change: more means that it does not work */
+    NO_ROLE = -1,
 };
 
 const struct raft_server *vq_core_server(const struct vq_core *core, raft_id id)
@@ -60,7 +60,6 @@ static void finish_with(struct vq_core *core, enum vq_raft_outcome outcome, cons
         core->change_queue_end = &core->change_queue;
     core->n_change_queue--;
     core->stage = VQ_STAGE_IDLE;
-    core->n_steps = 0;
     core->callbacks->changed(change->tag, outcome, err, core->data);
     free(change);
 }
@@ -144,7 +143,6 @@ static void given(struct vq_core *core, int rv)
 {
     switch (rv) {
     case 0:
-        core->n_steps++;
         enter(core, VQ_STAGE_CHANGING, STEP_MS);
         return;
     case RAFT_CANTCHANGE: /* one is under way: the stage's deadline bounds the wait */
@@ -173,6 +171,7 @@ static void given(struct vq_core *core, int rv)
 
 static void assign(struct vq_core *core, uint64_t id, int role)
 {
+    core->wanted_role = role;
     given(core, raft_assign(&core->raft, &core->change, id, role, NULL));
 }
 
@@ -218,6 +217,7 @@ static void step_add(struct vq_core *core, const struct raft_server *server)
         assign(core, server->id, RAFT_STANDBY); /* a spare receives nothing, so it could answer no reads */
     } else {
         (void)snprintf(address, sizeof(address), "%" PRIu64, core->change_queue->id);
+        core->wanted_role = RAFT_SPARE;
         given(core, raft_add(&core->raft, &core->change, core->change_queue->id, address, NULL));
     }
 }
@@ -257,6 +257,12 @@ static void step_assign(struct vq_core *core, const struct raft_server *server)
         assign(core, server->id, role);
 }
 
+static void remove_server(struct vq_core *core, uint64_t id)
+{
+    core->wanted_role = NO_ROLE;
+    given(core, raft_remove(&core->raft, &core->change, id, NULL));
+}
+
 static void step_remove(struct vq_core *core, const struct raft_server *server)
 {
     if (server == NULL)
@@ -266,7 +272,7 @@ static void step_remove(struct vq_core *core, const struct raft_server *server)
     else if (server->id == core->raft.id)
         hand_over(core, 0);
     else
-        given(core, raft_remove(&core->raft, &core->change, server->id, NULL));
+        remove_server(core, server->id);
 }
 
 static void step(struct vq_core *core)
@@ -274,10 +280,6 @@ static void step(struct vq_core *core)
     const struct vq_membership_change *change = core->change_queue;
     const struct raft_server *server = vq_core_server(core, change->id);
 
-    if (core->n_steps >= STEPS_MAX) {
-        refuse(core, "node %" PRIu64 " did not catch up with the log", change->id);
-        return;
-    }
     switch (change->kind) {
     case VQ_CORE_ADD: step_add(core, server); break;
     case VQ_CORE_ASSIGN: step_assign(core, server); break;
@@ -342,10 +344,17 @@ static void transferring(struct vq_core *core)
 
 static void changing(struct vq_core *core)
 {
-    if (core->raft.legacy.change == NULL)
+    const struct raft_server *server = vq_core_server(core, core->change_queue->id);
+
+    if (core->raft.legacy.change != NULL) {
+        if (is_late(core))
+            finish(core, VQ_RAFT_UNKNOWN);
+        return;
+    }
+    if ((server == NULL ? NO_ROLE : server->role) == core->wanted_role)
         enter(core, VQ_STAGE_READY, STEP_MS);
-    else if (is_late(core))
-        finish(core, VQ_RAFT_UNKNOWN);
+    else /* libraft gave up a stand-by that was to vote */
+        refuse(core, "node %" PRIu64 " is not reachable or too slow", core->change_queue->id);
 }
 
 void vq_core_membership_turn(struct vq_core *core)

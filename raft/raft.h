@@ -53,6 +53,7 @@ struct vq_raft_options {
     bool bootstrap;               /* empty directory: become a cluster of one. false: wait to be added by a leader */
     struct vq_tls_credentials *credentials; /* NULL: a lone node without a cluster port */
     unsigned election_ms;         /* 0: 500 */
+    unsigned snapshot_threshold;  /* entries between snapshots, and kept behind one; 0: 8192. For tests */
 };
 
 VQ_MUST_CHECK int vq_raft_start(uv_loop_t *node_loop, const struct vq_raft_options *options,

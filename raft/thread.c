@@ -369,7 +369,9 @@ struct vq_raft_thread *vq_raft_thread_new(const struct vq_raft_options *options,
 {
     struct vq_raft_thread *thread = vq_new(struct vq_raft_thread);
     struct vq_core_options core_options = {.node_id = options->node_id, .store = options->store,
-                                           .election_ms = options->election_ms, .counts_members = true};
+                                           .election_ms = options->election_ms, .counts_members = true,
+                                           .snapshot_threshold = options->snapshot_threshold,
+                                           .snapshot_trailing = options->snapshot_threshold};
     int rc = uv_loop_init(&thread->loop);
 
     if (rc == 0 && (rc = vq_queue_open(&thread->orders, &thread->loop, on_orders, thread)) != 0)
