@@ -56,3 +56,17 @@ bool vq_store_setting(struct vq_store_view *view, const char *name, const uint8_
     *ret_length = value.mv_size;
     return true;
 }
+
+enum vq_token_state vq_store_token_state(struct vq_store_view *view, const uint8_t secret_sha256[32], uint64_t now_ms)
+{
+    struct vq_token token;
+    MDB_val value;
+
+    if (vq_table_get(view->store, view->txn, VQ_TABLE_TOKEN, secret_sha256, 32, &value, NULL) <= 0 ||
+        value.mv_size != sizeof(token))
+        return VQ_TOKEN_UNKNOWN;
+    memcpy(&token, value.mv_data, sizeof(token));
+    if (token.used_by != 0)
+        return VQ_TOKEN_USED;
+    return token.expires_ms <= now_ms ? VQ_TOKEN_EXPIRED : VQ_TOKEN_VALID;
+}

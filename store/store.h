@@ -92,6 +92,10 @@ void vq_store_node_free(Vq__NodeRecord *node);
  * "cluster.authority", "cluster.authority_key" (sealed), and what SettingPut stored. */
 bool vq_store_setting(struct vq_store_view *view, const char *name, const uint8_t **ret_value, size_t *ret_length);
 
+/* A join token by the hash of its secret. */
+enum vq_token_state { VQ_TOKEN_UNKNOWN, VQ_TOKEN_VALID, VQ_TOKEN_USED, VQ_TOKEN_EXPIRED };
+enum vq_token_state vq_store_token_state(struct vq_store_view *view, const uint8_t secret_sha256[32], uint64_t now_ms);
+
 /* A hash of the whole applied state, equal on all nodes at the same index. Walks everything: for checks and tests. */
 VQ_MUST_CHECK int vq_store_hash(struct vq_store_view *view, uint64_t *ret_hash, struct vq_error *err);
 
