@@ -163,6 +163,16 @@ enum vq_startup_policy {
     VQ_STARTUP_N,
 };
 
+struct vq_cookie {
+    char *name, *value;       /* secret */
+};
+
+/* A part of an image file: <slice type='storage'>. */
+struct vq_slice {
+    char *type;
+    uint64_t offset, size;    /* bytes */
+};
+
 struct vq_source {
     enum vq_source_type type; /* from the element around <source> */
     char *path;               /* file, block, dir, vhost-user socket */
@@ -171,6 +181,13 @@ struct vq_source {
     enum vq_switch tls;
     char *tls_hostname;
     char *config_file, *snapshot, *initiator;
+    enum vq_switch ssl_verify;
+    struct vq_cookie **cookies;
+    size_t n_cookies;
+    uint64_t readahead;       /* bytes; 0: not said */
+    uint32_t timeout_s;
+    struct vq_slice **slices;
+    size_t n_slices;
     struct vq_source_host **hosts;
     size_t n_hosts;
     char *pool, *volume;      /* volume */
@@ -687,7 +704,7 @@ struct vq_audio_direction {
     char *format, *dev, *name, *connect_ports, *client_name;
     enum vq_switch try_poll, exact_name;
     char *server_name, *stream_name;
-    uint32_t latency, buffer_count;
+    uint32_t latency, buffer_count; /* latency in microseconds */
 };
 
 struct vq_audio {
@@ -695,6 +712,9 @@ struct vq_audio {
     char *type;                   /* "none", "spice", "pulseaudio", "alsa", "file" ... */
     char *driver, *server_name, *path;
     uint32_t timer_period;
+    enum vq_switch try_mmap, exclusive; /* oss */
+    bool has_dsp_policy;
+    int32_t dsp_policy;
     struct vq_audio_direction input, output;
 };
 
@@ -807,6 +827,10 @@ struct vq_hostdev {
     uint32_t scsi_bus, scsi_target;
     uint64_t scsi_unit;
     char *source_protocol, *source_name, *wwpn; /* iscsi, scsi_host */
+    struct vq_source_host **source_hosts;       /* iscsi */
+    size_t n_source_hosts;
+    struct vq_auth *source_auth;
+    char *source_initiator;
     bool has_mdev_uuid;
     uint8_t mdev_uuid[16];
     enum vq_switch write_filtering;
@@ -817,6 +841,31 @@ struct vq_hostdev {
 struct vq_redirdev {
     char *bus;                    /* "usb" */
     struct vq_chardev source;
+    struct vq_device_info info;
+};
+
+/* Which USB devices a client may redirect; the first rule that fits decides. NULL: any. */
+struct vq_redir_rule {
+    char *class_code, *vendor, *product, *version;
+    enum vq_switch allow;
+};
+
+struct vq_redir_filter {
+    struct vq_redir_rule **rules;
+    size_t n_rules;
+};
+
+/* A lease in a lock manager's lock space. */
+struct vq_lease {
+    char *lockspace, *key, *path;
+    uint64_t offset;
+};
+
+struct vq_crypto {
+    char *model, *type;       /* "virtio", "qemu" */
+    char *backend;            /* "builtin", "lkcf" */
+    uint32_t queues;
+    struct vq_virtio_options virtio;
     struct vq_device_info info;
 };
 

@@ -139,6 +139,9 @@ static const struct vq_field audio_rows[] = {
     VQ_STRING("@serverName", vq_audio, server_name),
     VQ_STRING("@driver", vq_audio, driver),
     VQ_STRING("@path", vq_audio, path),
+    VQ_YES_NO("@tryMMap", vq_audio, try_mmap),
+    VQ_YES_NO("@exclusive", vq_audio, exclusive),
+    VQ_INT("@dspPolicy", vq_audio, dsp_policy, VQ_HAS(vq_audio, has_dsp_policy)),
     VQ_STRUCT("input", vq_audio, input, audio_direction_fields),
     VQ_STRUCT("output", vq_audio, output, audio_direction_fields),
 };

@@ -94,6 +94,13 @@ static const char *const hostdev_type_names[VQ_HOSTDEV_N] = {
 #define OF(kind)   VQ_IS(VQ_HOSTDEV_##kind)
 #define FOR(kinds) VQ_WHEN(vq_hostdev, type, kinds)
 
+static bool is_local_scsi(const void *object)
+{
+    return ((const struct vq_hostdev *)object)->source_protocol == NULL;
+}
+
+#define LOCAL_SCSI .flags = VQ_FIELD_ALWAYS, .shown = is_local_scsi
+
 static const struct vq_field hostdev_rows[] = {
     VQ_STRING("@mode", vq_hostdev, mode),
     VQ_ENUM("@type", vq_hostdev, type, hostdev_type_names, .flags = VQ_FIELD_REQUIRED),
@@ -110,6 +117,7 @@ static const struct vq_field hostdev_rows[] = {
     VQ_STRING("source/@protocol", vq_hostdev, source_protocol, FOR(OF(SCSI) | OF(SCSI_HOST))),
     VQ_STRING("source/@name", vq_hostdev, source_name, FOR(OF(SCSI))),
     VQ_STRING("source/@wwpn", vq_hostdev, wwpn, FOR(OF(SCSI_HOST))),
+    VQ_STRING("source/adapter/@name", vq_hostdev, scsi_adapter, FOR(OF(SCSI))),
     VQ_UINT("source/vendor/@id", vq_hostdev, vendor, VQ_HAS(vq_hostdev, has_vendor), FOR(OF(USB)),
             .flags = VQ_FIELD_HEX, .width = 4, .max = 0xffff),
     VQ_UINT("source/product/@id", vq_hostdev, product, VQ_HAS(vq_hostdev, has_vendor), FOR(OF(USB)),
@@ -117,10 +125,12 @@ static const struct vq_field hostdev_rows[] = {
     VQ_UINT("source/address/@bus", vq_hostdev, usb_bus, VQ_HAS(vq_hostdev, has_usb_address), FOR(OF(USB))),
     VQ_UINT("source/address/@device", vq_hostdev, usb_device, VQ_HAS(vq_hostdev, has_usb_address), FOR(OF(USB))),
     VQ_STRUCT("source/address", vq_hostdev, pci, vq_pci_address_fields, FOR(OF(PCI))),
-    VQ_STRING("source/adapter/@name", vq_hostdev, scsi_adapter, FOR(OF(SCSI))),
-    VQ_UINT("source/address/@bus", vq_hostdev, scsi_bus, FOR(OF(SCSI)), .flags = VQ_FIELD_ALWAYS),
-    VQ_UINT("source/address/@target", vq_hostdev, scsi_target, FOR(OF(SCSI)), .flags = VQ_FIELD_ALWAYS),
-    VQ_U64("source/address/@unit", vq_hostdev, scsi_unit, FOR(OF(SCSI)), .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("source/address/@bus", vq_hostdev, scsi_bus, FOR(OF(SCSI)), LOCAL_SCSI),
+    VQ_UINT("source/address/@target", vq_hostdev, scsi_target, FOR(OF(SCSI)), LOCAL_SCSI),
+    VQ_U64("source/address/@unit", vq_hostdev, scsi_unit, FOR(OF(SCSI)), LOCAL_SCSI),
+    VQ_LIST("source/host", vq_hostdev, source_hosts, vq_source_host_fields, FOR(OF(SCSI)), .size = 16),
+    VQ_OPTIONAL("source/auth", vq_hostdev, source_auth, vq_auth_fields, FOR(OF(SCSI))),
+    VQ_STRING("source/initiator/iqn/@name", vq_hostdev, source_initiator, FOR(OF(SCSI))),
     VQ_UUID("source/address/@uuid", vq_hostdev, mdev_uuid, VQ_HAS(vq_hostdev, has_mdev_uuid), FOR(OF(MDEV))),
     VQ_PRESENT("readonly", vq_hostdev, is_readonly, FOR(OF(SCSI))),
     VQ_PRESENT("shareable", vq_hostdev, is_shareable, FOR(OF(SCSI))),
@@ -182,11 +192,13 @@ static const struct vq_field panic_rows[] = {
 };
 VQ_FIELDS_EXPORT(vq_panic_fields, "panic", vq_panic, panic_rows);
 
+static const char *const shmem_unit[] = {"M"};
+
 static const struct vq_field shmem_rows[] = {
     VQ_STRING("@name", vq_shmem, name, .flags = VQ_FIELD_REQUIRED),
     VQ_STRING("@role", vq_shmem, role),
     VQ_STRING("model/@type", vq_shmem, model),
-    VQ_SIZE("size", vq_shmem, size_mib, 1024 * 1024),
+    VQ_SIZE("size", vq_shmem, size_mib, 1024 * 1024, .names = shmem_unit, .n_names = 1),
     VQ_STRING("server/@path", vq_shmem, server_path),
     VQ_PRESENT("msi", vq_shmem, has_msi),
     VQ_UINT("msi/@vectors", vq_shmem, msi_vectors),
@@ -214,3 +226,35 @@ static const struct vq_field memory_device_rows[] = {
     VQ_STRUCT("", vq_memory_device, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_memory_device_fields, "memory", vq_memory_device, memory_device_rows);
+
+static const struct vq_field redir_rule_rows[] = {
+    VQ_STRING("@class", vq_redir_rule, class_code),
+    VQ_STRING("@vendor", vq_redir_rule, vendor),
+    VQ_STRING("@product", vq_redir_rule, product),
+    VQ_STRING("@version", vq_redir_rule, version),
+    VQ_YES_NO("@allow", vq_redir_rule, allow, .flags = VQ_FIELD_REQUIRED),
+};
+VQ_FIELDS(redir_rule_fields, "usbdev", vq_redir_rule, redir_rule_rows);
+
+static const struct vq_field redir_filter_rows[] = {
+    VQ_LIST("usbdev", vq_redir_filter, rules, redir_rule_fields),
+};
+VQ_FIELDS_EXPORT(vq_redir_filter_fields, "redirfilter", vq_redir_filter, redir_filter_rows);
+
+static const struct vq_field lease_rows[] = {
+    VQ_STRING("lockspace", vq_lease, lockspace),
+    VQ_STRING("key", vq_lease, key, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("target/@path", vq_lease, path, .flags = VQ_FIELD_REQUIRED),
+    VQ_U64("target/@offset", vq_lease, offset),
+};
+VQ_FIELDS_EXPORT(vq_lease_fields, "lease", vq_lease, lease_rows);
+
+static const struct vq_field crypto_rows[] = {
+    VQ_STRING("@model", vq_crypto, model, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@type", vq_crypto, type, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("backend/@model", vq_crypto, backend),
+    VQ_UINT("backend/@queues", vq_crypto, queues),
+    VQ_STRUCT("driver", vq_crypto, virtio, vq_virtio_fields),
+    VQ_STRUCT("", vq_crypto, info, vq_info_fields),
+};
+VQ_FIELDS_EXPORT(vq_crypto_fields, "crypto", vq_crypto, crypto_rows);

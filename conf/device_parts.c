@@ -177,12 +177,20 @@ static const struct vq_field chardev_end_rows[] = {
 };
 VQ_FIELDS(chardev_end_fields, "source", vq_chardev_end, chardev_end_rows);
 
+/* A UNIX socket without a path is given one at start, and its end is known then too. */
+static bool has_mode(const void *object)
+{
+    const struct vq_chardev *chardev = object;
+
+    return chardev->type != VQ_CHARDEV_UNIX || chardev->path != NULL;
+}
+
 static const struct vq_field chardev_rows[] = {
     VQ_ENUM("@type", vq_chardev, type, chardev_type_names, .flags = VQ_FIELD_ALWAYS),
     VQ_LIST("source", vq_chardev, ends, chardev_end_fields, FOR(OF(UDP)), .size = 2),
     VQ_STRING("source/@master", vq_chardev, master, FOR(OF(NMDM))),
     VQ_STRING("source/@slave", vq_chardev, slave, FOR(OF(NMDM))),
-    VQ_ENUM("source/@mode", vq_chardev, mode, chardev_mode_names, FOR(OF(TCP) | OF(UNIX))),
+    VQ_ENUM("source/@mode", vq_chardev, mode, chardev_mode_names, FOR(OF(TCP) | OF(UNIX)), .shown = has_mode),
     VQ_STRING("source/@host", vq_chardev, host, FOR(OF(TCP))),
     VQ_STRING("source/@service", vq_chardev, service, FOR(OF(TCP))),
     VQ_YES_NO("source/@tls", vq_chardev, tls, FOR(OF(TCP))),

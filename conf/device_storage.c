@@ -34,7 +34,20 @@ static const struct vq_field host_rows[] = {
     VQ_STRING("@transport", vq_source_host, transport),
     VQ_STRING("@socket", vq_source_host, socket),
 };
-VQ_FIELDS(host_fields, "host", vq_source_host, host_rows);
+VQ_FIELDS_EXPORT(vq_source_host_fields, "host", vq_source_host, host_rows);
+
+static const struct vq_field cookie_rows[] = {
+    VQ_STRING("@name", vq_cookie, name, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING(".", vq_cookie, value),
+};
+VQ_FIELDS(cookie_fields, "cookie", vq_cookie, cookie_rows);
+
+static const struct vq_field slice_rows[] = {
+    VQ_STRING("@type", vq_slice, type),
+    VQ_U64("@offset", vq_slice, offset, .flags = VQ_FIELD_ALWAYS),
+    VQ_U64("@size", vq_slice, size, .flags = VQ_FIELD_ALWAYS),
+};
+VQ_FIELDS(slice_fields, "slice", vq_slice, slice_rows);
 
 #define OF(kind)   VQ_IS(VQ_SOURCE_##kind)
 #define FOR(kinds) VQ_WHEN(vq_source, type, kinds)
@@ -58,11 +71,16 @@ static const struct vq_field source_rows[] = {
     VQ_STRING("@path", vq_source, path, FOR(OF(VHOST_USER))),
     VQ_ENUM("@startupPolicy", vq_source, startup_policy, vq_startup_policy_names),
     VQ_UINT("@index", vq_source, index, .flags = VQ_FIELD_LIVE),
-    VQ_LIST("host", vq_source, hosts, host_fields, FOR(OF(NETWORK)), .size = 64),
+    VQ_LIST("host", vq_source, hosts, vq_source_host_fields, FOR(OF(NETWORK)), .size = 64),
     VQ_STRING("snapshot/@name", vq_source, snapshot, FOR(OF(NETWORK))),
     VQ_STRING("config/@file", vq_source, config_file, FOR(OF(NETWORK))),
     VQ_STRING("initiator/iqn/@name", vq_source, initiator, FOR(OF(NETWORK))),
     VQ_STRUCT("address", vq_source, nvme_address, vq_pci_address_fields, FOR(OF(NVME))),
+    VQ_LIST("slices/slice", vq_source, slices, slice_fields, .size = 16),
+    VQ_YES_NO("ssl/@verify", vq_source, ssl_verify, FOR(OF(NETWORK))),
+    VQ_LIST("cookies/cookie", vq_source, cookies, cookie_fields, FOR(OF(NETWORK)), .flags = VQ_FIELD_SECRET, .size = 64),
+    VQ_U64("readahead/@size", vq_source, readahead, FOR(OF(NETWORK))),
+    VQ_UINT("timeout/@seconds", vq_source, timeout_s, FOR(OF(NETWORK))),
     VQ_OPTIONAL("auth", vq_source, auth, vq_auth_fields),
     VQ_LIST("seclabel", vq_source, seclabels, vq_seclabel_fields, .size = 16),
     VQ_YES_NO("reservations/@managed", vq_source, reservations_managed),
@@ -174,17 +192,17 @@ static const struct vq_field disk_rows[] = {
     VQ_OPTIONAL("auth", vq_disk, auth, vq_auth_fields),
     VQ_STRUCT("source", vq_disk, source, vq_source_fields),
     VQ_OPTIONAL("backingStore", vq_disk, backing, backing_fields, .flags = VQ_FIELD_ALWAYS),
-    VQ_STRING("target/@dev", vq_disk, target, .flags = VQ_FIELD_REQUIRED),
-    VQ_ENUM("target/@bus", vq_disk, bus, bus_names),
-    VQ_ENUM("target/@tray", vq_disk, tray, tray_names),
-    VQ_ON_OFF("target/@removable", vq_disk, removable),
-    VQ_UINT("target/@rotation_rate", vq_disk, rotation_rate, .max = 65535),
     VQ_UINT("geometry/@cyls", vq_disk, cylinders),
     VQ_UINT("geometry/@heads", vq_disk, heads),
     VQ_UINT("geometry/@secs", vq_disk, sectors),
     VQ_STRING("geometry/@trans", vq_disk, trans),
     VQ_UINT("blockio/@logical_block_size", vq_disk, logical_block_size),
     VQ_UINT("blockio/@physical_block_size", vq_disk, physical_block_size),
+    VQ_STRING("target/@dev", vq_disk, target, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("target/@bus", vq_disk, bus, bus_names),
+    VQ_ENUM("target/@tray", vq_disk, tray, tray_names),
+    VQ_ON_OFF("target/@removable", vq_disk, removable),
+    VQ_UINT("target/@rotation_rate", vq_disk, rotation_rate, .max = 65535),
     VQ_STRUCT("iotune", vq_disk, iotune, iotune_fields),
     VQ_PRESENT("readonly", vq_disk, is_readonly),
     VQ_PRESENT("shareable", vq_disk, is_shareable),

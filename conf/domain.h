@@ -387,6 +387,9 @@ struct vq_devices {
     struct vq_video **videos;
     struct vq_hostdev **hostdevs;
     struct vq_redirdev **redirdevs;
+    struct vq_redir_filter *redirfilter;
+    struct vq_lease **leases;
+    struct vq_crypto **cryptos;
     struct vq_hub **hubs;
     struct vq_watchdog **watchdogs;
     struct vq_memballoon *memballoon; /* NULL: not said; model none: said that there is none */
@@ -398,7 +401,7 @@ struct vq_devices {
     struct vq_vsock *vsock;
     size_t n_disks, n_controllers, n_filesystems, n_interfaces, n_smartcards, n_serials, n_parallels, n_consoles,
         n_channels, n_inputs, n_tpms, n_graphics, n_sounds, n_audios, n_videos, n_hostdevs, n_redirdevs, n_hubs,
-        n_watchdogs, n_rngs, n_panics, n_shmems, n_memories;
+        n_watchdogs, n_rngs, n_panics, n_shmems, n_memories, n_leases, n_cryptos;
 };
 
 struct vq_qemu_arg {
@@ -425,6 +428,26 @@ struct vq_qemu_namespace {
 struct vq_qemu_overrides {
     struct vq_qemu_capability **add, **del;
     size_t n_add, n_del;
+};
+
+/* <qemu:override>: properties of a device's front end, by alias. */
+struct vq_qemu_property {
+    char *name, *type, *value;
+};
+
+struct vq_qemu_override {
+    char *alias;
+    struct vq_qemu_property **properties;
+    size_t n_properties;
+};
+
+struct vq_id_range {
+    uint32_t start, target, count;
+};
+
+struct vq_perf_event {
+    char *name;
+    enum vq_switch enabled;
 };
 
 struct vq_domain {
@@ -455,6 +478,8 @@ struct vq_domain {
     uint32_t iothreads;
     struct vq_iothread **iothread_ids;
     size_t n_iothread_ids;
+    bool has_default_pool_min, has_default_pool_max; /* <defaultiothread> */
+    uint32_t default_pool_min, default_pool_max;
     struct vq_cputune *cputune;
     struct vq_numatune numatune;
     char *resource_partition;
@@ -463,12 +488,16 @@ struct vq_domain {
     size_t n_sysinfos;
     char *bootloader, *bootloader_args;
     struct vq_os os;
+    struct vq_id_range **id_map_uids, **id_map_gids; /* containers */
+    size_t n_id_map_uids, n_id_map_gids;
     struct vq_features *features;
     struct vq_cpu *cpu;
     struct vq_clock clock;
     enum vq_lifecycle on_poweroff, on_reboot, on_crash;
     char *on_lockfailure;
     enum vq_switch pm_suspend_to_mem, pm_suspend_to_disk;
+    struct vq_perf_event **perf_events;
+    size_t n_perf_events;
     struct vq_devices devices;
     struct vq_seclabel **seclabels;
     size_t n_seclabels;
@@ -477,6 +506,9 @@ struct vq_domain {
     struct vq_launch_security *launch_security;
     struct vq_qemu_namespace *qemu;
     struct vq_qemu_overrides *qemu_overrides;
+    struct vq_qemu_override **qemu_devices;
+    size_t n_qemu_devices;
+    char *qemu_deprecation;       /* "omit", "reject", "crash", "none" */
 };
 
 /* For vq_domain_parse(). */
@@ -522,6 +554,12 @@ struct vq_domain_fill {
  *
  * Errors: VIR_ERR_XML_ERROR, VIR_ERR_XML_DETAIL, VIR_ERR_CONFIG_UNSUPPORTED. */
 VQ_MUST_CHECK int vq_domain_fill(struct vq_domain *domain, const struct vq_domain_fill *fill, struct vq_error *err);
+
+/* Controllers of one type in the order of their indexes, types in the order in which they first appear: for whoever adds
+ * controllers. */
+void vq_domain_sort_controllers(struct vq_domain *domain);
+/* "vda" is 0, "sdaa" 26; -1 when the name is not of that kind. */
+int32_t vq_disk_target_index(const char *target);
 
 /* The document, malloc'ed. flags: VQ_FORMAT_... */
 char *vq_domain_format(const struct vq_domain *domain, unsigned flags);

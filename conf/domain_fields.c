@@ -91,17 +91,45 @@ static const struct vq_field qemu_overrides_rows[] = {
 };
 VQ_FIELDS(qemu_overrides_fields, "qemu:capabilities", vq_qemu_overrides, qemu_overrides_rows);
 
+static const struct vq_field property_rows[] = {
+    VQ_STRING("@name", vq_qemu_property, name, REQUIRED),
+    VQ_STRING("@type", vq_qemu_property, type, REQUIRED),
+    VQ_STRING("@value", vq_qemu_property, value),
+};
+VQ_FIELDS(property_fields, "qemu:property", vq_qemu_property, property_rows);
+
+static const struct vq_field override_rows[] = {
+    VQ_STRING("@alias", vq_qemu_override, alias, REQUIRED),
+    VQ_LIST("qemu:frontend/qemu:property", vq_qemu_override, properties, property_fields),
+};
+VQ_FIELDS(override_fields, "qemu:device", vq_qemu_override, override_rows);
+
+static const struct vq_field id_range_rows[] = {
+    VQ_UINT("@start", vq_id_range, start, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@target", vq_id_range, target, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@count", vq_id_range, count, .flags = VQ_FIELD_ALWAYS),
+};
+VQ_FIELDS(id_range_fields, "idmap", vq_id_range, id_range_rows);
+
+static const struct vq_field perf_event_rows[] = {
+    VQ_STRING("@name", vq_perf_event, name, REQUIRED),
+    VQ_YES_NO("@enabled", vq_perf_event, enabled, REQUIRED),
+};
+VQ_FIELDS(perf_event_fields, "event", vq_perf_event, perf_event_rows);
+
 static bool uses_qemu_namespace(const void *object)
 {
     const struct vq_domain *domain = object;
 
-    return domain->qemu != NULL || domain->qemu_overrides != NULL;
+    return domain->qemu != NULL || domain->qemu_overrides != NULL || domain->n_qemu_devices > 0 ||
+           domain->qemu_deprecation != NULL;
 }
 
 static const struct vq_field devices_rows[] = {
     VQ_STRING("emulator", vq_devices, emulator),
     VQ_LIST("disk", vq_devices, disks, vq_disk_fields),
     VQ_LIST("controller", vq_devices, controllers, vq_controller_fields),
+    VQ_LIST("lease", vq_devices, leases, vq_lease_fields),
     VQ_LIST("filesystem", vq_devices, filesystems, vq_filesystem_fields),
     VQ_LIST("interface", vq_devices, interfaces, vq_interface_fields),
     VQ_LIST("smartcard", vq_devices, smartcards, vq_smartcard_fields),
@@ -117,6 +145,7 @@ static const struct vq_field devices_rows[] = {
     VQ_LIST("video", vq_devices, videos, vq_video_fields),
     VQ_LIST("hostdev", vq_devices, hostdevs, vq_hostdev_fields),
     VQ_LIST("redirdev", vq_devices, redirdevs, vq_redirdev_fields),
+    VQ_OPTIONAL("redirfilter", vq_devices, redirfilter, vq_redir_filter_fields),
     VQ_LIST("hub", vq_devices, hubs, vq_hub_fields),
     VQ_LIST("watchdog", vq_devices, watchdogs, vq_watchdog_fields),
     VQ_OPTIONAL("memballoon", vq_devices, memballoon, vq_memballoon_fields),
@@ -124,10 +153,18 @@ static const struct vq_field devices_rows[] = {
     VQ_LIST("panic", vq_devices, panics, vq_panic_fields),
     VQ_LIST("shmem", vq_devices, shmems, vq_shmem_fields),
     VQ_LIST("memory", vq_devices, memories, vq_memory_device_fields),
+    VQ_LIST("crypto", vq_devices, cryptos, vq_crypto_fields),
     VQ_OPTIONAL("iommu", vq_devices, iommu, vq_iommu_fields),
     VQ_OPTIONAL("vsock", vq_devices, vsock, vq_vsock_fields, .flags = VQ_FIELD_ALWAYS),
 };
 VQ_FIELDS(devices_fields, "devices", vq_devices, devices_rows);
+
+static bool has_fewer_vcpus(const void *object)
+{
+    const struct vq_domain *domain = object;
+
+    return domain->current_vcpus != domain->vcpus;
+}
 
 static const struct vq_field domain_rows[] = {
     VQ_ENUM("@type", vq_domain, type, virt_type_names, REQUIRED),
@@ -150,11 +187,13 @@ static const struct vq_field domain_rows[] = {
     VQ_OPTIONAL("memoryBacking", vq_domain, memory_backing, vq_memory_backing_fields),
     VQ_STRING("vcpu/@placement", vq_domain, vcpu_placement),
     VQ_CPUSET("vcpu/@cpuset", vq_domain, vcpu_cpuset),
-    VQ_UINT("vcpu/@current", vq_domain, current_vcpus),
+    VQ_UINT("vcpu/@current", vq_domain, current_vcpus, .shown = has_fewer_vcpus),
     VQ_UINT("vcpu", vq_domain, vcpus, .max = 16384),
     VQ_LIST("vcpus/vcpu", vq_domain, vcpu_entries, vcpu_entry_fields, .size = 16384),
     VQ_UINT("iothreads", vq_domain, iothreads, .max = 16384),
     VQ_LIST("iothreadids/iothread", vq_domain, iothread_ids, iothread_fields),
+    VQ_UINT("defaultiothread/@thread_pool_min", vq_domain, default_pool_min, VQ_HAS(vq_domain, has_default_pool_min)),
+    VQ_UINT("defaultiothread/@thread_pool_max", vq_domain, default_pool_max, VQ_HAS(vq_domain, has_default_pool_max)),
     VQ_OPTIONAL("cputune", vq_domain, cputune, vq_cputune_fields),
     VQ_STRUCT("numatune", vq_domain, numatune, vq_numatune_fields),
     VQ_STRING("resource/partition", vq_domain, resource_partition),
@@ -163,6 +202,8 @@ static const struct vq_field domain_rows[] = {
     VQ_STRING("bootloader", vq_domain, bootloader),
     VQ_STRING("bootloader_args", vq_domain, bootloader_args),
     VQ_STRUCT("os", vq_domain, os, vq_os_fields),
+    VQ_LIST("idmap/uid", vq_domain, id_map_uids, id_range_fields, .size = 64),
+    VQ_LIST("idmap/gid", vq_domain, id_map_gids, id_range_fields, .size = 64),
     VQ_OPTIONAL("features", vq_domain, features, vq_features_fields),
     VQ_OPTIONAL("cpu", vq_domain, cpu, vq_cpu_fields),
     VQ_STRUCT("clock", vq_domain, clock, vq_clock_fields),
@@ -172,12 +213,15 @@ static const struct vq_field domain_rows[] = {
     VQ_STRING("on_lockfailure", vq_domain, on_lockfailure),
     VQ_YES_NO("pm/suspend-to-mem/@enabled", vq_domain, pm_suspend_to_mem),
     VQ_YES_NO("pm/suspend-to-disk/@enabled", vq_domain, pm_suspend_to_disk),
+    VQ_LIST("perf/event", vq_domain, perf_events, perf_event_fields, .size = 64),
     VQ_STRUCT("devices", vq_domain, devices, devices_fields),
     VQ_LIST("seclabel", vq_domain, seclabels, vq_seclabel_fields, .size = 16),
     VQ_LIST("keywrap/cipher", vq_domain, keywraps, cipher_fields, .size = 4),
     VQ_OPTIONAL("launchSecurity", vq_domain, launch_security, launch_security_fields),
     VQ_OPTIONAL("qemu:commandline", vq_domain, qemu, qemu_fields, .flags = VQ_FIELD_ALWAYS),
     VQ_OPTIONAL("qemu:capabilities", vq_domain, qemu_overrides, qemu_overrides_fields, .flags = VQ_FIELD_ALWAYS),
+    VQ_LIST("qemu:override/qemu:device", vq_domain, qemu_devices, override_fields),
+    VQ_STRING("qemu:deprecation/@behavior", vq_domain, qemu_deprecation),
 };
 VQ_FIELDS_EXPORT(vq_domain_fields, "domain", vq_domain, domain_rows);
 

@@ -1,4 +1,5 @@
 /* What the machine of a domain is: boot, features, CPU, clock. */
+#include "conf/base/memory.h"
 #include "conf/device_fields.h"
 #include "conf/domain_fields.h"
 
@@ -116,6 +117,8 @@ static int features_parsed(void *object, const struct vq_xml_node *node, struct 
     struct vq_features *features = object;
 
     (void)node, (void)err;
+    if (features->hyperv != NULL && features->hyperv->mode == NULL)
+        features->hyperv->mode = vq_strdup("custom");
     if (features->has_hap && features->hap == VQ_SWITCH_UNSET)
         features->hap = VQ_SWITCH_ON;
     if (features->has_smm && features->smm == VQ_SWITCH_UNSET)
@@ -134,8 +137,8 @@ static const struct vq_field features_rows[] = {
     VQ_ON_OFF("hap/@state", vq_features, hap),
     VQ_PRESENT("viridian", vq_features, has_viridian),
     VQ_PRESENT("privnet", vq_features, has_privnet),
-    VQ_OPTIONAL("hyperv", vq_features, hyperv, hyperv_fields, .flags = VQ_FIELD_ALWAYS),
-    VQ_OPTIONAL("kvm", vq_features, kvm, kvm_fields, .flags = VQ_FIELD_ALWAYS),
+    VQ_OPTIONAL("hyperv", vq_features, hyperv, hyperv_fields, .flags = VQ_FIELD_ALWAYS | VQ_FIELD_OPEN),
+    VQ_OPTIONAL("kvm", vq_features, kvm, kvm_fields, .flags = VQ_FIELD_ALWAYS | VQ_FIELD_OPEN),
     VQ_ON_OFF("pvspinlock/@state", vq_features, pvspinlock),
     VQ_STRING("capabilities/@policy", vq_features, capabilities_policy),
     VQ_ON_OFF("pmu/@state", vq_features, pmu),
@@ -214,8 +217,9 @@ static int cpu_parsed(void *object, const struct vq_xml_node *node, struct vq_er
     struct vq_cpu *cpu = object;
 
     (void)node, (void)err;
+    /* A host's CPU has an architecture; a guest's does not. */
     if (cpu->arch != NULL)
-        return 0; /* a host's CPU, not a guest's */
+        return 0;
     if (cpu->mode == VQ_CPU_MODE_UNSET && (cpu->model != NULL || cpu->match != VQ_CPU_MATCH_UNSET))
         cpu->mode = VQ_CPU_MODE_CUSTOM;
     if (cpu->mode == VQ_CPU_MODE_CUSTOM && cpu->match == VQ_CPU_MATCH_UNSET)
@@ -239,14 +243,14 @@ static const struct vq_field cpu_rows[] = {
     VQ_STRING("model/@vendor_id", vq_cpu, model_vendor_id),
     VQ_STRING("model", vq_cpu, model),
     VQ_STRING("vendor", vq_cpu, vendor),
-    VQ_STRING("maxphysaddr/@mode", vq_cpu, maxphysaddr_mode),
-    VQ_UINT("maxphysaddr/@bits", vq_cpu, maxphysaddr_bits),
     VQ_UINT("topology/@sockets", vq_cpu, sockets, .min = 1, .max = 65535),
     VQ_UINT("topology/@dies", vq_cpu, dies, .min = 1, .max = 65535),
     VQ_UINT("topology/@cores", vq_cpu, cores, .min = 1, .max = 65535),
     VQ_UINT("topology/@threads", vq_cpu, threads, .min = 1, .max = 65535),
     VQ_UINT("cache/@level", vq_cpu, cache_level, VQ_HAS(vq_cpu, has_cache_level), .max = 8),
     VQ_STRING("cache/@mode", vq_cpu, cache_mode),
+    VQ_STRING("maxphysaddr/@mode", vq_cpu, maxphysaddr_mode),
+    VQ_UINT("maxphysaddr/@bits", vq_cpu, maxphysaddr_bits),
     VQ_LIST("feature", vq_cpu, features, cpu_feature_fields),
     VQ_LIST("numa/cell", vq_cpu, cells, cell_fields, .size = 1024),
 };

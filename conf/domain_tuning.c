@@ -92,9 +92,9 @@ static const struct vq_field cputune_rows[] = {
     VQ_LIST("vcpupin", vq_cputune, vcpu_pins, vcpu_pin_fields),
     VQ_CPUSET("emulatorpin/@cpuset", vq_cputune, emulator_pin),
     VQ_LIST("iothreadpin", vq_cputune, iothread_pins, iothread_pin_fields),
+    VQ_LIST("emulatorsched", vq_cputune, emulator_scheds, emulator_sched_fields, .size = 1),
     VQ_LIST("vcpusched", vq_cputune, vcpu_scheds, vcpu_sched_fields),
     VQ_LIST("iothreadsched", vq_cputune, iothread_scheds, iothread_sched_fields),
-    VQ_LIST("emulatorsched", vq_cputune, emulator_scheds, emulator_sched_fields, .size = 1),
 };
 VQ_FIELDS_EXPORT(vq_cputune_fields, "cputune", vq_cputune, cputune_rows);
 

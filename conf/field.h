@@ -52,7 +52,8 @@ enum vq_field_flag {
     VQ_FIELD_WRITE_ONLY = 1 << 7, /* written, not read: derived from other members */
     VQ_FIELD_LINE_BREAKS = 1 << 8, /* text may have line breaks; elsewhere they are refused in names and the like */
     VQ_FIELD_BARE = 1 << 9,       /* SIZE without unit attribute */
-    VQ_FIELD_NOT_MIGRATABLE = 1 << 10,
+    VQ_FIELD_NOT_MIGRATABLE = 1 << 12,
+    VQ_FIELD_OPEN = 1 << 10,      /* OPTIONAL: with an end tag even when empty, as libvirt's users know it */
     VQ_FIELD_PRETTY = 1 << 11,    /* SIZE written in the largest unit in which it is whole */
 };
 
@@ -69,7 +70,7 @@ struct vq_field {
     uint32_t count_offset;          /* LIST: of the size_t */
     uint32_t scale;                 /* SIZE: bytes per unit of the member */
     uint64_t min, max;              /* numbers; max 0: what the type holds */
-    const char *const *names;       /* ENUM */
+    const char *const *names;       /* ENUM; SIZE: one name instead of the unit's own */
     uint32_t n_names;
     const struct vq_fields *fields; /* STRUCT, OPTIONAL, LIST */
     uint32_t when_offset;           /* VQ_WHEN: of the enum that decides */

@@ -179,7 +179,10 @@ static void add_unit(struct writing *writing, const struct vq_leaf *leaf, const 
     if (leaf->row->kind != VQ_FIELD_SIZE || (leaf->row->flags & VQ_FIELD_BARE))
         return;
     add(writing, " unit='");
-    add(writing, scale_name(size_scale(leaf->row, *(const uint64_t *)vq_leaf_value(leaf, object))));
+    if (leaf->row->names != NULL)
+        add(writing, leaf->row->names[0]);
+    else
+        add(writing, scale_name(size_scale(leaf->row, *(const uint64_t *)vq_leaf_value(leaf, object))));
     add(writing, "'");
 }
 
@@ -209,13 +212,16 @@ static const struct vq_leaf *text_leaf(const struct writing *writing, const stru
     return NULL;
 }
 
-static void write_branch(struct writing *writing, const struct vq_branch *branch, const char *name, bool is_forced,
-                         const void *object);
+/* What to write of an element that has nothing in it. */
+enum emptiness { NOTHING, EMPTY_TAG, OPEN_AND_END_TAG };
 
-/* Lists and optional structs; true if the element is to be written even if it has nothing in it. */
-static bool write_bodies(struct writing *writing, const struct vq_branch *branch, const void *object)
+static void write_branch(struct writing *writing, const struct vq_branch *branch, const char *name,
+                         enum emptiness emptiness, const void *object);
+
+/* Lists and optional structs; says whether the element itself is written even if it has nothing in it. */
+static enum emptiness write_bodies(struct writing *writing, const struct vq_branch *branch, const void *object)
 {
-    bool is_forced = false;
+    enum emptiness emptiness = NOTHING;
 
     for (size_t i = 0; i < branch->n_bodies; i++) {
         const struct vq_leaf *leaf = &branch->bodies[i];
@@ -224,25 +230,49 @@ static bool write_bodies(struct writing *writing, const struct vq_branch *branch
         if (!is_written(writing, leaf, object))
             continue;
         if (row->kind == VQ_FIELD_PRESENT) {
-            is_forced = true;
+            emptiness = EMPTY_TAG;
             continue;
         }
         const struct vq_branch *root = &vq_field_tree(row->fields)->root;
         void *const *elements = vq_pointer_at(vq_leaf_value(leaf, object));
         if (row->kind == VQ_FIELD_OPTIONAL) {
-            write_branch(writing, root, branch->name, row->flags & VQ_FIELD_ALWAYS, elements);
+            write_branch(writing, root, branch->name,
+                         row->flags & VQ_FIELD_OPEN ? OPEN_AND_END_TAG : (row->flags & VQ_FIELD_ALWAYS) != 0, elements);
             continue;
         }
         size_t n = *(const size_t *)((const char *)object + leaf->base + row->count_offset);
         for (size_t k = 0; k < n; k++)
-            write_branch(writing, root, branch->name, true, elements[k]);
+            write_branch(writing, root, branch->name, EMPTY_TAG, elements[k]);
     }
-    return is_forced;
+    return emptiness;
+}
+
+/* Take an element back that turned out to be empty, as far as it is not wanted nevertheless. */
+static void write_empty(struct writing *writing, enum emptiness emptiness, size_t start, size_t after_attrs)
+{
+    if (emptiness == NOTHING) {
+        vq_buffer_truncate(writing->buffer, start);
+    } else {
+        vq_buffer_truncate(writing->buffer, after_attrs);
+        add(writing, "/>\n");
+    }
+}
+
+static void write_children(struct writing *writing, const struct vq_branch *branch, const void *object)
+{
+    writing->buffer->indent++;
+    for (size_t i = 0; i < branch->n_children; i++) {
+        const struct vq_branch *child = branch->children[i];
+        enum emptiness emptiness = write_bodies(writing, child, object);
+
+        write_branch(writing, child, child->name, emptiness, object);
+    }
+    writing->buffer->indent--;
 }
 
 /* Written as if something were in it, and taken back when nothing was. */
-static void write_branch(struct writing *writing, const struct vq_branch *branch, const char *name, bool is_forced,
-                         const void *object)
+static void write_branch(struct writing *writing, const struct vq_branch *branch, const char *name,
+                         enum emptiness emptiness, const void *object)
 {
     struct vq_buffer *buffer = writing->buffer;
     size_t start = buffer->length;
@@ -256,6 +286,8 @@ static void write_branch(struct writing *writing, const struct vq_branch *branch
     if (text != NULL)
         add_unit(writing, text, object);
     size_t after_attrs = buffer->length;
+    if (emptiness == NOTHING && after_attrs > after_name)
+        emptiness = EMPTY_TAG;
 
     add(writing, ">");
     if (text != NULL && text->row->kind == VQ_FIELD_MARKUP) {
@@ -268,16 +300,9 @@ static void write_branch(struct writing *writing, const struct vq_branch *branch
     } else {
         add(writing, "\n");
         size_t inside = buffer->length;
-        buffer->indent++;
-        for (size_t i = 0; i < branch->n_children; i++) {
-            const struct vq_branch *child = branch->children[i];
-            write_branch(writing, child, child->name, write_bodies(writing, child, object), object);
-        }
-        buffer->indent--;
-        if (buffer->length == inside) {
-            vq_buffer_truncate(buffer, is_forced || after_attrs > after_name ? after_attrs : start);
-            if (buffer->length > start)
-                add(writing, "/>\n");
+        write_children(writing, branch, object);
+        if (buffer->length == inside && emptiness != OPEN_AND_END_TAG) {
+            write_empty(writing, emptiness, start, after_attrs);
             return;
         }
         add_line_start(writing);
@@ -292,5 +317,5 @@ void vq_fields_format(const struct vq_fields *fields, const void *object, const 
 {
     struct writing writing = {.buffer = buffer, .flags = flags};
 
-    write_branch(&writing, &vq_field_tree(fields)->root, name, true, object);
+    write_branch(&writing, &vq_field_tree(fields)->root, name, EMPTY_TAG, object);
 }

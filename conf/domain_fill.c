@@ -1,0 +1,507 @@
+/* Defaults of a domain that are the same for every hypervisor. What is said already is never touched, so that filling
+ * twice changes nothing. */
+#define VQ_FROM VIR_FROM_DOMAIN
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
+#include "conf/domain_rules.h"
+
+static void fill_uuid(struct vq_domain *domain, const struct vq_domain_fill *fill)
+{
+    while (!domain->has_uuid || !vq_uuid_is_usable(domain->uuid)) {
+        fill->random(domain->uuid, sizeof(domain->uuid), fill->data);
+        domain->uuid[6] = (uint8_t)((domain->uuid[6] & 0x0f) | 0x40); /* RFC 4122: random, variant 1 */
+        domain->uuid[8] = (uint8_t)((domain->uuid[8] & 0x3f) | 0x80);
+        domain->has_uuid = true;
+    }
+    if (domain->genid_given && !domain->has_genid) {
+        fill->random(domain->genid, sizeof(domain->genid), fill->data);
+        domain->has_genid = true;
+    }
+}
+
+/* A guest's NUMA cells say how much memory it has, if there are any. */
+static int fill_memory(struct vq_domain *domain, struct vq_error *err)
+{
+    uint64_t in_cells = 0;
+
+    for (size_t i = 0; domain->cpu != NULL && i < domain->cpu->n_cells; i++) {
+        struct vq_numa_cell *cell = domain->cpu->cells[i];
+
+        if (!cell->has_id)
+            cell->id = (uint32_t)i;
+        cell->has_id = true;
+        if (__builtin_add_overflow(in_cells, cell->memory_kib, &in_cells))
+            return vq_error_set(err, VIR_ERR_XML_ERROR, "the memory of the NUMA cells is more than there can be");
+    }
+    if (in_cells > 0) {
+        uint64_t devices = 0;
+
+        for (size_t i = 0; i < domain->devices.n_memories; i++) {
+            if (__builtin_add_overflow(devices, domain->devices.memories[i]->size_kib, &devices))
+                return vq_error_set(err, VIR_ERR_XML_ERROR, "the memory devices are larger than there can be");
+        }
+        if (__builtin_add_overflow(in_cells, devices, &domain->memory_kib))
+            return vq_error_set(err, VIR_ERR_XML_ERROR, "the memory of the NUMA cells is more than there can be");
+    }
+    if (domain->memory_kib == 0)
+        return vq_error_set(err, VIR_ERR_XML_ERROR,
+                            "Memory size must be specified via <memory> or in the <numa> configuration");
+    if (domain->current_memory_kib == 0 || domain->current_memory_kib > domain->memory_kib)
+        domain->current_memory_kib = domain->memory_kib;
+    return 0;
+}
+
+static void fill_vcpus(struct vq_domain *domain)
+{
+    if (domain->vcpus == 0)
+        domain->vcpus = 1;
+    if (domain->current_vcpus == 0)
+        domain->current_vcpus = domain->vcpus;
+    if (domain->vcpu_placement == NULL)
+        domain->vcpu_placement = vq_strdup("static");
+    if (domain->cpu != NULL && domain->cpu->sockets > 0 && domain->cpu->dies == 0)
+        domain->cpu->dies = 1;
+    if (domain->n_iothread_ids > domain->iothreads)
+        domain->iothreads = (uint32_t)domain->n_iothread_ids;
+}
+
+static bool boots_by_device(const struct vq_domain *domain)
+{
+    const struct vq_devices *devices = &domain->devices;
+    bool found = false;
+
+    for (size_t i = 0; i < devices->n_disks; i++)
+        found |= devices->disks[i]->info.boot_order > 0;
+    for (size_t i = 0; i < devices->n_interfaces; i++)
+        found |= devices->interfaces[i]->info.boot_order > 0;
+    for (size_t i = 0; i < devices->n_hostdevs; i++)
+        found |= devices->hostdevs[i]->info.boot_order > 0;
+    for (size_t i = 0; i < devices->n_redirdevs; i++)
+        found |= devices->redirdevs[i]->info.boot_order > 0;
+    return found;
+}
+
+static void fill_os(struct vq_domain *domain)
+{
+    struct vq_os *os = &domain->os;
+
+    if (vq_streq(os->type, "hvm") && os->n_boot == 0 && !boots_by_device(domain)) {
+        VQ_GROW(os->boot, os->n_boot);
+        os->boot[os->n_boot] = vq_new(struct vq_boot_entry);
+        os->boot[os->n_boot++]->dev = VQ_BOOT_HD;
+    }
+    if (domain->clock.offset == VQ_CLOCK_UNSET)
+        domain->clock.offset = VQ_CLOCK_UTC;
+    if (domain->clock.offset == VQ_CLOCK_VARIABLE) {
+        if (domain->clock.basis == VQ_CLOCK_BASIS_UNSET)
+            domain->clock.basis = VQ_CLOCK_BASIS_UTC;
+        if (domain->clock.adjustment == NULL)
+            domain->clock.adjustment = vq_strdup("0");
+    }
+    if (domain->on_poweroff == VQ_LIFECYCLE_UNSET)
+        domain->on_poweroff = VQ_LIFECYCLE_DESTROY;
+    if (domain->on_reboot == VQ_LIFECYCLE_UNSET)
+        domain->on_reboot = VQ_LIFECYCLE_RESTART;
+    if (domain->on_crash == VQ_LIFECYCLE_UNSET)
+        domain->on_crash = VQ_LIFECYCLE_DESTROY;
+}
+
+/* ---- disks ---- */
+
+static enum vq_disk_bus bus_of_target(const struct vq_disk *disk)
+{
+    static const struct {
+        const char *prefix;
+        enum vq_disk_bus bus;
+    } buses[] = {{"fd", VQ_DISK_BUS_FDC},    {"hd", VQ_DISK_BUS_IDE},  {"sd", VQ_DISK_BUS_SCSI},
+                 {"vd", VQ_DISK_BUS_VIRTIO}, {"xvd", VQ_DISK_BUS_XEN}, {"ubd", VQ_DISK_BUS_UML}};
+
+    if (disk->device == VQ_DISK_DEVICE_FLOPPY)
+        return VQ_DISK_BUS_FDC;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(buses); i++) {
+        if (strncmp(disk->target, buses[i].prefix, strlen(buses[i].prefix)) == 0)
+            return buses[i].bus;
+    }
+    return VQ_DISK_BUS_IDE;
+}
+
+int32_t vq_disk_target_index(const char *target)
+{
+    static const char *const prefixes[] = {"fd", "hd", "sd", "vd", "xvd", "ubd"};
+    const char *letters = NULL;
+    int32_t index = 0;
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(prefixes); i++) {
+        if (strncmp(target, prefixes[i], strlen(prefixes[i])) == 0)
+            letters = target + strlen(prefixes[i]);
+    }
+    if (letters == NULL || *letters < 'a' || *letters > 'z')
+        return -1;
+    /* "a" is 0, "z" 25, "aa" 26: digits of base 26 that begin at 1. */
+    for (; *letters >= 'a' && *letters <= 'z'; letters++) {
+        if (index > INT32_MAX / 26 - 27)
+            return -1;
+        index = index * 26 + (*letters - 'a') + 1;
+    }
+    return letters[strspn(letters, "0123456789")] == '\0' ? index - 1 : -1;
+}
+
+static int fill_drive_address(struct vq_disk *disk, struct vq_error *err)
+{
+    int32_t index = vq_disk_target_index(disk->target);
+    struct vq_address *address = &disk->info.address;
+    uint32_t n = (uint32_t)index;
+
+    if (disk->bus != VQ_DISK_BUS_IDE && disk->bus != VQ_DISK_BUS_SCSI && disk->bus != VQ_DISK_BUS_SATA &&
+        disk->bus != VQ_DISK_BUS_FDC)
+        return 0;
+    if (address->type != VQ_ADDRESS_UNSET)
+        return 0;
+    if (index < 0)
+        return vq_error_set(err, VIR_ERR_XML_ERROR,
+                            "Unknown disk name '%s' and no address specified", disk->target);
+    address->type = VQ_ADDRESS_DRIVE;
+    switch (disk->bus) {
+    case VQ_DISK_BUS_IDE: /* two channels of two */
+        address->drive.controller = n / 4;
+        address->drive.bus = n % 4 / 2;
+        address->drive.unit = n % 2;
+        break;
+    case VQ_DISK_BUS_SCSI: /* seven, the eighth place is the controller's own */
+        address->drive.controller = n / 7;
+        address->drive.unit = n % 7;
+        break;
+    case VQ_DISK_BUS_SATA:
+        address->drive.controller = n / 6;
+        address->drive.unit = n % 6;
+        break;
+    default: /* floppies */
+        address->drive.controller = n / 2;
+        address->drive.unit = n % 2;
+        break;
+    }
+    return 0;
+}
+
+static int fill_disk(struct vq_disk *disk, struct vq_error *err)
+{
+    if (disk->device == VQ_DISK_DEVICE_UNSET)
+        disk->device = VQ_DISK_DEVICE_DISK;
+    if (disk->source.type == VQ_SOURCE_UNSET)
+        disk->source.type = VQ_SOURCE_FILE;
+    if (disk->bus == VQ_DISK_BUS_UNSET)
+        disk->bus = bus_of_target(disk);
+    if (disk->device == VQ_DISK_DEVICE_CDROM)
+        disk->is_readonly = true;
+    return fill_drive_address(disk, err);
+}
+
+/* Move element `from` of a list in front of element `to`. */
+static void move_up(void *list, size_t from, size_t to)
+{
+    void **elements = list;
+    void *moved = elements[from];
+
+    memmove(elements + to + 1, elements + to, (from - to) * sizeof(*elements));
+    elements[to] = moved;
+}
+
+/* Put element n of a list, whose first n are sorted, behind those of its kind that come before it: elements of a kind
+ * stand together. order: 0 another kind, -1 the other comes first, 1 it comes later. */
+typedef int (*order_fn)(const void *element, const void *other);
+
+static void sort_in(void *list, size_t n, order_fn order)
+{
+    void *const *elements = list;
+    size_t place = n;
+    bool is_found = false;
+
+    for (size_t i = n; i-- > 0;) {
+        int where = order(elements[n], elements[i]);
+
+        if (where > 0)
+            place = i;
+        else if (where < 0 && !is_found)
+            place = i + 1;
+        is_found |= where != 0;
+    }
+    move_up(list, n, place);
+}
+
+static int order_disks(const void *element, const void *other)
+{
+    const struct vq_disk *disk = element, *there = other;
+
+    if (disk->bus != there->bus)
+        return 0;
+    return vq_disk_target_index(there->target) > vq_disk_target_index(disk->target) ? 1 : -1;
+}
+
+static int order_controllers(const void *element, const void *other)
+{
+    const struct vq_controller *controller = element, *there = other;
+
+    if (controller->type != there->type)
+        return 0;
+    return there->index > controller->index ? 1 : -1;
+}
+
+/* Disks of one bus in the order of their names, controllers of one type in that of their index: so a definition reads
+ * the same whichever way it was put together. */
+static void sort_disks(struct vq_devices *devices)
+{
+    for (size_t n = 1; n < devices->n_disks; n++)
+        sort_in(devices->disks, n, order_disks);
+}
+
+void vq_domain_sort_controllers(struct vq_domain *domain)
+{
+    for (size_t n = 1; n < domain->devices.n_controllers; n++)
+        sort_in(domain->devices.controllers, n, order_controllers);
+}
+
+static bool index_is_taken(const struct vq_devices *devices, enum vq_controller_type type, uint32_t index)
+{
+    for (size_t i = 0; i < devices->n_controllers; i++) {
+        const struct vq_controller *controller = devices->controllers[i];
+
+        if (controller->type == type && controller->has_index && controller->index == index)
+            return true;
+    }
+    return false;
+}
+
+/* The lowest free index; a companion of a USB 2 controller has that of the controller it stands behind. */
+static void fill_controller_index(struct vq_devices *devices, size_t n)
+{
+    struct vq_controller *controller = devices->controllers[n];
+
+    if (controller->has_index)
+        return;
+    if (controller->has_usb_master) {
+        for (size_t i = n; i-- > 0 && !controller->has_index;) {
+            if (devices->controllers[i]->type != VQ_CONTROLLER_USB)
+                continue;
+            controller->index = devices->controllers[i]->index;
+            controller->has_index = true;
+        }
+    }
+    while (!controller->has_index && index_is_taken(devices, controller->type, controller->index))
+        controller->index++;
+    controller->has_index = true;
+}
+
+/* ---- character devices ---- */
+
+/* Give each port without a number the lowest that is free. */
+static void number_ports(struct vq_port **ports, size_t n_ports)
+{
+    for (size_t i = 0; i < n_ports; i++) {
+        bool is_taken = true;
+
+        if (ports[i]->has_number)
+            continue;
+        for (uint32_t number = 0; is_taken; number++) {
+            is_taken = false;
+            for (size_t k = 0; k < n_ports && !is_taken; k++)
+                is_taken = ports[k]->has_number && ports[k]->number == number;
+            ports[i]->number = number;
+        }
+        ports[i]->has_number = true;
+    }
+}
+
+static void append_port(struct vq_port ***ports, size_t *n, struct vq_port *take_port)
+{
+    VQ_GROW(*ports, *n);
+    (*ports)[(*n)++] = take_port;
+}
+
+static struct vq_port *serial_console(const struct vq_devices *devices)
+{
+    for (size_t i = 0; i < devices->n_consoles; i++) {
+        if (devices->consoles[i]->target == VQ_PORT_TARGET_SERIAL)
+            return devices->consoles[i];
+    }
+    return NULL;
+}
+
+/* A full machine has a console that is its first serial port, seen under another name: each brings the other. */
+static void pair_console(struct vq_devices *devices)
+{
+    struct vq_port *console, *port;
+
+    if (devices->n_consoles > 0 && devices->consoles[0]->target == VQ_PORT_TARGET_UNSET)
+        devices->consoles[0]->target = VQ_PORT_TARGET_SERIAL;
+    console = serial_console(devices);
+    if (console != NULL && devices->n_serials == 0) {
+        port = vq_fields_copy(&vq_console_fields, console);
+        free(vq_take(port->tty));
+        port->target = VQ_PORT_TARGET_UNSET;
+        port->has_number = true;
+        port->number = 0;
+        append_port(&devices->serials, &devices->n_serials, port);
+    }
+    if (devices->n_serials == 0)
+        return;
+    if (console == NULL) {
+        console = vq_new(struct vq_port);
+        append_port(&devices->consoles, &devices->n_consoles, console);
+        move_up(devices->consoles, devices->n_consoles - 1, 0);
+    }
+    port = vq_fields_copy(&vq_serial_fields, devices->serials[0]);
+    bool has_number = console->has_number;
+    uint32_t number = console->number;
+    vq_fields_clear(&vq_console_fields, console);
+    *console = (struct vq_port){
+        .source = port->source, .target = VQ_PORT_TARGET_SERIAL, .has_number = has_number, .number = number};
+    memset(&port->source, 0, sizeof(port->source)); /* moved */
+    vq_fields_free(&vq_serial_fields, port);
+}
+
+static void fill_ports(struct vq_domain *domain)
+{
+    struct vq_devices *devices = &domain->devices;
+
+    if (vq_streq(domain->os.type, "hvm"))
+        pair_console(devices);
+    for (size_t i = 0; i < devices->n_consoles; i++) {
+        if (devices->consoles[i]->target == VQ_PORT_TARGET_UNSET)
+            devices->consoles[i]->target = VQ_PORT_TARGET_SERIAL;
+    }
+    number_ports(devices->serials, devices->n_serials);
+    number_ports(devices->parallels, devices->n_parallels);
+    number_ports(devices->consoles, devices->n_consoles);
+}
+
+/* ---- interfaces, graphics ---- */
+
+static void fill_mac(struct vq_interface *interface, const struct vq_domain_fill *fill)
+{
+    if (interface->has_mac)
+        return;
+    memcpy(interface->mac, fill->mac_prefix, 3);
+    fill->random(interface->mac + 3, 3, fill->data);
+    interface->has_mac = true;
+}
+
+/* The attribute and the first element of that kind say the same; either brings the other. */
+static void fill_listens(struct vq_graphics *graphics)
+{
+    struct vq_listen *first;
+
+    if (graphics->n_listens == 0) {
+        VQ_GROW(graphics->listens, graphics->n_listens);
+        first = vq_new(struct vq_listen);
+        graphics->listens[graphics->n_listens++] = first;
+        if (graphics->type == VQ_GRAPHICS_SPICE && !graphics->has_port && !graphics->has_tls_port &&
+            graphics->autoport == VQ_SWITCH_UNSET && graphics->listen == NULL) {
+            first->type = VQ_LISTEN_NONE;
+        } else if (graphics->socket != NULL) {
+            first->type = VQ_LISTEN_SOCKET;
+            first->socket = vq_strdup(graphics->socket);
+        } else {
+            first->type = VQ_LISTEN_ADDRESS;
+            first->address = vq_strdup(graphics->listen);
+        }
+    }
+    first = graphics->listens[0];
+    if (first->type == VQ_LISTEN_ADDRESS && first->address == NULL)
+        first->address = vq_strdup(graphics->listen);
+    if (first->type == VQ_LISTEN_ADDRESS && graphics->listen == NULL)
+        graphics->listen = vq_strdup(first->address);
+    if (first->type == VQ_LISTEN_SOCKET && graphics->type == VQ_GRAPHICS_VNC && graphics->socket == NULL)
+        graphics->socket = vq_strdup(first->socket);
+}
+
+static void fill_ports_of_graphics(struct vq_graphics *graphics)
+{
+    const struct vq_listen *first = graphics->listens[0];
+
+    if (first->type == VQ_LISTEN_NONE || first->type == VQ_LISTEN_SOCKET) {
+        graphics->has_port = graphics->has_tls_port = false;
+        graphics->autoport = VQ_SWITCH_UNSET;
+        return;
+    }
+    if (graphics->type == VQ_GRAPHICS_SPICE) {
+        bool is_chosen = (!graphics->has_port || graphics->port == -1) &&
+                         (!graphics->has_tls_port || graphics->tls_port == -1);
+
+        if (graphics->autoport == VQ_SWITCH_UNSET && (graphics->port == -1 || graphics->tls_port == -1 || is_chosen))
+            graphics->autoport = is_chosen && (graphics->has_port || graphics->has_tls_port) ? VQ_SWITCH_ON
+                                                                                            : VQ_SWITCH_OFF;
+        if (graphics->autoport == VQ_SWITCH_ON && is_chosen)
+            graphics->has_port = graphics->has_tls_port = false;
+        return;
+    }
+    if (graphics->autoport == VQ_SWITCH_ON || !graphics->has_port || graphics->port <= 0) {
+        graphics->port = -1;
+        graphics->has_port = true;
+        graphics->autoport = VQ_SWITCH_ON;
+    } else {
+        graphics->autoport = VQ_SWITCH_OFF;
+    }
+}
+
+static void fill_graphics(struct vq_graphics *graphics)
+{
+    if (graphics->type != VQ_GRAPHICS_VNC && graphics->type != VQ_GRAPHICS_SPICE && graphics->type != VQ_GRAPHICS_RDP)
+        return;
+    fill_listens(graphics);
+    fill_ports_of_graphics(graphics);
+}
+
+static void fill_seclabel(struct vq_seclabel *label)
+{
+    if (label->type == VQ_SECLABEL_UNSET)
+        label->type = VQ_SECLABEL_DYNAMIC;
+    if (label->relabel == VQ_SWITCH_UNSET && label->type != VQ_SECLABEL_NONE)
+        label->relabel = label->type == VQ_SECLABEL_DYNAMIC ? VQ_SWITCH_ON : VQ_SWITCH_OFF;
+}
+
+static int fill_devices(struct vq_domain *domain, const struct vq_domain_fill *fill, struct vq_error *err)
+{
+    struct vq_devices *devices = &domain->devices;
+
+    for (size_t i = 0; i < devices->n_disks; i++) {
+        if (fill_disk(devices->disks[i], err) < 0)
+            return -1;
+    }
+    sort_disks(devices);
+    for (size_t i = 0; i < devices->n_controllers; i++)
+        fill_controller_index(devices, i);
+    vq_domain_sort_controllers(domain);
+    for (size_t i = 0; i < devices->n_hostdevs; i++) {
+        if (devices->hostdevs[i]->managed == VQ_SWITCH_UNSET)
+            devices->hostdevs[i]->managed = VQ_SWITCH_OFF;
+    }
+    for (size_t i = 0; i < devices->n_filesystems; i++) {
+        if (devices->filesystems[i]->accessmode == NULL && devices->filesystems[i]->source_socket == NULL)
+            devices->filesystems[i]->accessmode = vq_strdup("passthrough");
+    }
+    for (size_t i = 0; i < devices->n_interfaces; i++)
+        fill_mac(devices->interfaces[i], fill);
+    for (size_t i = 0; i < devices->n_graphics; i++)
+        fill_graphics(devices->graphics[i]);
+    fill_ports(domain);
+    for (size_t i = 0; i < domain->n_seclabels; i++)
+        fill_seclabel(domain->seclabels[i]);
+    return 0;
+}
+
+int vq_domain_fill(struct vq_domain *domain, const struct vq_domain_fill *fill, struct vq_error *err)
+{
+    if (vq_domain_check_names(domain, err) < 0)
+        return -1;
+    fill_uuid(domain, fill);
+    if (fill_memory(domain, err) < 0)
+        return -1;
+    fill_vcpus(domain);
+    fill_os(domain);
+    if (fill_devices(domain, fill, err) < 0)
+        return -1;
+    return vq_domain_check(domain, err);
+}

@@ -1,0 +1,10 @@
+/* Rules of a domain between its fields. Inside conf/domain*.c; others see them through vq_domain_fill(). */
+#pragma once
+
+#include "conf/device_fields.h"
+#include "conf/domain.h"
+
+/* The name and what else must be there before anything is filled in. */
+VQ_MUST_CHECK int vq_domain_check_names(const struct vq_domain *domain, struct vq_error *err);
+/* All other rules; the domain is filled. */
+VQ_MUST_CHECK int vq_domain_check(const struct vq_domain *domain, struct vq_error *err);
