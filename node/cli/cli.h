@@ -1,0 +1,93 @@
+/* The tool `virtquorum`: a process of its own that asks the daemon of this host over its control socket, and prints. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "proto/cluster.pb-c.h"
+
+#define CLI_SOCKET "/run/virtquorum/control"
+
+/* Listed in virtquorum(1). */
+enum cli_exit {
+    CLI_OK, CLI_FAILED, CLI_USAGE, CLI_NOT_FOUND, CLI_NO_QUORUM, CLI_UNREACHABLE, CLI_DENIED, CLI_CONFLICT,
+    CLI_TIMEOUT = 124,
+};
+
+enum cli_format { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_NAME };
+
+/* Every option of the tool; a command takes those of its row. */
+enum cli_option {
+    CLI_OPT_HELP      = 1 << 0,
+    CLI_OPT_VERSION   = 1 << 1,
+    CLI_OPT_SOCKET    = 1 << 2,
+    CLI_OPT_TIMEOUT   = 1 << 3,
+    CLI_OPT_OUTPUT    = 1 << 4,
+    CLI_OPT_NAME      = 1 << 5,
+    CLI_OPT_NODE      = 1 << 6,
+    CLI_OPT_ADVERTISE = 1 << 7,
+    CLI_OPT_TTL       = 1 << 8,
+    CLI_OPT_DRY_RUN   = 1 << 9,
+    CLI_OPT_FORCE     = 1 << 10,
+    CLI_OPT_WHY       = 1 << 11,
+    CLI_OPT_LOCAL     = 1 << 12,
+    CLI_OPT_QUIET     = 1 << 13,
+};
+
+/* The command line, read. Texts are argv's. */
+struct cli {
+    const struct cli_command *command;
+    unsigned given;          /* enum cli_option */
+    const char *socket;
+    uint64_t timeout_ms;     /* 0: the command's own */
+    enum cli_format format;
+    const char *name, *node, *advertise;
+    uint64_t ttl_ms;
+    const char *args[4];
+    int n_args;
+    FILE *out, *err;         /* data, and talk */
+    bool is_tty, has_colour; /* of out */
+};
+
+struct cli_command {
+    const char *name;
+    const char *args;        /* for people: "[NAME]" */
+    int args_min, args_max;
+    unsigned options;        /* enum cli_option, beside those of all commands */
+    const char *summary;
+    int (*run)(struct cli *cli); /* the exit code */
+    bool is_hidden;
+};
+extern const struct cli_command cli_commands[];
+extern const size_t cli_n_commands;
+
+/* options.c. -1: go on with cli->command; else an exit code, and everything has been said. */
+int cli_parse(struct cli *cli, int argc, char **argv);
+/* "90", "90s", "15m", "1h", "2d" to milliseconds; false: none of these, or too long. */
+bool cli_parse_time(const char *text, uint64_t *ret_ms);
+int cli_usage_error(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cli_print_help(const struct cli *cli);
+
+/* client.c: send the request and wait for the last reply, which is the caller's to free; progress and checks are shown
+ * as they come. An exit code: 0 only together with a reply; what went wrong has been said. */
+int cli_ask(struct cli *cli, Vq__Control *request, Vq__ControlReply **ret_reply);
+/* An address with a host name in it, as a numeric one; malloc'ed. NULL: it has no such host, and that has been said. */
+char *cli_resolve(struct cli *cli, const char *address);
+
+/* commands.c, status.c */
+int cli_init(struct cli *cli);
+int cli_token(struct cli *cli);
+int cli_join(struct cli *cli);
+int cli_leave(struct cli *cli);
+int cli_remove(struct cli *cli);
+int cli_status(struct cli *cli);
+int cli_nodes(struct cli *cli);
+int cli_complete(struct cli *cli);
+
+/* print.c */
+void cli_print_sentence(const struct cli *cli, const Vq__ClusterStatus *status);
+void cli_print_nodes(const struct cli *cli, const Vq__ClusterStatus *status);
+void cli_print_json(const struct cli *cli, const Vq__ClusterStatus *status, bool nodes_only);
+void cli_print_check(const struct cli *cli, const Vq__JoinCheck *check);

@@ -1,0 +1,108 @@
+/* The table of commands, and those that change something. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/macros.h"
+#include "conf/base/memory.h"
+#include "node/cli/cli.h"
+
+const struct cli_command cli_commands[] = {
+    {"init", "[NAME]", 0, 1, CLI_OPT_NAME | CLI_OPT_NODE | CLI_OPT_ADVERTISE, "make this host the first node of a cluster",
+     cli_init, false},
+    {"token", "", 0, 0, CLI_OPT_TTL, "print a token that lets one host join", cli_token, false},
+    {"join", "TOKEN", 1, 1, CLI_OPT_NAME | CLI_OPT_ADVERTISE | CLI_OPT_DRY_RUN, "make this host a node of a cluster",
+     cli_join, false},
+    {"nodes", "", 0, 0, CLI_OPT_OUTPUT, "list the nodes", cli_nodes, false},
+    {"status", "", 0, 0, CLI_OPT_OUTPUT | CLI_OPT_WHY | CLI_OPT_LOCAL, "is the cluster whole, and what is wrong if not",
+     cli_status, false},
+    {"leave", "", 0, 0, CLI_OPT_FORCE, "take this host out of its cluster; its guests stay here", cli_leave, false},
+    {"remove", "NODE", 1, 1, CLI_OPT_FORCE, "take a node out that will not come back", cli_remove, false},
+    {"__complete", "[WORD]...", 0, 4, 0, "words for the shell", cli_complete, true},
+};
+const size_t cli_n_commands = VQ_N_ELEMENTS(cli_commands);
+
+/* Ask, and print what the daemon has to say about it. */
+static int ask_and_tell(struct cli *cli, Vq__Control *request)
+{
+    Vq__ControlReply *reply;
+    int result = cli_ask(cli, request, &reply);
+
+    if (result != CLI_OK)
+        return result;
+    if (reply->text[0] != '\0' && (cli->given & CLI_OPT_QUIET) == 0)
+        fprintf(cli->out, "%s\n", reply->text);
+    if (reply->token[0] != '\0')
+        fprintf(cli->out, "%s\n", reply->token);
+    result = reply->exit_code;
+    vq__control_reply__free_unpacked(reply, NULL);
+    return result;
+}
+
+int cli_init(struct cli *cli)
+{
+    Vq__Control request = VQ__CONTROL__INIT;
+    Vq__ControlInit init = VQ__CONTROL_INIT__INIT;
+    VQ_AUTOFREE char *advertise = cli_resolve(cli, cli->advertise);
+
+    if (advertise == NULL)
+        return CLI_NOT_FOUND;
+    if (cli->n_args > 0 && cli->name[0] != '\0' && strcmp(cli->args[0], cli->name) != 0)
+        return cli_usage_error(cli, "two names for the cluster: '%s' and '%s'", cli->args[0], cli->name);
+    init.name = (char *)(cli->n_args > 0 ? cli->args[0] : cli->name);
+    init.node_name = (char *)cli->node;
+    init.advertise = advertise;
+    request.request_case = VQ__CONTROL__REQUEST_INIT;
+    request.init = &init;
+    return ask_and_tell(cli, &request);
+}
+
+int cli_token(struct cli *cli)
+{
+    Vq__Control request = VQ__CONTROL__INIT;
+    Vq__ControlToken token = VQ__CONTROL_TOKEN__INIT;
+
+    token.ttl_ms = cli->ttl_ms;
+    request.request_case = VQ__CONTROL__REQUEST_TOKEN;
+    request.token = &token;
+    return ask_and_tell(cli, &request);
+}
+
+int cli_join(struct cli *cli)
+{
+    Vq__Control request = VQ__CONTROL__INIT;
+    Vq__ControlJoin join = VQ__CONTROL_JOIN__INIT;
+    VQ_AUTOFREE char *advertise = cli_resolve(cli, cli->advertise);
+
+    if (advertise == NULL)
+        return CLI_NOT_FOUND;
+    join.token = (char *)cli->args[0];
+    join.node_name = (char *)cli->name;
+    join.advertise = advertise;
+    join.dry_run = (cli->given & CLI_OPT_DRY_RUN) != 0;
+    request.request_case = VQ__CONTROL__REQUEST_JOIN;
+    request.join = &join;
+    return ask_and_tell(cli, &request);
+}
+
+int cli_leave(struct cli *cli)
+{
+    Vq__Control request = VQ__CONTROL__INIT;
+    Vq__ControlLeave leave = VQ__CONTROL_LEAVE__INIT;
+
+    leave.force = (cli->given & CLI_OPT_FORCE) != 0;
+    request.request_case = VQ__CONTROL__REQUEST_LEAVE;
+    request.leave = &leave;
+    return ask_and_tell(cli, &request);
+}
+
+int cli_remove(struct cli *cli)
+{
+    Vq__Control request = VQ__CONTROL__INIT;
+    Vq__ControlRemove remove_node = VQ__CONTROL_REMOVE__INIT;
+
+    remove_node.node = (char *)cli->args[0];
+    remove_node.force = (cli->given & CLI_OPT_FORCE) != 0;
+    request.request_case = VQ__CONTROL__REQUEST_REMOVE;
+    request.remove = &remove_node;
+    return ask_and_tell(cli, &request);
+}

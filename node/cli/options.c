@@ -1,0 +1,269 @@
+/* The command line: one table of options, one of commands; help is printed from both. */
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/text.h"
+#include "node/cli/cli.h"
+
+static const struct {
+    enum cli_option option;
+    const char *name;
+    char letter;
+    const char *value; /* for people; NULL: it takes none */
+    const char *help;
+    bool is_common;    /* every command takes it */
+} options[] = {
+    {CLI_OPT_NAME, "name", 0, "NAME", "init: of the cluster; join: of this node", false},
+    {CLI_OPT_NODE, "node", 0, "NAME", "name of this node (the host's name)", false},
+    {CLI_OPT_ADVERTISE, "advertise", 0, "ADDR[:PORT]", "how the other nodes reach this host", false},
+    {CLI_OPT_TTL, "ttl", 0, "TIME", "how long the token is good: 90s, 15m, 1h, 2d (1h)", false},
+    {CLI_OPT_DRY_RUN, "dry-run", 'n', NULL, "make the checks, change nothing", false},
+    {CLI_OPT_FORCE, "force", 'f', NULL, "also when guests belong to the node", false},
+    {CLI_OPT_WHY, "why", 0, NULL, "say what the state of the cluster means", false},
+    {CLI_OPT_LOCAL, "local", 0, NULL, "with a hash of this node's copy, to compare", false},
+    {CLI_OPT_OUTPUT, "output", 'o', "FORMAT", "table, wide, json or name", false},
+    {CLI_OPT_QUIET, "quiet", 'q', NULL, "no talk, only data and errors", true},
+    {CLI_OPT_TIMEOUT, "timeout", 0, "TIME", "give up after this time", true},
+    {CLI_OPT_SOCKET, "socket", 0, "PATH", "control socket (" CLI_SOCKET ")", true},
+    {CLI_OPT_HELP, "help", 'h', NULL, "print this", true},
+    {CLI_OPT_VERSION, "version", 'V', NULL, "print the version", true},
+};
+enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
+
+static const char *const format_names[] = {
+    [CLI_TABLE] = "table", [CLI_WIDE] = "wide", [CLI_JSON] = "json", [CLI_NAME] = "name",
+};
+
+/* ---- Help ---- */
+
+static const char examples[] = "  virtquorum init lab                     this host becomes the first node of cluster lab\n"
+                               "  virtquorum join \"$(ssh node1 virtquorum token)\"     and this one joins it\n"
+                               "  virtquorum status                       is it whole, and what is wrong if not\n";
+
+static void print_option(const struct cli *cli, int i)
+{
+    char left[64];
+
+    (void)snprintf(left, sizeof(left), "%c%c%s --%s%s%s", options[i].letter != 0 ? '-' : ' ',
+                   options[i].letter != 0 ? options[i].letter : ' ', options[i].letter != 0 ? "," : " ", options[i].name,
+                   options[i].value != NULL ? "=" : "", options[i].value != NULL ? options[i].value : "");
+    fprintf(cli->out, "  %-28s %s\n", left, options[i].help);
+}
+
+static void print_options(const struct cli *cli, unsigned which)
+{
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (options[i].is_common || (options[i].option & which) != 0)
+            print_option(cli, i);
+}
+
+void cli_print_help(const struct cli *cli)
+{
+    if (cli->command != NULL) {
+        fprintf(cli->out, "virtquorum %s %s\n\n%s\n\n", cli->command->name, cli->command->args, cli->command->summary);
+        print_options(cli, cli->command->options);
+        return;
+    }
+    fprintf(cli->out, "%s\nCommands:\n", examples);
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (!cli_commands[i].is_hidden)
+            fprintf(cli->out, "  %-8s %-10s %s\n", cli_commands[i].name, cli_commands[i].args, cli_commands[i].summary);
+    fprintf(cli->out, "\nOptions (of one command: virtquorum COMMAND --help):\n");
+    print_options(cli, 0);
+    fprintf(cli->out, "\nExit status: 0 ok, 1 failed, 2 usage, 3 not found, 4 no quorum, 5 unreachable, 6 denied,\n"
+                      "7 conflict or a check that failed, 124 time-out.\n");
+}
+
+int cli_usage_error(struct cli *cli, const char *fmt, ...)
+{
+    va_list args;
+
+    fputs("error: ", cli->err);
+    va_start(args, fmt);
+    (void)vfprintf(cli->err, fmt, args);
+    va_end(args);
+    fprintf(cli->err, "\nSee: virtquorum %s%s--help\n", cli->command != NULL ? cli->command->name : "",
+            cli->command != NULL ? " " : "");
+    return CLI_USAGE;
+}
+
+/* ---- Values ---- */
+
+bool cli_parse_time(const char *text, uint64_t *ret_ms)
+{
+    static const struct {
+        char unit;
+        uint64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60 * 1000}, {'h', 3600 * 1000}, {'d', 24 * 3600 * 1000}};
+    char digits[16];
+    size_t length = strlen(text);
+    uint64_t ms = 1000, value;
+
+    if (length == 0 || length >= sizeof(digits))
+        return false;
+    memcpy(digits, text, length + 1);
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+        if (text[length - 1] == units[i].unit) {
+            ms = units[i].ms;
+            digits[length - 1] = '\0';
+        }
+    if (!vq_parse_u64(digits, 10, 365 * UINT64_C(24) * 3600 * 1000 / ms, &value) || value == 0)
+        return false;
+    *ret_ms = value * ms;
+    return true;
+}
+
+static int take_format(struct cli *cli, const char *text)
+{
+    for (size_t i = 0; i < sizeof(format_names) / sizeof(format_names[0]); i++)
+        if (strcmp(format_names[i], text) == 0) {
+            cli->format = (enum cli_format)i;
+            return -1;
+        }
+    return cli_usage_error(cli, "'%s' is no output format: table, wide, json or name", text);
+}
+
+static int take_value(struct cli *cli, enum cli_option option, const char *value)
+{
+    uint64_t *time_ms = option == CLI_OPT_TTL ? &cli->ttl_ms : &cli->timeout_ms;
+
+    switch (option) {
+    case CLI_OPT_SOCKET:
+        cli->socket = value;
+        return -1;
+    case CLI_OPT_NAME:
+        cli->name = value;
+        return -1;
+    case CLI_OPT_NODE:
+        cli->node = value;
+        return -1;
+    case CLI_OPT_ADVERTISE:
+        cli->advertise = value;
+        return -1;
+    case CLI_OPT_OUTPUT:
+        return take_format(cli, value);
+    case CLI_OPT_TTL:
+    case CLI_OPT_TIMEOUT:
+        if (cli_parse_time(value, time_ms))
+            return -1;
+        return cli_usage_error(cli, "'%s' is no time: 90s, 15m, 1h, 2d", value);
+    default:
+        return -1; /* one without a value */
+    }
+}
+
+/* ---- Words ---- */
+
+static void make_getopt(struct option *longs, char *shorts)
+{
+    *shorts++ = '+'; /* the command's name ends the first round */
+    *shorts++ = ':';
+    for (int i = 0; i < N_OPTIONS; i++) {
+        longs[i] = (struct option){options[i].name, options[i].value != NULL ? required_argument : no_argument, NULL, 256 + i};
+        if (options[i].letter == 0)
+            continue;
+        *shorts++ = options[i].letter;
+        if (options[i].value != NULL)
+            *shorts++ = ':';
+    }
+    longs[N_OPTIONS] = (struct option){0};
+    *shorts = '\0';
+}
+
+static int option_index(int got)
+{
+    for (int i = 0; got < 256 && i < N_OPTIONS; i++)
+        if (options[i].letter == got)
+            return i;
+    return got - 256;
+}
+
+static int bad_option(struct cli *cli, int got, char **argv)
+{
+    const char *word = argv[optind - 1];
+
+    if (got == ':')
+        return cli_usage_error(cli, "option '%s' needs a value", word);
+    return cli_usage_error(cli, "there is no option '%s'", word);
+}
+
+static int take_word(struct cli *cli, const char *word)
+{
+    if (cli->command == NULL) {
+        for (size_t i = 0; i < cli_n_commands; i++)
+            if (strcmp(cli_commands[i].name, word) == 0)
+                cli->command = &cli_commands[i];
+        return cli->command != NULL ? -1 : cli_usage_error(cli, "there is no command '%s'", word);
+    }
+    if (cli->n_args >= cli->command->args_max)
+        return cli_usage_error(cli, "'%s' is too much", word);
+    cli->args[cli->n_args++] = word;
+    return -1;
+}
+
+/* Options may stand before and behind the command and its words. */
+static int parse_words(struct cli *cli, int argc, char **argv)
+{
+    struct option longs[N_OPTIONS + 1];
+    char shorts[2 * N_OPTIONS + 3];
+    bool only_words = false;
+
+    make_getopt(longs, shorts);
+    optind = 0; /* tests parse more than once */
+    opterr = 0;
+    for (;;) {
+        int got = only_words ? -1 : getopt_long(argc, argv, shorts, longs, NULL);
+        int result = -1;
+        if (got == '?' || got == ':')
+            return bad_option(cli, got, argv);
+        if (got >= 0) {
+            int i = option_index(got);
+            cli->given |= options[i].option;
+            result = take_value(cli, options[i].option, optarg);
+        } else if (optind < argc) {
+            only_words = only_words || (optind > 1 && strcmp(argv[optind - 1], "--") == 0);
+            result = take_word(cli, argv[optind++]);
+        } else {
+            return -1;
+        }
+        if (result >= 0)
+            return result;
+    }
+}
+
+static int check_options(struct cli *cli)
+{
+    for (int i = 0; i < N_OPTIONS; i++)
+        if ((cli->given & options[i].option) != 0 && !options[i].is_common &&
+            (cli->command->options & options[i].option) == 0)
+            return cli_usage_error(cli, "'%s' takes no option --%s", cli->command->name, options[i].name);
+    if (cli->n_args < cli->command->args_min)
+        return cli_usage_error(cli, "'%s' needs %s", cli->command->name, cli->command->args);
+    return -1;
+}
+
+int cli_parse(struct cli *cli, int argc, char **argv)
+{
+    int result = parse_words(cli, argc, argv);
+
+    if (result >= 0)
+        return result;
+    if ((cli->given & CLI_OPT_VERSION) != 0) {
+        fprintf(cli->out, "virtquorum %s\n", VQ_VERSION);
+        return CLI_OK;
+    }
+    if ((cli->given & CLI_OPT_HELP) != 0) {
+        cli_print_help(cli);
+        return CLI_OK;
+    }
+    if (cli->command == NULL) {
+        FILE *out = cli->out;
+        cli->out = cli->err;
+        cli_print_help(cli);
+        cli->out = out;
+        return CLI_USAGE;
+    }
+    return check_options(cli);
+}
