@@ -12,6 +12,7 @@
 
 #include "conf/base/text.h"
 #include "drivers/driver.h"
+#include "drivers/qemu/host_capabilities.h"
 #include "drivers/qemu/probe.h"
 
 enum { EMULATORS_MAX = 64, WAITERS_MAX = 4096 };
@@ -39,6 +40,8 @@ struct vq_qemu_emulators {
     struct emulator *list[EMULATORS_MAX];
     size_t n_list;
     char *default_path;
+    char *host_text;           /* see vq_qemu_emulators_host() */
+    uint64_t host_read_ms;
 };
 
 /* ---- Capabilities ---- */
@@ -190,7 +193,7 @@ static void get(struct vq_qemu_emulators *emulators, const char *path, bool want
     struct stat file;
 
     if (path == NULL || path[0] != '/' || stat(path, &file) < 0 || !S_ISREG(file.st_mode) || access(path, X_OK) < 0) {
-        (void)vq_error_set(&err, VIR_ERR_CONFIG_UNSUPPORTED, "Cannot check QEMU binary %s: %s",
+        (void)vq_error_set(&err, VIR_ERR_SYSTEM_ERROR, "Cannot check QEMU binary %s: %s",
                            path == NULL ? "(none)" : path,
                            path != NULL && path[0] != '/' ? "the path must begin with /" : strerror(errno == 0 ? EACCES : errno));
         cb(NULL, &err, data);
@@ -262,6 +265,18 @@ const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const
     return NULL;
 }
 
+const char *vq_qemu_emulators_host(struct vq_qemu_emulators *emulators, const struct vq_qemu_settings *settings)
+{
+    uint64_t now = uv_now(emulators->host->loop);
+
+    if (emulators->host_text == NULL || now - emulators->host_read_ms >= VQ_QEMU_HOST_MS) {
+        free(emulators->host_text);
+        emulators->host_text = vq_qemu_host_read("", settings);
+        emulators->host_read_ms = now;
+    }
+    return emulators->host_text;
+}
+
 /* ---- Closing ---- */
 
 struct closing {
@@ -282,6 +297,7 @@ static void closing_step(struct closing *closing)
         free(emulator);
     }
     free(closing->emulators->default_path);
+    free(closing->emulators->host_text);
     free(closing->emulators);
     closing->closed(closing->data);
     free(closing);

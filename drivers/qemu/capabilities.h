@@ -77,3 +77,8 @@ void vq_qemu_emulators_get_kvm(struct vq_qemu_emulators *emulators, const char *
 const struct vq_qemu_capabilities *vq_qemu_emulators_known(struct vq_qemu_emulators *emulators, const char *path);
 /* The emulator that a definition without <emulator> gets; NULL: none of this host can run that architecture. */
 const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const char *arch);
+
+struct vq_qemu_settings;
+/* The <host> part of this host's capabilities, read again after VQ_QEMU_HOST_MS; borrowed until the loop turn ends. */
+enum { VQ_QEMU_HOST_MS = 60000 };
+const char *vq_qemu_emulators_host(struct vq_qemu_emulators *emulators, const struct vq_qemu_settings *settings);

@@ -48,6 +48,9 @@ static inline struct vq_qemu *vq_qemu_of(const struct vq_request *request)
     return request->driver->state;
 }
 
+/* Flags that the driver does not know are an error of the caller, as in the public API. False: the request was failed. */
+bool vq_qemu_check_flags(struct vq_request *request, uint64_t flags, uint64_t allowed);
+
 /* Row tables of the handler files; driver.c joins them. */
 struct vq_qemu_rows {
     const struct vq_driver_row *rows;

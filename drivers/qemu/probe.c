@@ -49,6 +49,16 @@ static char *text_of(json_t *object, const char *key)
     return text == NULL || strlen(text) >= NAME_MAX_BYTES ? NULL : vq_strdup(text);
 }
 
+/* Names go into XML and command lines: letters, digits and the marks that QEMU uses. */
+static char *name_of(json_t *object, const char *key)
+{
+    char *name = text_of(object, key);
+
+    if (name != NULL && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-") != strlen(name))
+        free(vq_take(name));
+    return name;
+}
+
 static void read_version(struct vq_qemu_capabilities *caps, json_t *reply)
 {
     json_t *numbers = json_object_get(reply, "qemu");
@@ -63,13 +73,13 @@ static void read_version(struct vq_qemu_capabilities *caps, json_t *reply)
 
 static void read_target(struct vq_qemu_capabilities *caps, json_t *reply)
 {
-    caps->arch = text_of(reply, "arch");
+    caps->arch = name_of(reply, "arch");
 }
 
 /* "qemu64-x86_64-cpu" → "qemu64" */
 static char *cpu_name(json_t *object, const char *key)
 {
-    char *type = text_of(object, key);
+    char *type = name_of(object, key);
     size_t length = type == NULL ? 0 : strlen(type);
 
     if (length > 4 && strcmp(type + length - 4, "-cpu") == 0) {
@@ -94,14 +104,14 @@ static void read_machines(struct vq_qemu_capabilities *caps, json_t *reply)
         json_int_t cpus = json_integer_value(json_object_get(item, "cpu-max"));
         json_t *acpi = json_object_get(item, "acpi");
 
-        machine->name = text_of(item, "name");
+        machine->name = name_of(item, "name");
         if (machine->name == NULL || strcmp(machine->name, "none") == 0) {
             free(vq_take(machine->name));
             continue;
         }
-        machine->alias = text_of(item, "alias");
+        machine->alias = name_of(item, "alias");
         machine->default_cpu = cpu_name(item, "default-cpu-type");
-        machine->default_ram_id = text_of(item, "default-ram-id");
+        machine->default_ram_id = name_of(item, "default-ram-id");
         machine->cpus_max = cpus > 0 && cpus < 1 << 20 ? (uint32_t)cpus : 0;
         machine->is_default = json_is_true(json_object_get(item, "is-default"));
         machine->is_deprecated = json_is_true(json_object_get(item, "deprecated"));
@@ -125,7 +135,7 @@ static void read_models(struct vq_qemu_capabilities *caps, json_t *reply)
         struct vq_qemu_cpu_model *model = &caps->cpu_models[caps->n_cpu_models];
         json_t *missing = json_object_get(item, "unavailable-features");
 
-        model->name = text_of(item, "name");
+        model->name = name_of(item, "name");
         if (model->name == NULL)
             continue;
         model->is_usable = missing == NULL || json_array_size(missing) == 0;
@@ -143,7 +153,7 @@ static void read_devices(struct vq_qemu_capabilities *caps, json_t *reply)
         return;
     caps->devices = vq_calloc(json_array_size(reply) + 1, sizeof(*caps->devices));
     json_array_foreach(reply, i, item) {
-        char *name = text_of(item, "name");
+        char *name = name_of(item, "name");
         if (name != NULL)
             caps->devices[caps->n_devices++] = name;
     }

@@ -1,0 +1,187 @@
+/* Domain capabilities: from what the emulator said it has, and what this driver can use of it. */
+#include "drivers/qemu/domain_capabilities.h"
+
+#include <string.h>
+
+#include "conf/base/buffer.h"
+#include "conf/base/macros.h"
+#include "drivers/qemu/capabilities.h"
+
+/* One value of an enumeration, told when the emulator has the device (NULL: always). */
+struct value {
+    const char *name, *device;
+};
+
+static void add_enum(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, const char *name,
+                     const struct value *values, size_t n_values)
+{
+    vq_buffer_line(text, "<enum name='%s'>", name);
+    for (size_t i = 0; i < n_values; i++)
+        if (values[i].device == NULL || vq_qemu_capabilities_has_device(caps, values[i].device))
+            vq_buffer_line(text, "  <value>%s</value>", values[i].name);
+    vq_buffer_line(text, "</enum>");
+}
+
+#define ADD_ENUM(name, ...)                                                                                            \
+    do {                                                                                                               \
+        static const struct value values_[] = {__VA_ARGS__};                                                           \
+        add_enum(text, caps, name, values_, VQ_N_ELEMENTS(values_));                                                   \
+    } while (0)
+
+/* An element with a text that a user chose. */
+static void add_escaped(struct vq_buffer *text, const char *element, const char *value)
+{
+    VQ_AUTOBUFFER escaped = VQ_BUFFER_INIT;
+
+    vq_buffer_add_escaped(&escaped, value);
+    vq_buffer_line(text, "<%s>%s</%s>", element, escaped.data == NULL ? "" : escaped.data, element);
+}
+
+static void begin(struct vq_buffer *text, const char *element)
+{
+    vq_buffer_line(text, "<%s supported='yes'>", element);
+    text->indent++;
+}
+
+static void end(struct vq_buffer *text, const char *element)
+{
+    text->indent--;
+    vq_buffer_line(text, "</%s>", element);
+}
+
+static void add_os(struct vq_buffer *text, const struct vq_qemu_capabilities *caps)
+{
+    begin(text, "os");
+    vq_buffer_line(text, "<enum name='firmware'/>"); /* never chosen for the user: a <loader> has to be named */
+    begin(text, "loader");
+    ADD_ENUM("type", {"rom", NULL}, {"pflash", NULL});
+    ADD_ENUM("readonly", {"yes", NULL}, {"no", NULL});
+    ADD_ENUM("secure", {"no", NULL});
+    end(text, "loader");
+    end(text, "os");
+}
+
+static void add_cpu(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_kvm)
+{
+    vq_buffer_line(text, "<cpu>");
+    text->indent++;
+    if (is_kvm) {
+        begin(text, "mode name='host-passthrough'");
+        ADD_ENUM("hostPassthroughMigratable", {"on", NULL}, {"off", NULL});
+        end(text, "mode");
+    } else {
+        vq_buffer_line(text, "<mode name='host-passthrough' supported='no'/>");
+    }
+    begin(text, "mode name='maximum'");
+    ADD_ENUM("maximumMigratable", {"on", NULL}, {"off", NULL});
+    end(text, "mode");
+    vq_buffer_line(text, "<mode name='host-model' supported='no'/>");
+    if (caps->n_cpu_models == 0) {
+        vq_buffer_line(text, "<mode name='custom' supported='no'/>");
+    } else {
+        begin(text, "mode name='custom'");
+        for (size_t i = 0; i < caps->n_cpu_models; i++)
+            if (strcmp(caps->cpu_models[i].name, "host") != 0 && strcmp(caps->cpu_models[i].name, "max") != 0 &&
+                strcmp(caps->cpu_models[i].name, "base") != 0)
+                vq_buffer_line(text, "<model usable='%s' vendor='unknown'>%s</model>",
+                               is_kvm ? "unknown" : caps->cpu_models[i].is_usable ? "yes" : "no",
+                               caps->cpu_models[i].name);
+        end(text, "mode");
+    }
+    text->indent--;
+    vq_buffer_line(text, "</cpu>");
+}
+
+static void add_disk(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_i440fx)
+{
+    begin(text, "disk");
+    ADD_ENUM("diskDevice", {"disk", NULL}, {"cdrom", NULL}, {"floppy", "floppy"}, {"lun", "scsi-block"});
+    if (is_i440fx)
+        ADD_ENUM("bus", {"ide", NULL}, {"fdc", "floppy"}, {"scsi", "scsi-hd"}, {"virtio", "virtio-blk-pci"},
+                 {"usb", "usb-storage"}, {"sata", "ahci"});
+    else
+        ADD_ENUM("bus", {"fdc", "floppy"}, {"scsi", "scsi-hd"}, {"virtio", "virtio-blk-pci"}, {"usb", "usb-storage"},
+                 {"sata", "ahci"});
+    ADD_ENUM("model", {"virtio", "virtio-blk-pci"}, {"virtio-transitional", "virtio-blk-pci-transitional"},
+             {"virtio-non-transitional", "virtio-blk-pci-non-transitional"});
+    end(text, "disk");
+}
+
+static void add_devices(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_i440fx)
+{
+    vq_buffer_line(text, "<devices>");
+    text->indent++;
+    add_disk(text, caps, is_i440fx);
+    begin(text, "graphics");
+    ADD_ENUM("type", {"vnc", NULL}, {"spice", "qxl"}, {"egl-headless", NULL});
+    end(text, "graphics");
+    begin(text, "video");
+    ADD_ENUM("modelType", {"vga", "VGA"}, {"cirrus", "cirrus-vga"}, {"vmvga", "vmware-svga"}, {"qxl", "qxl"},
+             {"virtio", "virtio-gpu-pci"}, {"none", NULL}, {"bochs", "bochs-display"}, {"ramfb", "ramfb"});
+    end(text, "video");
+    begin(text, "hostdev");
+    ADD_ENUM("mode", {"subsystem", NULL});
+    ADD_ENUM("startupPolicy", {"default", NULL}, {"mandatory", NULL}, {"requisite", NULL}, {"optional", NULL});
+    ADD_ENUM("subsysType", {"usb", "usb-host"}, {"pci", "vfio-pci"});
+    vq_buffer_line(text, "<enum name='capsType'/>");
+    ADD_ENUM("pciBackend", {"vfio", "vfio-pci"});
+    end(text, "hostdev");
+    begin(text, "rng");
+    ADD_ENUM("model", {"virtio", "virtio-rng-pci"}, {"virtio-transitional", "virtio-rng-pci-transitional"},
+             {"virtio-non-transitional", "virtio-rng-pci-non-transitional"});
+    ADD_ENUM("backendModel", {"random", NULL}, {"egd", NULL}, {"builtin", NULL});
+    end(text, "rng");
+    vq_buffer_line(text, "<filesystem supported='no'/>");
+    begin(text, "tpm");
+    ADD_ENUM("model", {"tpm-tis", "tpm-tis"}, {"tpm-crb", "tpm-crb"});
+    ADD_ENUM("backendModel", {"passthrough", NULL});
+    end(text, "tpm");
+    begin(text, "redirdev");
+    ADD_ENUM("bus", {"usb", "usb-redir"});
+    end(text, "redirdev");
+    begin(text, "channel");
+    ADD_ENUM("type", {"pty", NULL}, {"unix", NULL}, {"spicevmc", "qxl"});
+    end(text, "channel");
+    text->indent--;
+    vq_buffer_line(text, "</devices>");
+}
+
+static void add_features(struct vq_buffer *text, const struct vq_qemu_capabilities *caps)
+{
+    vq_buffer_line(text, "<features>");
+    text->indent++;
+    vq_buffer_line(text, "<gic supported='no'/>");
+    vq_buffer_line(text, "<vmcoreinfo supported='%s'/>", vq_qemu_capabilities_has_device(caps, "vmcoreinfo") ? "yes" : "no");
+    vq_buffer_line(text, "<genid supported='%s'/>", vq_qemu_capabilities_has_device(caps, "vmgenid") ? "yes" : "no");
+    vq_buffer_line(text, "<backingStoreInput supported='yes'/>");
+    vq_buffer_line(text, "<backup supported='no'/>");
+    vq_buffer_line(text, "<sev supported='no'/>");
+    vq_buffer_line(text, "<sgx supported='no'/>");
+    text->indent--;
+    vq_buffer_line(text, "</features>");
+}
+
+char *vq_qemu_domain_capabilities_format(const struct vq_qemu_capabilities *caps, const struct vq_qemu_machine *machine,
+                                         const char *arch, bool is_kvm)
+{
+    struct vq_buffer buffer = VQ_BUFFER_INIT, *text = &buffer;
+
+    vq_buffer_line(text, "<domainCapabilities>");
+    text->indent = 1;
+    add_escaped(text, "path", caps->path);
+    vq_buffer_line(text, "<domain>%s</domain>", is_kvm ? "kvm" : "qemu");
+    vq_buffer_line(text, "<machine>%s</machine>", machine->name);
+    vq_buffer_line(text, "<arch>%s</arch>", arch);
+    vq_buffer_line(text, "<vcpu max='%u'/>", machine->cpus_max);
+    vq_buffer_line(text, "<iothreads supported='yes'/>");
+    add_os(text, caps);
+    add_cpu(text, caps, is_kvm);
+    begin(text, "memoryBacking");
+    ADD_ENUM("sourceType", {"anonymous", NULL}, {"memfd", NULL});
+    end(text, "memoryBacking");
+    add_devices(text, caps, strncmp(machine->name, "pc-i440fx", 9) == 0);
+    add_features(text, caps);
+    text->indent = 0;
+    vq_buffer_line(text, "</domainCapabilities>");
+    return vq_buffer_steal(text);
+}
