@@ -353,6 +353,7 @@ void vq_daemon_stop(struct vq_daemon *daemon)
     daemon->is_stopping = true;
     vq_listeners_stop(daemon->listeners);
     daemon->listeners = NULL;
+    vq_stream_mesh_stop(daemon);
     if (daemon->sessions != NULL)
         vq_sessions_close_all(daemon, LINGER_MS);
     run_waits(daemon, true);

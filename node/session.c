@@ -389,9 +389,13 @@ static size_t received(struct vq_channel *channel VQ_UNUSED, const uint8_t *byte
     session_ref(session);
     session->heard_ms = uv_now(session->daemon->loop);
     session->pings = 0;
-    if (session->fd_frame != NULL && collect_fds(session))
-        run_fd_frame(session);
-    while (!session->is_closed && session->fd_frame == NULL) {
+    while (!session->is_closed) {
+        if (session->fd_frame != NULL) {
+            if (!collect_fds(session))
+                break;
+            run_fd_frame(session);
+            continue;
+        }
         size_t took = take_frame(session, bytes + used, length - used, wanted);
         if (took == 0)
             break;

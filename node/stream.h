@@ -72,5 +72,8 @@ void vq_stream_mesh_received(struct vq_daemon *daemon, uint64_t peer, const Vq__
 /* The connection to the peer is gone: its streams end with an error, in both directions. */
 void vq_stream_mesh_lost(struct vq_daemon *daemon, uint64_t peer);
 
+/* The daemon stops: all of them. */
+void vq_stream_mesh_stop(struct vq_daemon *daemon);
+
 struct vq_stream_links *vq_stream_links_new(void);
 void vq_stream_links_free(struct vq_stream_links *links);

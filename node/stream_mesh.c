@@ -374,3 +374,9 @@ void vq_stream_mesh_lost(struct vq_daemon *daemon, uint64_t peer)
             end_lost(end);
     } while (end != NULL);
 }
+
+void vq_stream_mesh_stop(struct vq_daemon *daemon)
+{
+    while (daemon->stream_links->first != NULL)
+        end_lost(daemon->stream_links->first);
+}

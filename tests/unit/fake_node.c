@@ -364,12 +364,19 @@ void fake_node_run_ms(struct fake_node *node, uint64_t ms)
     run_limited(node, ms, NULL, NULL, &late);
 }
 
-int fake_apply(struct fake_node *node, Vq__Command *command)
+int fake_apply_result(struct fake_node *node, Vq__Command *command, struct vq_result *ret_result)
 {
     struct vq_result result;
 
     apply(&node->daemon, command, &result);
+    if (ret_result != NULL)
+        *ret_result = result;
     return result.code;
+}
+
+int fake_apply(struct fake_node *node, Vq__Command *command)
+{
+    return fake_apply_result(node, command, NULL);
 }
 
 void fake_define(struct fake_node *node, const char *name, uint8_t uuid_byte, uint64_t owner)

@@ -48,5 +48,6 @@ void fake_node_run_ms(struct fake_node *node, uint64_t ms);
 
 /* Put a domain into the replicated state, as a command of that owner. uuid: 15 times the byte, then 0xee. */
 void fake_define(struct fake_node *node, const char *name, uint8_t uuid_byte, uint64_t owner);
-/* Apply any command, as if it came out of the log. Returns the refusal's code, 0 for success. */
+/* Apply any command, as if it came out of the log. Returns the refusal's code, 0 for success; ret_result may be NULL. */
+int fake_apply_result(struct fake_node *node, Vq__Command *command, struct vq_result *ret_result);
 int fake_apply(struct fake_node *node, Vq__Command *command);

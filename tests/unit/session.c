@@ -35,7 +35,20 @@ static void fail_silently(struct vq_request *request)
     vq_request_fail(request, &err);
 }
 
+/* Answers with the descriptors that came, in reverse order. */
+static void give_back(struct vq_request *request)
+{
+    for (unsigned i = 0; i < request->n_fds; i++) {
+        request->reply_fds[i] = request->fds[request->n_fds - 1 - i];
+        request->fds[request->n_fds - 1 - i] = -1;
+    }
+    request->n_reply_fds = request->n_fds;
+    ((struct vq_qemu_domain_monitor_command_with_files_ret *)request->ret)->result = "";
+    vq_request_reply(request);
+}
+
 static const struct vq_driver_row rows[] = {
+    {VQ_PROGRAM_QEMU, VQ_QEMU_DOMAIN_MONITOR_COMMAND_WITH_FILES, give_back},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_CONNECT_GET_VERSION, park},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_CONNECT_GET_MAX_VCPUS, fail_silently},
 };
@@ -406,6 +419,108 @@ static void a_client_that_does_not_read_its_replies_is_not_read_either(void **st
     assert_int_equal(vq_sessions_count(&node.daemon), 1);
 }
 
+static void send_fd(int fd)
+{
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    uint8_t nothing = 0;
+    struct iovec vector = {.iov_base = &nothing, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof(int));
+    assert_int_equal(sendmsg(client.fd, &message, MSG_NOSIGNAL), 1);
+}
+
+/* Blocking: what the daemon sends is there already, or comes while the loop turns. */
+static int receive_fd(void)
+{
+    char control[CMSG_SPACE(sizeof(int))];
+    uint8_t byte;
+    struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    int fd;
+
+    assert_int_equal(recvmsg(client.fd, &message, 0), 1);
+    assert_int_equal(byte, 0);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    assert_non_null(header);
+    memcpy(&fd, CMSG_DATA(header), sizeof(int));
+    return fd;
+}
+
+static void descriptors_go_both_ways_behind_their_messages(void **state)
+{
+    struct vq_qemu_domain_monitor_command_with_files_args args = {.dom = {.name = "here", .id = -1}, .cmd = "x"};
+    struct vq_frame call = {.program = 0x20008087, .version = 1,
+                            .procedure = VQ_QEMU_DOMAIN_MONITOR_COMMAND_WITH_FILES,
+                            .type = VQ_FRAME_CALL_WITH_FDS, .serial = 5, .n_fds = 2};
+    struct vq_buffer payload = VQ_BUFFER_INIT;
+    int first[2], second[2];
+    uint8_t head[VQ_FRAME_MIN + 4 + 8];
+
+    (void)state;
+    fake_define(&node, "here", 1, 1);
+    memset(args.dom.uuid, 1, 16);
+    args.dom.uuid[15] = 0xee;
+    fake_client_open(&client, "qemu:///system");
+    assert_int_equal(pipe(first), 0);
+    assert_int_equal(pipe(second), 0);
+    assert_int_equal(vq_xdr_encode(&vq_xdr_qemu_domain_monitor_command_with_files_args, &args, &payload, NULL), 0);
+    fake_client_send(&client, &call, payload.data, payload.length);
+    vq_buffer_done(&payload);
+    fake_node_run_ms(&node, 20); /* the message alone is not enough */
+    send_fd(first[1]);
+    fake_node_run_ms(&node, 20);
+    send_fd(second[1]);
+    fake_node_run_ms(&node, 20);
+
+    /* Reading on over the message would lose its descriptors: exactly its bytes first. */
+    ssize_t got = recv(client.fd, head, sizeof(head), MSG_PEEK);
+    assert_true(got >= VQ_FRAME_MIN + 4);
+    size_t length = (size_t)head[2] << 8 | head[3];
+    uint8_t reply[256];
+    assert_int_equal(recv(client.fd, reply, length, 0), length);
+    assert_int_equal(reply[4 + 12 + 3], VQ_FRAME_REPLY_WITH_FDS);
+    assert_int_equal(reply[VQ_FRAME_MIN + 3], 2);
+    int back = receive_fd();
+    assert_int_equal(write(back, "2", 1), 1);
+    (void)close(back);
+    back = receive_fd();
+    assert_int_equal(write(back, "1", 1), 1);
+    (void)close(back);
+    char letter;
+    assert_int_equal(read(first[0], &letter, 1), 1);
+    assert_int_equal(letter, '1');
+    assert_int_equal(read(second[0], &letter, 1), 1);
+    assert_int_equal(letter, '2');
+    for (int i = 0; i < 2; i++) {
+        (void)close(first[i]);
+        (void)close(second[i]);
+    }
+}
+
+static void a_client_that_asked_for_it_is_pinged_and_dropped_when_it_is_silent(void **state)
+{
+    struct vq_remote_connect_supports_feature_args feature = {.feature = 10};
+
+    (void)state;
+    node.daemon.config.keepalive_interval_s = 1;
+    node.daemon.config.keepalive_count = 1;
+    assert_int_equal(fake_client_ask(&client, VQ_REMOTE_CONNECT_SUPPORTS_FEATURE,
+                                     &vq_xdr_remote_connect_supports_feature_args, &feature, NULL, NULL, NULL),
+                     0);
+    const struct vq_frame *ping = fake_client_next(&client);
+    assert_int_equal(ping->program, VQ_KEEPALIVE_PROGRAM);
+    assert_int_equal(ping->procedure, 1);
+    assert_int_equal(ping->serial, 0);
+    fake_client_expect_end(&client);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
 int main(void)
 {
@@ -428,6 +543,8 @@ int main(void)
         CASE(the_node_socket_sees_this_node_only),
         CASE(more_clients_than_allowed_wait_until_one_leaves),
         CASE(a_client_that_does_not_read_its_replies_is_not_read_either),
+        CASE(descriptors_go_both_ways_behind_their_messages),
+        CASE(a_client_that_asked_for_it_is_pinged_and_dropped_when_it_is_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
