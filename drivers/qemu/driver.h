@@ -10,14 +10,13 @@
 
 struct vq_qemu_emulators;
 struct vq_qemu_guest;
-struct vq_qemu_monitor_events;
-struct vq_qemu_ports;
 
 /* qemu.conf, as far as it is used. */
 struct vq_qemu_settings {
     uid_t uid;               /* whom QEMU runs as */
     gid_t gid;
     bool has_user;           /* false: as ourselves */
+    bool has_group;          /* gid was named; else it is the user's own */
     bool sandbox;
     char *vnc_listen;        /* "127.0.0.1" */
     char *spice_listen;
@@ -34,14 +33,17 @@ struct vq_qemu {
     struct vq_qemu_emulators *emulators;
     struct vq_qemu_guest *guests;        /* list; by UUID with vq_qemu_guest_find() */
     size_t n_guests;
-    struct vq_qemu_ports *ports;
-    struct vq_qemu_monitor_events *monitor_events;
+    uv_timer_t minute;                   /* bounds logs */
     bool stopping;
     void (*stopped)(void *data);
     void *stopped_data;
 };
 
 extern struct vq_driver vq_qemu_driver;
+
+/* Read <config_dir>/qemu.conf over the defaults. */
+VQ_MUST_CHECK int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_dir, struct vq_error *err);
+void vq_qemu_settings_done(struct vq_qemu_settings *settings);
 
 static inline struct vq_qemu *vq_qemu_of(const struct vq_request *request)
 {

@@ -46,6 +46,7 @@ struct vq_qemu_end {
 struct vq_qemu_tap {
     char name[16];
     int fd;                  /* -1: passed on, or of an earlier daemon */
+    size_t interface;        /* index in the definition */
 };
 
 struct vq_qemu_guest {
@@ -82,9 +83,11 @@ struct vq_qemu_guest {
     uv_timer_t job_timer, retry_timer, end_timer;
     unsigned open_handles;
     struct vq_request *starter; /* to be answered when the start is over */
-    struct vq_request *waiting[VQ_GUEST_WAITING_MAX]; /* destroy calls, answered when it has ended */
+    struct vq_qemu_waiting {
+        struct vq_request *request;
+        uint64_t deadline;      /* loop time at which it is told that the guest does not end */
+    } waiting[VQ_GUEST_WAITING_MAX]; /* destroy calls, answered when it has ended */
     size_t n_waiting;
-    struct vq_request *graceful[VQ_GUEST_WAITING_MAX]; /* of those: to fail instead when it does not end by itself */
 
     bool start_paused;       /* VIR_DOMAIN_START_PAUSED */
     bool is_booted;          /* CPUs have been told to run (or the user wanted them paused) */
@@ -93,7 +96,7 @@ struct vq_qemu_guest {
     uint64_t autodestroy_node, autodestroy_session;
     struct vq_qemu_end end;  /* why it is ending */
     bool may_kill;           /* somebody said destroy: SIGKILL after the deadline */
-    uint64_t term_sent_ms;
+    uint64_t term_sent_ms;   /* loop time of the first SIGTERM, 0: none */
     uint8_t next_pause_reason, next_pause_detail; /* of the next STOP */
     bool has_next_pause;
     char degraded[256];      /* why the monitor is not there, "" when it is */
@@ -103,8 +106,11 @@ struct vq_qemu_guest {
     pid_t *vcpu_threads;
     size_t n_vcpu_threads;
     struct vq_qemu_console *consoles;
+    bool is_greeting;        /* the first questions are being answered */
     unsigned pending_greet;  /* answers of the greeting that are still to come */
-    void *claim;             /* proposal in flight */
+    json_t *status;          /* answer of query-status while greeting */
+    struct vq_qemu_ticket *ticket; /* a call-back of others that a step waits for */
+    struct vq_error exec_err; /* the program could not be run */
 };
 
 struct vq_qemu_guest *vq_qemu_guest_find(struct vq_qemu *qemu, const uint8_t uuid[VQ_UUID_BYTES]);
@@ -122,9 +128,18 @@ const char *vq_qemu_phase_name(enum vq_qemu_phase phase);
 /* The state changed: remember, record, publish with up to one event (event -1: none). */
 void vq_qemu_guest_set_state(struct vq_qemu_guest *guest, uint8_t state, uint8_t reason, int event, int detail);
 
+/* The state as it is, with its events (at most four), to the cluster. From then on the guest is published. */
+struct vq_qemu_event {
+    uint8_t event, detail;   /* VIR_DOMAIN_EVENT_* */
+};
+void vq_qemu_guest_publish(struct vq_qemu_guest *guest, const struct vq_qemu_event *events, size_t n_events);
+
 /* For a handler: the running guest of the request, with a monitor that can be asked. NULL: the request was failed
  * (VIR_ERR_OPERATION_INVALID "domain is not running", or VIR_ERR_OPERATION_FAILED when QEMU does not respond). */
 struct vq_qemu_guest *vq_qemu_guest_of(struct vq_request *request);
+
+/* Arguments of qom-get for what the guest's balloon driver tells of its memory; NULL: it has none. */
+json_t *vq_qemu_balloon_stats_question(const struct vq_qemu_guest *guest);
 
 /* ---- record.c: the run as this node remembers it ---- */
 
@@ -150,17 +165,28 @@ void vq_qemu_start(struct vq_qemu *qemu, const struct vq_domain_info *info, cons
 extern const struct vq_step vq_qemu_guest_steps[];
 extern const size_t vq_qemu_n_guest_steps;
 
+/* Answer all that wait for the end. */
+void vq_qemu_guest_answer_waiting(struct vq_qemu_guest *guest, const struct vq_error *err);
+
 /* Ask QEMU to end (SIGTERM) and clear away after it has. may_kill: SIGKILL after VQ_QEMU_TERM_MS. Can be called again. */
 enum { VQ_QEMU_TERM_MS = 10000, VQ_QEMU_GRACEFUL_MS = 15000 };
 void vq_qemu_guest_end(struct vq_qemu_guest *guest, uint8_t reason, uint8_t detail, bool may_kill);
 /* The pidfd told. */
 void vq_qemu_guest_exited(struct vq_qemu_guest *guest, int status);
 extern const struct vq_process_callbacks vq_qemu_process_callbacks;
+/* Tell the cluster that the run is over, as guest->end says. */
+void vq_qemu_guest_publish_end(struct vq_qemu_guest *guest);
+/* All steps are undone: ENDED, those who waited are answered, the object goes. */
+void vq_qemu_guest_finish(struct vq_qemu_guest *guest);
+/* The start succeeded: fill the reply of create, createXML and the like, and answer. */
+void vq_qemu_start_reply(struct vq_qemu_guest *guest, struct vq_request *request);
 /* Undo what was done, then ENDED. */
 void vq_qemu_guest_unwind(struct vq_qemu_guest *guest);
 
 /* Connect the monitor of a guest that runs (start or recovery): callback data is the guest. */
 VQ_MUST_CHECK int vq_qemu_guest_connect(struct vq_qemu_guest *guest, struct vq_error *err);
+/* Close the monitor; questions in flight are answered with an error. */
+void vq_qemu_guest_disconnect(struct vq_qemu_guest *guest);
 /* The monitor is there and has been asked everything: make states agree with QEMU's. */
 void vq_qemu_guest_reconcile(struct vq_qemu_guest *guest, json_t *status);
 /* The monitor is gone or never came: FOUND, and try again. */
@@ -172,5 +198,7 @@ void vq_qemu_guest_event(struct vq_qmp *qmp, const char *name, json_t *data, int
                          void *owner);
 /* The guest has shut down (now, or while we were away): what on_poweroff says, or the reboot that was asked for. */
 void vq_qemu_guest_powered_off(struct vq_qemu_guest *guest);
+/* The guest's kernel has panicked: what on_crash says. */
+void vq_qemu_guest_panicked(struct vq_qemu_guest *guest);
 /* system_reset and cont. */
 void vq_qemu_guest_reboot_now(struct vq_qemu_guest *guest);

@@ -34,7 +34,7 @@ struct vq_process {
     int pidfd, control;
     pid_t pid;
     uint64_t start_time;
-    bool is_child, has_gone_on, has_exited, is_freed;
+    bool is_child, has_gone_on, has_executed, has_exited, is_freed;
     unsigned open_handles;
     struct vq_process_callbacks callbacks;
     void *data;
@@ -208,18 +208,16 @@ bool vq_process_read_start_time(pid_t pid, uint64_t *ret_start_time)
     return vq_parse_u64(at + 1, 10, UINT64_MAX, ret_start_time);
 }
 
-static void control_readable(uv_poll_t *poll, int status, int events)
+static void read_control(struct vq_process *process)
 {
-    struct vq_process *process = poll->data;
     struct child_failure failure = { 0 };
     struct vq_error err = VQ_ERROR_INIT;
     ssize_t n = read(process->control, &failure, sizeof(failure));
 
-    (void)status;
-    (void)events;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    (void)uv_poll_stop(poll);
+    process->has_executed = true;
+    (void)uv_poll_stop(&process->control_poll);
     if (n != (ssize_t)sizeof(failure)) { /* closed by exec, or by a death that the pidfd tells of as well */
         process->callbacks.executed(process, NULL, process->data);
         return;
@@ -228,6 +226,13 @@ static void control_readable(uv_poll_t *poll, int status, int events)
                            ? child_steps[failure.what] : "starting";
     (void)vq_error_system(&err, failure.errno_value, "%s failed", what);
     process->callbacks.executed(process, &err, process->data);
+}
+
+static void control_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    read_control(poll->data);
 }
 
 static void process_exited(uv_poll_t *poll, int poll_status, int events)
@@ -245,6 +250,11 @@ static void process_exited(uv_poll_t *poll, int poll_status, int events)
     }
     process->has_exited = true;
     (void)uv_poll_stop(poll);
+    /* Why it could not run may lie there unread: told before the exit. */
+    if (process->has_gone_on && process->open_handles == 2 && !process->has_executed)
+        read_control(process);
+    if (process->is_freed)
+        return;
     process->callbacks.exited(process, status, process->data);
 }
 
@@ -362,6 +372,7 @@ int vq_process_adopt(uv_loop_t *loop, pid_t pid, uint64_t start_time, const stru
     if (process_watch(loop, pid, pidfd, -1, false, callbacks, data, &process, err) < 0)
         return -1;
     process->start_time = start_time;
+    process->has_gone_on = true;
     *ret_process = process;
     return 0;
 }
@@ -374,6 +385,11 @@ pid_t vq_process_pid(const struct vq_process *process)
 uint64_t vq_process_start_time(const struct vq_process *process)
 {
     return process->start_time;
+}
+
+bool vq_process_has_gone_on(const struct vq_process *process)
+{
+    return process->has_gone_on;
 }
 
 bool vq_process_has_exited(const struct vq_process *process)

@@ -50,6 +50,7 @@ VQ_MUST_CHECK int vq_process_adopt(uv_loop_t *loop, pid_t pid, uint64_t start_ti
 
 pid_t vq_process_pid(const struct vq_process *process);
 uint64_t vq_process_start_time(const struct vq_process *process); /* clock ticks since boot, /proc/PID/stat 22 */
+bool vq_process_has_gone_on(const struct vq_process *process); /* was told to go, or adopted */
 bool vq_process_has_exited(const struct vq_process *process);
 VQ_MUST_CHECK int vq_process_signal(struct vq_process *process, int signal_number, struct vq_error *err);
 

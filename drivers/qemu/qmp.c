@@ -434,6 +434,12 @@ static void read_input(struct vq_qmp *qmp)
     }
 }
 
+void vq_qmp_drain(struct vq_qmp *qmp)
+{
+    for (int turn = 0; turn < 64 && !qmp->is_freed && !qmp->is_broken; turn++)
+        read_input(qmp);
+}
+
 static void release(struct vq_qmp *qmp)
 {
     vq_qmp_reader_done(&qmp->reader);

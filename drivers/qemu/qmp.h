@@ -60,6 +60,9 @@ void vq_qmp_cancel(struct vq_qmp *qmp, uint64_t id);
 bool vq_qmp_is_broken(const struct vq_qmp *qmp);
 bool vq_qmp_is_ready(const struct vq_qmp *qmp); /* greeted and negotiated */
 
+/* Read all that is there already, although the loop has not told of it: the other end has exited. */
+void vq_qmp_drain(struct vq_qmp *qmp);
+
 /* Close: calls in flight are answered with an error, now; no other callback comes any more. Accepts NULL. */
 void vq_qmp_free(struct vq_qmp *qmp);
 

@@ -1,0 +1,23 @@
+/* Events other than a change of state, told to clients in the forms of the protocol. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vq_qemu_guest;
+
+void vq_qemu_emit_reboot(struct vq_qemu_guest *guest);
+void vq_qemu_emit_rtc_change(struct vq_qemu_guest *guest, int64_t offset);
+void vq_qemu_emit_watchdog(struct vq_qemu_guest *guest, int action);
+void vq_qemu_emit_io_error(struct vq_qemu_guest *guest, const char *path, const char *alias, int action,
+                           const char *reason);
+void vq_qemu_emit_control_error(struct vq_qemu_guest *guest);
+void vq_qemu_emit_balloon_change(struct vq_qemu_guest *guest, uint64_t actual_kib);
+void vq_qemu_emit_device_removed(struct vq_qemu_guest *guest, const char *alias);
+void vq_qemu_emit_tray_change(struct vq_qemu_guest *guest, const char *alias, bool is_open);
+void vq_qemu_emit_pm(struct vq_qemu_guest *guest, int event_id);
+/* data: of QEMU's VNC_... and SPICE_... events. phase: VIR_DOMAIN_EVENT_GRAPHICS_*. */
+void vq_qemu_emit_graphics(struct vq_qemu_guest *guest, int phase, json_t *data);
+/* Any event of QEMU as it came, for clients that registered for monitor events. */
+void vq_qemu_emit_monitor(struct vq_qemu_guest *guest, const char *name, json_t *data, int64_t seconds, uint32_t micros);

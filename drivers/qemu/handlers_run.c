@@ -1,0 +1,370 @@
+/* Procedures that start, stop and steer a guest. Each runs on the owner's node and answers once. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include <libvirt/libvirt.h>
+#include <string.h>
+
+#include "conf/base/log.h"
+#include "conf/domain.h"
+#include "drivers/qemu/define.h"
+#include "drivers/qemu/guest.h"
+#include "drivers/qemu/qmp.h"
+#include "proto/gen/remote.h"
+
+/* ---- start ---- */
+
+static void fill_domain(struct vq_request *request, struct vq_remote_domain *domain, const struct vq_qemu_guest *guest)
+{
+    domain->name = vq_arena_strdup(request->arena, guest->name);
+    memcpy(domain->uuid, guest->uuid, sizeof(domain->uuid));
+    domain->id = guest->id;
+}
+
+void vq_qemu_start_reply(struct vq_qemu_guest *guest, struct vq_request *request)
+{
+    switch (request->procedure->number) {
+    case VQ_REMOTE_DOMAIN_CREATE_WITH_FLAGS:
+        fill_domain(request, &((struct vq_remote_domain_create_with_flags_ret *)request->ret)->dom, guest);
+        break;
+    case VQ_REMOTE_DOMAIN_CREATE_XML:
+        fill_domain(request, &((struct vq_remote_domain_create_xml_ret *)request->ret)->dom, guest);
+        break;
+    default:
+        break;
+    }
+    vq_request_reply(request);
+}
+
+enum {
+    START_FLAGS = VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_AUTODESTROY | VIR_DOMAIN_START_BYPASS_CACHE |
+                  VIR_DOMAIN_START_FORCE_BOOT,
+    CREATE_FLAGS = START_FLAGS | VIR_DOMAIN_START_VALIDATE,
+};
+
+static struct vq_qemu_start_options options_of(const struct vq_request *request, uint32_t flags)
+{
+    return (struct vq_qemu_start_options){ .paused = (flags & VIR_DOMAIN_START_PAUSED) != 0,
+                                           .autodestroy = (flags & VIR_DOMAIN_START_AUTODESTROY) != 0,
+                                           .autodestroy_node = request->caller->entry_node,
+                                           .autodestroy_session = request->caller->session };
+}
+
+static void start(struct vq_request *request, uint32_t flags)
+{
+    const struct vq_qemu_start_options options = options_of(request, flags);
+
+    if (vq_qemu_check_flags(request, flags, START_FLAGS))
+        vq_qemu_start(vq_qemu_of(request), request->domain, &options, request);
+}
+
+static void domain_create(struct vq_request *request)
+{
+    start(request, 0);
+}
+
+static void domain_create_with_flags(struct vq_request *request)
+{
+    start(request, ((const struct vq_remote_domain_create_with_flags_args *)request->args)->flags);
+}
+
+/* ---- createXML: define, then start; what cannot be started is gone again ---- */
+
+static void transient_defined(const struct vq_domain *definition, const struct vq_proposal_result *result,
+                              const struct vq_error *err, void *data)
+{
+    struct vq_request *request = data;
+    const struct vq_remote_domain_create_xml_args *args = request->args;
+    const struct vq_qemu_start_options options = options_of(request, args->flags);
+    struct vq_qemu *qemu = vq_qemu_of(request);
+    struct vq_domain_info info = { 0 };
+
+    (void)result;
+    if (err != NULL) {
+        vq_request_fail(request, err);
+        return;
+    }
+    memcpy(info.uuid, definition->uuid, sizeof(info.uuid));
+    info.name = definition->name;
+    vq_qemu_start(qemu, &info, &options, request);
+}
+
+static void domain_create_xml(struct vq_request *request)
+{
+    const struct vq_remote_domain_create_xml_args *args = request->args;
+    const struct vq_qemu_define_options options = { .strict = (args->flags & VIR_DOMAIN_START_VALIDATE) != 0,
+                                                    .must_be_new = true };
+
+    if (vq_qemu_check_flags(request, args->flags, CREATE_FLAGS))
+        vq_qemu_define_xml(vq_qemu_of(request), args->xml_desc, &options, transient_defined, request);
+}
+
+/* ---- destroy ---- */
+
+static void destroy(struct vq_request *request, uint32_t flags)
+{
+    struct vq_qemu_guest *guest;
+    struct vq_error err = VQ_ERROR_INIT;
+    bool is_graceful = (flags & VIR_DOMAIN_DESTROY_GRACEFUL) != 0;
+
+    if (!vq_qemu_check_flags(request, flags, VIR_DOMAIN_DESTROY_GRACEFUL | VIR_DOMAIN_DESTROY_REMOVE_LOGS))
+        return;
+    guest = vq_qemu_guest_find(vq_qemu_of(request), request->domain->uuid);
+    if (guest == NULL)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    else if (guest->n_waiting == VQ_GUEST_WAITING_MAX)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "too many calls wait for domain '%s' to end", guest->name);
+    if (err.code != VIR_ERR_OK) {
+        vq_request_fail(request, &err);
+        return;
+    }
+    guest->waiting[guest->n_waiting].request = request;
+    guest->waiting[guest->n_waiting].deadline = uv_now(guest->qemu->host->loop) +
+                                                (is_graceful ? VQ_QEMU_GRACEFUL_MS : VQ_QEMU_TERM_MS + 5000);
+    guest->n_waiting++;
+    /* Nobody is there to end it gently for: stopped by a signal or by a debugger, it gets SIGKILL after the deadline. */
+    vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED, !is_graceful);
+}
+
+static void domain_destroy(struct vq_request *request)
+{
+    destroy(request, 0);
+}
+
+static void domain_destroy_flags(struct vq_request *request)
+{
+    destroy(request, ((const struct vq_remote_domain_destroy_flags_args *)request->args)->flags);
+}
+
+/* ---- one question to QEMU, whose answer is the call's ---- */
+
+static void answered(json_t *reply, const struct vq_error *err, void *data)
+{
+    (void)reply;
+    if (err != NULL)
+        vq_request_fail(data, err);
+    else
+        vq_request_reply(data);
+}
+
+static void ask(struct vq_qemu_guest *guest, struct vq_request *request, const char *command, json_t *take_arguments)
+{
+    (void)vq_qmp_call(guest->qmp, command, take_arguments, VQ_QMP_TIMEOUT_MS, answered, request);
+}
+
+static bool refuse(struct vq_request *request, int code, const char *text)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, code, "%s", text);
+    vq_request_fail(request, &err);
+    return false;
+}
+
+static bool has_agent_channel(const struct vq_qemu_guest *guest)
+{
+    for (size_t i = 0; guest->live != NULL && i < guest->live->devices.n_channels; i++)
+        if (vq_streq(guest->live->devices.channels[i]->name, "org.qemu.guest_agent.0"))
+            return true;
+    return false;
+}
+
+static bool refuse_agent(struct vq_request *request, const struct vq_qemu_guest *guest)
+{
+    if (has_agent_channel(guest))
+        return refuse(request, VIR_ERR_AGENT_UNRESPONSIVE, "QEMU guest agent is not connected");
+    return refuse(request, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
+}
+
+/* The button is pressed unless only the agent was asked for. */
+static bool may_press_button(struct vq_request *request, const struct vq_qemu_guest *guest, uint32_t flags,
+                             uint32_t button, uint32_t agent)
+{
+    if ((flags & agent) != 0 && (flags & button) == 0)
+        return refuse_agent(request, guest);
+    return true;
+}
+
+static void record(struct vq_qemu_guest *guest)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_qemu_record_write(guest, &err) < 0)
+        vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
+}
+
+static void shut_down(struct vq_request *request, uint32_t flags)
+{
+    struct vq_qemu_guest *guest;
+
+    if (!vq_qemu_check_flags(request, flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT) ||
+        (guest = vq_qemu_guest_of(request)) == NULL ||
+        !may_press_button(request, guest, flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, VIR_DOMAIN_SHUTDOWN_GUEST_AGENT))
+        return;
+    guest->reboot_wanted = false;
+    record(guest);
+    ask(guest, request, "system_powerdown", NULL);
+}
+
+static void domain_shutdown(struct vq_request *request)
+{
+    shut_down(request, 0);
+}
+
+static void domain_shutdown_flags(struct vq_request *request)
+{
+    shut_down(request, ((const struct vq_remote_domain_shutdown_flags_args *)request->args)->flags);
+}
+
+/* The guest shuts down by its button, and comes up again: the word for it is on disk before the button is pressed. */
+static void domain_reboot(struct vq_request *request)
+{
+    const struct vq_remote_domain_reboot_args *args = request->args;
+    struct vq_qemu_guest *guest;
+
+    if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN | VIR_DOMAIN_REBOOT_GUEST_AGENT) ||
+        (guest = vq_qemu_guest_of(request)) == NULL ||
+        !may_press_button(request, guest, args->flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN, VIR_DOMAIN_REBOOT_GUEST_AGENT))
+        return;
+    guest->reboot_wanted = true;
+    record(guest);
+    ask(guest, request, "system_powerdown", NULL);
+}
+
+static void domain_reset(struct vq_request *request)
+{
+    const struct vq_remote_domain_reset_args *args = request->args;
+    struct vq_qemu_guest *guest;
+
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = vq_qemu_guest_of(request)) != NULL)
+        ask(guest, request, "system_reset", NULL);
+}
+
+static void domain_suspend(struct vq_request *request)
+{
+    struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
+
+    if (guest == NULL)
+        return;
+    if (guest->state == VIR_DOMAIN_PMSUSPENDED) {
+        refuse(request, VIR_ERR_OPERATION_INVALID, "domain is pmsuspended");
+        return;
+    }
+    if (guest->state == VIR_DOMAIN_PAUSED) {
+        vq_request_reply(request);
+        return;
+    }
+    guest->has_next_pause = true;
+    guest->next_pause_reason = VIR_DOMAIN_PAUSED_USER;
+    guest->next_pause_detail = VIR_DOMAIN_EVENT_SUSPENDED_PAUSED;
+    ask(guest, request, "stop", NULL);
+}
+
+static void domain_resume(struct vq_request *request)
+{
+    struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
+
+    if (guest == NULL)
+        return;
+    if (guest->state == VIR_DOMAIN_PMSUSPENDED)
+        refuse(request, VIR_ERR_OPERATION_INVALID, "domain is pmsuspended");
+    else if (guest->state == VIR_DOMAIN_RUNNING)
+        refuse(request, VIR_ERR_OPERATION_INVALID, "domain is already running");
+    else
+        ask(guest, request, "cont", NULL);
+}
+
+static void domain_pm_wakeup(struct vq_request *request)
+{
+    const struct vq_remote_domain_pm_wakeup_args *args = request->args;
+    struct vq_qemu_guest *guest;
+
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = vq_qemu_guest_of(request)) != NULL)
+        ask(guest, request, "system_wakeup", NULL);
+}
+
+static void domain_inject_nmi(struct vq_request *request)
+{
+    const struct vq_remote_domain_inject_nmi_args *args = request->args;
+    struct vq_qemu_guest *guest;
+
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = vq_qemu_guest_of(request)) != NULL)
+        ask(guest, request, "inject-nmi", NULL);
+}
+
+/* ---- keys ---- */
+
+/* Linux's names for keys that a PC keyboard sends with a prefix, and QEMU's numbers for them. All others up to 88 are the
+ * same in both. Reference: linux/input-event-codes.h; QEMU "QKeyCode" numbers are PC scan codes with 0x80 for the prefix. */
+static const struct {
+    uint32_t linux_code, number;
+} prefixed_keys[] = {
+    { 96, 0x9c },  { 97, 0x9d },  { 98, 0xb5 },  { 99, 0x54 },  { 100, 0xb8 }, { 102, 0xc7 }, { 103, 0xc8 },
+    { 104, 0xc9 }, { 105, 0xcb }, { 106, 0xcd }, { 107, 0xcf }, { 108, 0xd0 }, { 109, 0xd1 }, { 110, 0xd2 },
+    { 111, 0xd3 }, { 125, 0xdb }, { 126, 0xdc }, { 127, 0xdd },
+};
+
+static bool key_number(uint32_t codeset, uint32_t code, uint32_t *ret)
+{
+    bool is_scan_code = codeset == VIR_KEYCODE_SET_XT || codeset == VIR_KEYCODE_SET_QNUM;
+
+    if ((codeset == VIR_KEYCODE_SET_LINUX && code > 0 && code <= 88) || (is_scan_code && code > 0 && code <= 0xff)) {
+        *ret = code;
+        return true;
+    }
+    for (size_t i = 0; codeset == VIR_KEYCODE_SET_LINUX && i < VQ_N_ELEMENTS(prefixed_keys); i++) {
+        if (prefixed_keys[i].linux_code == code) {
+            *ret = prefixed_keys[i].number;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void domain_send_key(struct vq_request *request)
+{
+    const struct vq_remote_domain_send_key_args *args = request->args;
+    struct vq_qemu_guest *guest;
+    struct vq_error err = VQ_ERROR_INIT;
+    json_t *keys, *arguments;
+    uint32_t number;
+
+    if (!vq_qemu_check_flags(request, args->flags, 0) || (guest = vq_qemu_guest_of(request)) == NULL)
+        return;
+    keys = json_array();
+    for (uint32_t i = 0; i < args->n_keycodes; i++) {
+        if (!key_number(args->codeset, args->keycodes[i], &number)) {
+            json_decref(keys);
+            (void)vq_error_set(&err, VIR_ERR_INVALID_ARG, "key code %u of code set %u is not known", args->keycodes[i],
+                               args->codeset);
+            vq_request_fail(request, &err);
+            return;
+        }
+        (void)json_array_append_new(keys, json_pack("{s:s,s:I}", "type", "number", "data", (json_int_t)number));
+    }
+    arguments = json_pack("{s:o}", "keys", keys);
+    if (args->holdtime != 0)
+        (void)json_object_set_new(arguments, "hold-time", json_integer((json_int_t)args->holdtime));
+    ask(guest, request, "send-key", arguments);
+}
+
+/* ---- the table ---- */
+
+#define ROW(NAME, fn) { VQ_PROGRAM_REMOTE, VQ_REMOTE_##NAME, fn }
+
+static const struct vq_driver_row rows[] = {
+    ROW(DOMAIN_CREATE, domain_create),
+    ROW(DOMAIN_CREATE_WITH_FLAGS, domain_create_with_flags),
+    ROW(DOMAIN_CREATE_XML, domain_create_xml),
+    ROW(DOMAIN_DESTROY, domain_destroy),
+    ROW(DOMAIN_DESTROY_FLAGS, domain_destroy_flags),
+    ROW(DOMAIN_SHUTDOWN, domain_shutdown),
+    ROW(DOMAIN_SHUTDOWN_FLAGS, domain_shutdown_flags),
+    ROW(DOMAIN_REBOOT, domain_reboot),
+    ROW(DOMAIN_RESET, domain_reset),
+    ROW(DOMAIN_SUSPEND, domain_suspend),
+    ROW(DOMAIN_RESUME, domain_resume),
+    ROW(DOMAIN_PM_WAKEUP, domain_pm_wakeup),
+    ROW(DOMAIN_INJECT_NMI, domain_inject_nmi),
+    ROW(DOMAIN_SEND_KEY, domain_send_key),
+};
+const struct vq_qemu_rows vq_qemu_run_rows = { rows, VQ_N_ELEMENTS(rows) };

@@ -1,0 +1,236 @@
+/* qemu.conf, as far as the driver uses it: lines of "name = value", value a number, a string in double quotes, or a list,
+ * which is skipped. A name that is not used here is left to the file's other readers. */
+#define VQ_FROM VIR_FROM_CONF
+
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
+#include "drivers/qemu/driver.h"
+
+enum { LINE_MAX_BYTES = 4096, LINES_MAX = 10000, PORT_MIN = 5900 };
+
+typedef int (*setting_fn)(struct vq_qemu_settings *settings, const char *value, struct vq_error *err);
+
+static int number_of(const char *value, uint64_t max, uint64_t *ret, struct vq_error *err)
+{
+    return vq_parse_u64(value, 10, max, ret) ? 0 : vq_error_set(err, VIR_ERR_CONF_SYNTAX, "'%s' is no number up to %llu",
+                                                                value, (unsigned long long)max);
+}
+
+/* "+1000" is a number, else a name of the host. Read once at start: nothing later looks names up. */
+static int set_user(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    const struct passwd *entry;
+    uint64_t number;
+
+    if (vq_parse_u64(value[0] == '+' ? value + 1 : value, 10, UINT32_MAX - 1, &number)) {
+        settings->uid = (uid_t)number;
+        settings->has_user = true;
+        return 0;
+    }
+    entry = getpwnam(value);
+    if (entry == NULL)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "this host has no user '%s'", value);
+    settings->uid = entry->pw_uid;
+    settings->has_user = true;
+    return 0;
+}
+
+static int set_group(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    const struct group *entry;
+    uint64_t number;
+
+    settings->has_group = true;
+    if (vq_parse_u64(value[0] == '+' ? value + 1 : value, 10, UINT32_MAX - 1, &number)) {
+        settings->gid = (gid_t)number;
+        return 0;
+    }
+    entry = getgrnam(value);
+    if (entry == NULL)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "this host has no group '%s'", value);
+    settings->gid = entry->gr_gid;
+    return 0;
+}
+
+static int set_sandbox(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    int64_t number;
+
+    if (!vq_parse_i64(value, -1, 1, &number))
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "'%s' is not -1, 0 or 1", value);
+    settings->sandbox = number != 0;
+    return 0;
+}
+
+static int set_vnc_listen(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    (void)err;
+    free(settings->vnc_listen);
+    settings->vnc_listen = vq_strdup(value);
+    return 0;
+}
+
+static int set_spice_listen(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    (void)err;
+    free(settings->spice_listen);
+    settings->spice_listen = vq_strdup(value);
+    return 0;
+}
+
+static int port_of(const char *value, uint16_t *ret, struct vq_error *err)
+{
+    uint64_t number;
+
+    if (number_of(value, UINT16_MAX, &number, err) < 0)
+        return -1;
+    if (number < PORT_MIN)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "%s is below %d", value, PORT_MIN);
+    *ret = (uint16_t)number;
+    return 0;
+}
+
+static int set_port_min(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return port_of(value, &settings->vnc_port_min, err);
+}
+
+static int set_port_max(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return port_of(value, &settings->vnc_port_max, err);
+}
+
+static int set_files(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return number_of(value, INT32_MAX, &settings->files_max, err);
+}
+
+static int set_processes(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return number_of(value, INT32_MAX, &settings->processes_max, err);
+}
+
+static int set_clear(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    uint64_t number;
+
+    if (number_of(value, 1, &number, err) < 0)
+        return -1;
+    settings->clear_emulator_capabilities = number == 1;
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    setting_fn fn;
+} rows[] = {
+    { "user", set_user },
+    { "group", set_group },
+    { "seccomp_sandbox", set_sandbox },
+    { "vnc_listen", set_vnc_listen },
+    { "spice_listen", set_spice_listen },
+    { "remote_display_port_min", set_port_min },
+    { "remote_display_port_max", set_port_max },
+    { "max_files", set_files },
+    { "max_processes", set_processes },
+    { "clear_emulator_capabilities", set_clear },
+};
+
+static char *trim(char *text)
+{
+    size_t length;
+
+    while (isspace((unsigned char)*text))
+        text++;
+    length = strlen(text);
+    while (length > 0 && isspace((unsigned char)text[length - 1]))
+        text[--length] = '\0';
+    return text;
+}
+
+/* Cuts "name = value" in two; false: nothing on the line that counts here. */
+static bool split(char *line, char **ret_name, char **ret_value)
+{
+    char *equals, *end;
+
+    line = trim(line);
+    equals = strchr(line, '=');
+    if (*line == '#' || *line == '\0' || equals == NULL)
+        return false;
+    *equals = '\0';
+    *ret_name = trim(line);
+    *ret_value = trim(equals + 1);
+    if (**ret_value == '"') {
+        end = strchr(++*ret_value, '"');
+        if (end != NULL)
+            *end = '\0';
+    } else if ((end = strchr(*ret_value, '#')) != NULL) {
+        *end = '\0';
+        *ret_value = trim(*ret_value);
+    }
+    return true;
+}
+
+static int read_line(struct vq_qemu_settings *settings, char *line, struct vq_error *err)
+{
+    char *name, *value;
+
+    if (!split(line, &name, &value))
+        return 0;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return rows[i].fn(settings, value, err) < 0 ? vq_error_wrap(err, "%s", name) : 0;
+    return 0;
+}
+
+static int read_file(struct vq_qemu_settings *settings, FILE *file, struct vq_error *err)
+{
+    char line[LINE_MAX_BYTES];
+
+    for (int number = 1; fgets(line, sizeof(line), file) != NULL; number++)
+        if (number > LINES_MAX || read_line(settings, line, err) < 0)
+            return number > LINES_MAX ? vq_error_set(err, VIR_ERR_CONF_SYNTAX, "more than %d lines", LINES_MAX)
+                                      : vq_error_wrap(err, "line %d", number);
+    return 0;
+}
+
+int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_dir, struct vq_error *err)
+{
+    VQ_AUTOFREE char *path = vq_asprintf("%s/qemu.conf", config_dir);
+    FILE *file;
+    int rc;
+
+    *settings = (struct vq_qemu_settings){ .sandbox = true, .vnc_listen = vq_strdup("127.0.0.1"),
+                                           .spice_listen = vq_strdup("127.0.0.1"), .vnc_port_min = PORT_MIN,
+                                           .vnc_port_max = UINT16_MAX, .clear_emulator_capabilities = true };
+    file = fopen(path, "re");
+    if (file == NULL)
+        return errno == ENOENT ? 0 : vq_error_system(err, errno, "cannot read '%s'", path);
+    rc = read_file(settings, file, err);
+    (void)fclose(file);
+    if (rc < 0)
+        return vq_error_wrap(err, "reading '%s'", path);
+    if (settings->has_user && !settings->has_group) {
+        const struct passwd *entry = getpwuid(settings->uid);
+
+        settings->gid = entry != NULL ? entry->pw_gid : (gid_t)settings->uid;
+    }
+    if (settings->has_user && settings->uid == 0) /* "root": as ourselves */
+        settings->has_user = false;
+    return 0;
+}
+
+void vq_qemu_settings_done(struct vq_qemu_settings *settings)
+{
+    free(settings->vnc_listen);
+    free(settings->spice_listen);
+    settings->vnc_listen = settings->spice_listen = NULL;
+}

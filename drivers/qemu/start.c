@@ -1,0 +1,570 @@
+/* Starting a guest, step by step; undoing the same steps from the last is stopping it. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include <assert.h>
+#include <errno.h>
+#include <libvirt/libvirt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/base/failpoint.h"
+#include "conf/base/log.h"
+#include "conf/base/memory.h"
+#include "conf/domain.h"
+#include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/command.h"
+#include "drivers/qemu/console.h"
+#include "drivers/qemu/definition.h"
+#include "drivers/qemu/files.h"
+#include "drivers/qemu/guest.h"
+#include "drivers/qemu/ports.h"
+#include "drivers/qemu/process.h"
+#include "drivers/qemu/qmp.h"
+#include "drivers/qemu/tap.h"
+#include "proto/cluster.pb-c.h"
+
+/* A call-back of others that a step waits for. It outlives a step that gives up: the ticket is then nobody's, and goes when
+ * the call-back comes. */
+struct vq_qemu_ticket {
+    struct vq_qemu_guest *guest;
+};
+
+static struct vq_qemu_ticket *ticket_new(struct vq_qemu_guest *guest)
+{
+    struct vq_qemu_ticket *ticket = vq_new(struct vq_qemu_ticket);
+
+    assert(guest->ticket == NULL);
+    ticket->guest = guest;
+    guest->ticket = ticket;
+    return ticket;
+}
+
+static void ticket_give_up(struct vq_qemu_guest *guest)
+{
+    if (guest->ticket != NULL)
+        guest->ticket->guest = NULL;
+    guest->ticket = NULL;
+}
+
+/* The guest, or NULL when it has given up; the ticket is gone. */
+static struct vq_qemu_guest *ticket_use(struct vq_qemu_ticket *ticket)
+{
+    struct vq_qemu_guest *guest = ticket->guest;
+
+    if (guest != NULL)
+        guest->ticket = NULL;
+    free(ticket);
+    return guest;
+}
+
+/* The guest whose steps are undone; the first undo makes it STOPPING. */
+static struct vq_qemu_guest *undoing(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+
+    if (guest->phase != VQ_GUEST_STOPPING)
+        vq_qemu_guest_set_phase(guest, VQ_GUEST_STOPPING);
+    return guest;
+}
+
+/* A call-back has come: the waiting step goes on; one that was answered at once has not returned yet and sees the error. */
+static void step_over(struct vq_qemu_guest *guest, const struct vq_error *err)
+{
+    if (guest->job.is_waiting)
+        vq_job_resume(&guest->job, err);
+    else if (err != NULL)
+        (void)vq_job_fail(&guest->job, err);
+}
+
+static enum vq_step_result failed(struct vq_job *job, const char *failpoint_name)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_INTERNAL_ERROR, "failure point %s", failpoint_name);
+    return vq_job_fail(job, &err);
+}
+
+/* ---- read the definition and know the emulator ---- */
+
+static int read_definition(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+
+    if (!guest->qemu->host->domain_find(guest->uuid, true, arena, &info) || info.xml == NULL)
+        return vq_error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s' (%s)", guest->uuid_text,
+                            guest->name);
+    guest->generation = info.generation;
+    if (vq_domain_parse(info.xml, VQ_PARSE_INACTIVE, &guest->live, err) < 0)
+        return vq_error_wrap(err, "reading the definition");
+    return 0;
+}
+
+static void capabilities_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = ticket_use(data);
+
+    if (guest == NULL)
+        return;
+    if (err == NULL)
+        guest->caps = vq_qemu_capabilities_ref(caps);
+    step_over(guest, err);
+}
+
+static enum vq_step_result prepare_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+    const char *emulator;
+
+    if (read_definition(guest, &err) < 0)
+        return vq_job_fail(job, &err);
+    emulator = guest->live->devices.emulator;
+    if (emulator == NULL)
+        emulator = vq_qemu_emulators_default(guest->qemu->emulators, guest->live->os.arch);
+    if (emulator == NULL) {
+        (void)vq_error_set(&err, VIR_ERR_CONFIG_UNSUPPORTED, "this host has no emulator for architecture '%s'",
+                           guest->live->os.arch != NULL ? guest->live->os.arch : "");
+        return vq_job_fail(job, &err);
+    }
+    guest->emulator = vq_strdup(emulator);
+    if (guest->live->type == VQ_VIRT_KVM)
+        vq_qemu_emulators_get_kvm(guest->qemu->emulators, emulator, capabilities_known, ticket_new(guest));
+    else
+        vq_qemu_emulators_get(guest->qemu->emulators, emulator, capabilities_known, ticket_new(guest));
+    return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
+}
+
+static enum vq_step_result prepare_undo(struct vq_job *job)
+{
+    ticket_give_up(undoing(job));
+    return VQ_STEP_DONE;
+}
+
+/* ---- take the right to run ---- */
+
+static int run_claimed(struct vq_qemu_guest *guest, uint64_t run, int32_t id, struct vq_error *err)
+{
+    VQ_AUTOFREE char *sub = NULL;
+
+    guest->run = run;
+    guest->id = id;
+    guest->is_claimed = true;
+    guest->dir = vq_qemu_files_dir(guest);
+    sub = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
+    return vq_qemu_definition_begin_run(guest->live, id, sub, err);
+}
+
+static int claim_locally(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    uint64_t run;
+    int32_t id;
+
+    guest->qemu->host->local_run(guest->uuid, &run, &id);
+    vq_log(INFO, "guest.claim", "domain=%s run=%llu: started without a quorum, with a number of this node's own",
+           guest->name, (unsigned long long)run);
+    return run_claimed(guest, run, id, err);
+}
+
+static void claim_done(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = ticket_use(data);
+    struct vq_error own = VQ_ERROR_INIT;
+    int rc;
+
+    if (guest == NULL)
+        return;
+    /* The quorum went while we asked: then it is as if there had been none before. */
+    if (err != NULL && err->code == VIR_ERR_OPERATION_INVALID && !guest->qemu->host->has_quorum())
+        rc = claim_locally(guest, &own);
+    else if (err != NULL)
+        rc = -1, own = *err;
+    else
+        rc = run_claimed(guest, result->number, result->id, &own);
+    step_over(guest, rc < 0 ? &own : NULL);
+}
+
+static enum vq_step_result claim_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__DomainRun run = VQ__DOMAIN_RUN__INIT;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.start.claim"))
+        return failed(job, "qemu.start.claim");
+    if (!guest->qemu->host->has_quorum())
+        return claim_locally(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
+    run.uuid.data = guest->uuid;
+    run.uuid.len = sizeof(guest->uuid);
+    run.node = guest->qemu->host->node_id;
+    run.if_generation = guest->generation;
+    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_RUN;
+    command.domain_run = &run;
+    guest->qemu->host->propose(&command, 0, claim_done, ticket_new(guest));
+    return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
+}
+
+/* Nothing of the run is left: the cluster is told last. */
+static enum vq_step_result claim_undo(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = undoing(job);
+
+    ticket_give_up(guest);
+    if (guest->is_claimed)
+        vq_qemu_guest_publish_end(guest);
+    return VQ_STEP_DONE;
+}
+
+/* ---- write down what is intended ---- */
+
+static enum vq_step_result record_run(struct vq_job *job)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    return vq_qemu_record_write(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
+}
+
+static enum vq_step_result record_undo(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = undoing(job);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_qemu_record_delete(guest, &err) < 0)
+        vq_log(WARN, "guest.record", "domain=%s: %s, the next start of the daemon removes it", guest->name, err.message);
+    return VQ_STEP_DONE;
+}
+
+/* ---- directory, socket, log ---- */
+
+static enum vq_step_result files_run(struct vq_job *job)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.start.files"))
+        return failed(job, "qemu.start.files");
+    return vq_qemu_files_create(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
+}
+
+static enum vq_step_result files_undo(struct vq_job *job)
+{
+    vq_qemu_files_remove(undoing(job));
+    return VQ_STEP_DONE;
+}
+
+/* ---- ports of displays ---- */
+
+static enum vq_step_result ports_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.start.ports"))
+        return failed(job, "qemu.start.ports");
+    return vq_qemu_ports_reserve(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
+}
+
+static enum vq_step_result ports_undo(struct vq_job *job)
+{
+    undoing(job)->n_ports = 0;
+    return VQ_STEP_DONE;
+}
+
+/* ---- taps ---- */
+
+static bool needs_tap(const struct vq_interface *interface)
+{
+    return interface->type == VQ_INTERFACE_BRIDGE ||
+           (interface->type == VQ_INTERFACE_ETHERNET && interface->target_managed != VQ_SWITCH_OFF) ||
+           (interface->type == VQ_INTERFACE_NETWORK && interface->bridge != NULL);
+}
+
+static int taps_choose(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    struct vq_devices *devices = &guest->live->devices;
+
+    for (size_t i = 0; i < devices->n_interfaces; i++) {
+        struct vq_interface *interface = devices->interfaces[i];
+        struct vq_qemu_tap *tap = &guest->taps[guest->n_taps];
+
+        if (interface->type == VQ_INTERFACE_NETWORK && interface->bridge == NULL)
+            return vq_error_set(err, VIR_ERR_NO_NETWORK, "no network with matching name '%s'",
+                                interface->network != NULL ? interface->network : "");
+        if (!needs_tap(interface))
+            continue;
+        if (guest->n_taps == VQ_GUEST_TAPS_MAX)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %d tap devices", VQ_GUEST_TAPS_MAX);
+        if (vq_qemu_tap_choose(guest, interface, tap->name, err) < 0)
+            return -1;
+        tap->fd = -1;
+        tap->interface = i;
+        guest->n_taps++;
+        free(interface->target);
+        interface->target = vq_strdup(tap->name);
+    }
+    return 0;
+}
+
+static int taps_make(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    if (guest->n_taps == 0)
+        return 0;
+    if (vq_qemu_record_write(guest, err) < 0)
+        return -1;
+    for (size_t i = 0; i < guest->n_taps; i++) {
+        struct vq_qemu_tap *tap = &guest->taps[i];
+
+        if (vq_qemu_tap_create(tap->name, guest->live->devices.interfaces[tap->interface], &tap->fd, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static enum vq_step_result taps_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.start.taps"))
+        return failed(job, "qemu.start.taps");
+    return taps_choose(guest, &err) < 0 || taps_make(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
+}
+
+static enum vq_step_result taps_undo(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = undoing(job);
+
+    vq_qemu_taps_done(guest);
+    for (size_t i = 0; i < guest->n_taps; i++)
+        if (!vq_qemu_tap_delete(guest->taps[i].name))
+            vq_log(WARN, "guest.tap", "domain=%s tap=%s: cannot be removed, it stays", guest->name,
+                   guest->taps[i].name);
+    guest->n_taps = 0;
+    return VQ_STEP_DONE;
+}
+
+/* ---- QEMU itself ---- */
+
+static int build_command(struct vq_qemu_guest *guest, struct vq_qemu_command **ret, struct vq_error *err)
+{
+    size_t n = guest->live->devices.n_interfaces;
+    VQ_AUTOFREE int *tap_fds = vq_calloc(n + 1, sizeof(int));
+    VQ_AUTOFREE char *dir = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
+    struct vq_qemu_launch launch = { .dir = dir, .monitor_fd = guest->monitor_fd, .tap_fds = tap_fds, .n_tap_fds = n,
+                                     .sandbox = guest->qemu->settings.sandbox };
+
+    for (size_t i = 0; i < n; i++)
+        tap_fds[i] = -1;
+    for (size_t i = 0; i < guest->n_taps; i++)
+        tap_fds[guest->taps[i].interface] = guest->taps[i].fd;
+    return vq_qemu_command_build(guest->live, guest->caps, &launch, ret, err);
+}
+
+static int spawn(struct vq_qemu_guest *guest, const struct vq_qemu_command *command, struct vq_error *err)
+{
+    const struct vq_qemu_settings *settings = &guest->qemu->settings;
+    struct vq_process_spec spec = { .argv = command->argv, .environment = command->environment,
+                                    .output_fd = guest->log_fd, .fds = command->fds, .n_fds = command->n_fds,
+                                    .has_user = settings->has_user, .uid = settings->uid, .gid = settings->gid,
+                                    .keep_capabilities = !settings->clear_emulator_capabilities,
+                                    .is_own_session = true, .files_max = settings->files_max,
+                                    .processes_max = settings->processes_max };
+
+    if (vq_process_fork(guest->qemu->host->loop, &spec, &vq_qemu_process_callbacks, guest, &guest->process, err) < 0)
+        return -1;
+    guest->pid = vq_process_pid(guest->process);
+    guest->pid_start_time = vq_process_start_time(guest->process);
+    /* The child waits for our word: dying before the record is written leaves nothing behind. */
+    return vq_qemu_record_write(guest, err);
+}
+
+static enum vq_step_result spawn_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    VQ_AUTOPTR(vq_qemu_command) command = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.start.spawn"))
+        return failed(job, "qemu.start.spawn");
+    if (build_command(guest, &command, &err) < 0)
+        return vq_job_fail(job, &err);
+    vq_qemu_log_start(guest, command);
+    if (spawn(guest, command, &err) < 0)
+        return vq_job_fail(job, &err);
+    if (VQ_FAILPOINT("qemu.start.go"))
+        return failed(job, "qemu.start.go");
+    vq_process_go(guest->process);
+    (void)close(guest->monitor_fd); /* QEMU's from now on */
+    guest->monitor_fd = -1;
+    vq_qemu_taps_done(guest);
+    return VQ_STEP_DONE;
+}
+
+static void end_of_start_late(uv_timer_t *timer)
+{
+    struct vq_qemu_guest *guest = timer->data;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    /* SIGKILL only when somebody said destroy, or when no CPU has ever run: nothing can be lost then. */
+    if (!guest->may_kill && guest->is_booted) {
+        vq_log(WARN, "guest.end", "domain=%s pid=%d: does not end after SIGTERM, waiting on; destroy ends it",
+               guest->name, (int)guest->pid);
+        return;
+    }
+    vq_log(WARN, "guest.end", "domain=%s pid=%d: does not end after SIGTERM, sending SIGKILL", guest->name,
+           (int)guest->pid);
+    if (vq_process_signal(guest->process, SIGKILL, &err) < 0)
+        vq_log(ERROR, "guest.end", "domain=%s: %s", guest->name, err.message);
+}
+
+static enum vq_step_result spawn_undo(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = undoing(job);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (guest->process != NULL && !vq_process_has_exited(guest->process) && vq_process_has_gone_on(guest->process)) {
+        if (vq_process_signal(guest->process, SIGTERM, &err) < 0)
+            vq_log(ERROR, "guest.end", "domain=%s: %s", guest->name, err.message);
+        (void)uv_timer_start(&guest->end_timer, end_of_start_late, VQ_QEMU_TERM_MS, VQ_QEMU_TERM_MS);
+        return VQ_STEP_WAIT; /* vq_qemu_guest_exited() */
+    }
+    (void)uv_timer_stop(&guest->end_timer);
+    vq_process_free(guest->process);
+    guest->process = NULL;
+    vq_qemu_log_end(guest);
+    return VQ_STEP_DONE;
+}
+
+/* ---- the monitor ---- */
+
+static enum vq_step_result greet_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.start.greet"))
+        return failed(job, "qemu.start.greet");
+    return vq_qemu_guest_connect(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
+}
+
+static enum vq_step_result greet_undo(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = undoing(job);
+
+    (void)uv_timer_stop(&guest->retry_timer);
+    vq_qemu_consoles_close(guest);
+    vq_qemu_guest_disconnect(guest);
+    return VQ_STEP_DONE;
+}
+
+/* ---- let it run ---- */
+
+static void cont_done(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    (void)reply;
+    if (err != NULL && guest->qmp != NULL && vq_qmp_is_broken(guest->qmp))
+        return; /* QEMU has ended, and its pidfd tells why; or the monitor is told to be broken */
+    if (guest->job.is_active && guest->job.is_waiting && !guest->job.is_unwinding)
+        vq_job_resume(&guest->job, err);
+}
+
+static enum vq_step_result run_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    /* From this record on a restarted daemon keeps the guest instead of clearing it away. */
+    guest->is_booted = true;
+    if (vq_qemu_record_write(guest, &err) < 0)
+        return vq_job_fail(job, &err);
+    if (VQ_FAILPOINT("qemu.start.cont"))
+        return failed(job, "qemu.start.cont");
+    if (guest->start_paused)
+        return VQ_STEP_DONE;
+    (void)vq_qmp_call(guest->qmp, "cont", NULL, VQ_QMP_TIMEOUT_MS, cont_done, guest);
+    return VQ_STEP_WAIT;
+}
+
+static enum vq_step_result publish_run(struct vq_job *job)
+{
+    static const struct vq_qemu_event running[] = { { VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED },
+                                                    { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED } };
+    static const struct vq_qemu_event paused[] = { { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED },
+                                                   { VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED } };
+    struct vq_qemu_guest *guest = job->owner;
+
+    vq_qemu_guest_set_phase(guest, VQ_GUEST_ACTIVE);
+    if (guest->start_paused)
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER, -1, 0);
+    else
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_BOOTED, -1, 0);
+    (void)VQ_FAILPOINT("qemu.start.publish");
+    vq_qemu_guest_publish(guest, guest->start_paused ? paused : running, 2);
+    return VQ_STEP_DONE;
+}
+
+const struct vq_step vq_qemu_guest_steps[] = {
+    /* name                      run          undo          timeout_ms */
+    { "read the definition",     prepare_run, prepare_undo, 20000 },
+    { "take the right to run",   claim_run,   claim_undo,   15000 },
+    { "write the record",        record_run,  record_undo,  0 },
+    { "make directory and log",  files_run,   files_undo,   0 },
+    { "reserve ports",           ports_run,   ports_undo,   0 },
+    { "make taps",               taps_run,    taps_undo,    0 },
+    { "run QEMU",                spawn_run,   spawn_undo,   0 },
+    { "greet the monitor",       greet_run,   greet_undo,   30000 },
+    { "let the CPUs run",        run_run,     NULL,         VQ_QMP_TIMEOUT_MS + 5000 },
+    { "publish",                 publish_run, NULL,         0 },
+};
+const size_t vq_qemu_n_guest_steps = VQ_N_ELEMENTS(vq_qemu_guest_steps);
+
+/* ---- from outside ---- */
+
+static void start_done(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_request *starter = guest->starter;
+    struct vq_error err = job->error;
+    char name[128];
+
+    guest->starter = NULL;
+    if (!job->is_unwinding) {
+        vq_log(INFO, "guest.started", "domain=%s id=%d pid=%d", guest->name, guest->id, (int)guest->pid);
+        if (starter != NULL)
+            vq_qemu_start_reply(guest, starter);
+        return;
+    }
+    (void)snprintf(name, sizeof(name), "%s", guest->name);
+    vq_log(WARN, "guest.start", "domain=%s: %s", name, err.message);
+    vq_qemu_guest_finish(guest);
+    if (starter != NULL)
+        vq_request_fail(starter, &err);
+}
+
+void vq_qemu_start(struct vq_qemu *qemu, const struct vq_domain_info *info, const struct vq_qemu_start_options *options,
+                   struct vq_request *request)
+{
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(qemu, info->uuid);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (guest != NULL || qemu->stopping) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "%s", guest == NULL ? "the daemon is stopping"
+                           : guest->phase == VQ_GUEST_STOPPING ? "domain is being stopped"
+                                                               : "domain is already running");
+        if (request != NULL)
+            vq_request_fail(request, &err);
+        return;
+    }
+    guest = vq_qemu_guest_new(qemu, info->uuid, info->name);
+    guest->starter = request;
+    guest->start_paused = options->paused;
+    guest->autodestroy = options->autodestroy;
+    guest->autodestroy_node = options->autodestroy_node;
+    guest->autodestroy_session = options->autodestroy_session;
+    vq_qemu_guest_set_phase(guest, VQ_GUEST_STARTING);
+    vq_job_start(&guest->job, vq_qemu_guest_steps, vq_qemu_n_guest_steps, &guest->job_timer, start_done, guest);
+}

@@ -1,0 +1,12 @@
+# A QEMU that does what a script says, and the driver's running side against it and against the real one.
+add_executable(fake_qemu ${CMAKE_CURRENT_LIST_DIR}/../fake_qemu/fake_qemu.c)
+target_link_libraries(fake_qemu PRIVATE vq_flags PkgConfig::JANSSON)
+
+if(EXISTS ${CMAKE_SOURCE_DIR}/drivers/qemu/handlers_define.c)
+    add_executable(test_driver ${CMAKE_CURRENT_LIST_DIR}/driver.c ${CMAKE_CURRENT_LIST_DIR}/fake_host.c)
+    target_link_libraries(test_driver PRIVATE vq_qemu PkgConfig::CMOCKA)
+    target_compile_definitions(test_driver PRIVATE VQ_FAKE_QEMU="$<TARGET_FILE:fake_qemu>")
+    add_dependencies(test_driver fake_qemu)
+    add_test(NAME driver/run COMMAND test_driver)
+    set_tests_properties(driver/run PROPERTIES LABELS driver TIMEOUT 300)
+endif()

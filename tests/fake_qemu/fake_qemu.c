@@ -1,0 +1,302 @@
+/* A QEMU that runs no guest: speaks QMP on the socket that it was given, and misbehaves as its script says.
+ *
+ * The script lies beside the program ("<argv[0]>.script"), because the driver passes no environment on. One line each:
+ *   silent                 accept, and never greet
+ *   die_early TEXT         print TEXT and leave before anything else
+ *   at N die               leave at the N-th command (qmp_capabilities is the first); connections count on
+ *   at N silent            never answer it
+ *   at N delay MS          answer it late
+ *   at N close             close the connection instead
+ *   at N garbage TEXT      say TEXT instead of the answer, then go on
+ *   at N endless           say a line without an end
+ *   refuse COMMAND         answer with an error
+ *   ignore_term            SIGTERM does nothing
+ *   status WORD            what query-status says
+ * It is read anew for each connection.
+ * Asked without a monitor socket (to probe what the emulator can do), it becomes the real one. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINES_MAX = 64, INPUT_BYTES = 1 << 20 };
+
+static const char real_qemu[] = "/usr/bin/qemu-system-x86_64";
+
+static const char *program;
+static char *script[LINES_MAX];
+static int n_lines;
+static const char *uuid = "00000000-0000-0000-0000-000000000000";
+static const char *status_word = "prelaunch";
+static int client = -1;
+static int n_commands;
+static bool ignores_term;
+
+static void read_script(void)
+{
+    char path[4096], line[1024];
+    FILE *file;
+
+    while (n_lines > 0)
+        free(script[--n_lines]);
+    (void)snprintf(path, sizeof(path), "%s.script", program);
+    file = fopen(path, "re");
+    while (file != NULL && n_lines < LINES_MAX && fgets(line, sizeof(line), file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        script[n_lines++] = strdup(line);
+    }
+    if (file != NULL)
+        (void)fclose(file);
+}
+
+static const char *script_word(const char *word)
+{
+    size_t length = strlen(word);
+
+    for (int i = 0; i < n_lines; i++)
+        if (strncmp(script[i], word, length) == 0 && (script[i][length] == ' ' || script[i][length] == '\0'))
+            return script[i] + length + (script[i][length] == ' ' ? 1 : 0);
+    return NULL;
+}
+
+static const char *script_at(int n)
+{
+    char word[32];
+
+    (void)snprintf(word, sizeof(word), "at %d", n);
+    return script_word(word);
+}
+
+static void say(const char *text)
+{
+    for (size_t length = strlen(text); client >= 0 && length > 0;) {
+        ssize_t n = send(client, text, length, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        text += n;
+        length -= (size_t)n;
+    }
+}
+
+static void say_json(json_t *take)
+{
+    char *text = json_dumps(take, JSON_COMPACT);
+
+    say(text);
+    say("\r\n");
+    free(text);
+    json_decref(take);
+}
+
+static void event(const char *name, json_t *take_data)
+{
+    struct timespec now;
+    json_t *message;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    message = json_pack("{s:s,s:{s:I,s:I}}", "event", name, "timestamp", "seconds", (json_int_t)now.tv_sec,
+                        "microseconds", (json_int_t)(now.tv_nsec / 1000));
+    if (take_data != NULL)
+        (void)json_object_set_new(message, "data", take_data);
+    say_json(message);
+}
+
+static json_t *answer_of(const char *command)
+{
+    if (strcmp(command, "query-status") == 0)
+        return json_pack("{s:s,s:b}", "status", status_word, "running", strcmp(status_word, "running") == 0);
+    if (strcmp(command, "query-uuid") == 0)
+        return json_pack("{s:s}", "UUID", uuid);
+    if (strcmp(command, "query-chardev") == 0)
+        return json_array();
+    if (strcmp(command, "query-cpus-fast") == 0)
+        return json_pack("[{s:i,s:i}]", "cpu-index", 0, "thread-id", (int)getpid());
+    return json_object();
+}
+
+static void effect_of(const char *command)
+{
+    if (strcmp(command, "cont") == 0 && strcmp(status_word, "running") != 0) {
+        status_word = "running";
+        event("RESUME", NULL);
+    } else if (strcmp(command, "stop") == 0 && strcmp(status_word, "running") == 0) {
+        status_word = "paused";
+        event("STOP", NULL);
+    } else if (strcmp(command, "system_reset") == 0) {
+        event("RESET", json_pack("{s:b,s:s}", "guest", 0, "reason", "host-qmp-system-reset"));
+    } else if (strcmp(command, "system_powerdown") == 0) {
+        status_word = "shutdown";
+        event("POWERDOWN", NULL);
+        event("SHUTDOWN", json_pack("{s:b,s:s}", "guest", 1, "reason", "guest-shutdown"));
+        event("STOP", NULL);
+    }
+}
+
+static void answer(const char *command, json_t *id)
+{
+    json_t *message;
+    const char *refused = script_word("refuse");
+
+    effect_of(command);
+    if (refused != NULL && strcmp(refused, command) == 0)
+        message = json_pack("{s:{s:s,s:s}}", "error", "class", "GenericError", "desc", "the script refuses it");
+    else
+        message = json_pack("{s:o}", "return", answer_of(command));
+    if (id != NULL)
+        (void)json_object_set(message, "id", id);
+    say_json(message);
+}
+
+static void command_came(const char *command, json_t *id)
+{
+    const char *what = script_at(++n_commands);
+
+    if (what == NULL) {
+        answer(command, id);
+    } else if (strcmp(what, "die") == 0) {
+        (void)fprintf(stderr, "fake_qemu: dying at command %d as told\n", n_commands);
+        _exit(1);
+    } else if (strcmp(what, "close") == 0) {
+        (void)close(client);
+        client = -1;
+    } else if (strncmp(what, "delay ", 6) == 0) {
+        (void)poll(NULL, 0, atoi(what + 6));
+        answer(command, id);
+    } else if (strncmp(what, "garbage ", 8) == 0) {
+        say(what + 8);
+        say("\n");
+    } else if (strcmp(what, "endless") == 0) {
+        for (int i = 0; i < 20 * 1024 * 1024 / 1024; i++) {
+            char block[1025];
+
+            memset(block, 'x', sizeof(block) - 1);
+            block[sizeof(block) - 1] = '\0';
+            say(block);
+        }
+    }
+}
+
+static void line_came(const char *line)
+{
+    json_t *message = json_loads(line, 0, NULL);
+    const char *command = json_string_value(json_object_get(message, "execute"));
+
+    if (command != NULL)
+        command_came(command, json_object_get(message, "id"));
+    json_decref(message);
+}
+
+static void client_came(int listener)
+{
+    static const char greeting[] = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
+                                   "\"package\": \"fake\"}, \"capabilities\": [\"oob\"]}}\r\n";
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+    if (fd < 0 || client >= 0) {
+        if (fd >= 0)
+            (void)close(fd);
+        return;
+    }
+    client = fd;
+    read_script();
+    if (script_word("status") != NULL)
+        status_word = strdup(script_word("status"));
+    if (script_word("silent") == NULL)
+        say(greeting);
+}
+
+static void client_speaks(void)
+{
+    static char input[INPUT_BYTES];
+    static size_t length;
+    ssize_t n = recv(client, input + length, sizeof(input) - 1 - length, 0);
+    char *newline;
+
+    if (n <= 0) {
+        (void)close(client);
+        client = -1;
+        length = 0;
+        return;
+    }
+    length += (size_t)n;
+    input[length] = '\0';
+    while ((newline = strchr(input, '\n')) != NULL) {
+        *newline = '\0';
+        line_came(input);
+        length -= (size_t)(newline + 1 - input);
+        memmove(input, newline + 1, length + 1);
+    }
+}
+
+static void terminate(void)
+{
+    if (ignores_term)
+        return;
+    event("SHUTDOWN", json_pack("{s:b,s:s}", "guest", 0, "reason", "host-signal"));
+    _exit(0);
+}
+
+static int find_listener(int argc, char **argv)
+{
+    int listener = -1;
+
+    for (int i = 1; i + 1 < argc; i++) {
+        const char *fd = strstr(argv[i + 1], "fd=");
+
+        if (strcmp(argv[i], "-uuid") == 0)
+            uuid = argv[i + 1];
+        if (strcmp(argv[i], "-chardev") == 0 && strstr(argv[i + 1], "id=charmonitor") != NULL && fd != NULL)
+            listener = atoi(fd + 3);
+    }
+    return listener;
+}
+
+int main(int argc, char **argv)
+{
+    int listener = find_listener(argc, argv), signals;
+    const char *early;
+    sigset_t term;
+
+    if (listener < 0) {
+        (void)execv(real_qemu, argv);
+        return 127;
+    }
+    program = argv[0];
+    read_script();
+    early = script_word("die_early");
+    if (early != NULL) {
+        (void)fprintf(stderr, "fake_qemu: %s\n", early);
+        return 1;
+    }
+    ignores_term = script_word("ignore_term") != NULL;
+    (void)sigemptyset(&term);
+    (void)sigaddset(&term, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &term, NULL);
+    signals = signalfd(-1, &term, SFD_CLOEXEC);
+    for (;;) {
+        struct pollfd fds[] = { { .fd = signals, .events = POLLIN }, { .fd = listener, .events = POLLIN },
+                                { .fd = client, .events = POLLIN } };
+        struct signalfd_siginfo info;
+
+        if (poll(fds, 3, -1) < 0)
+            continue;
+        if (fds[0].revents != 0 && read(signals, &info, sizeof(info)) > 0)
+            terminate();
+        if (fds[1].revents != 0)
+            client_came(listener);
+        if (client >= 0 && fds[2].revents != 0)
+            client_speaks();
+    }
+}
