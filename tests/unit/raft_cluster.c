@@ -700,6 +700,13 @@ static void many_writers_are_fast(void **state VQ_UNUSED)
 }
 
 
+/* libraft writes its trace messages into static memory, which several of them in one process share. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "called_from_lib:libraft.so";
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
