@@ -9,7 +9,10 @@
 #include "conf/cpuset.h"
 #include "conf/field_tree.h"
 
-enum { QUOTE_MAX = 80 }; /* bytes of a wrong value that a message quotes */
+enum {
+    QUOTE_MAX = 80, /* bytes of a wrong value that a message quotes */
+    KNOWN_MAX = 12, /* known names that a report lists */
+};
 
 struct reading {
     unsigned flags;
@@ -110,9 +113,13 @@ static void report_attr(struct reading *reading, const struct vq_branch *branch,
     struct vq_buffer *text = &reading->report->text;
     vq_buffer_addf(text, "@%.*s: %s", quoted_length(attr->name), attr->name,
                    is_known ? "attribute has no meaning here" : "unknown attribute");
-    for (size_t i = 0; i < branch->n_attrs; i++) {
-        if (is_known || (i > 0 && strcmp(branch->attrs[i].name, branch->attrs[i - 1].name) == 0))
+    for (size_t i = 0, n = 0; i < branch->n_attrs; i++) {
+        if (is_known || n > KNOWN_MAX || (i > 0 && strcmp(branch->attrs[i].name, branch->attrs[i - 1].name) == 0))
             continue;
+        if (n++ == KNOWN_MAX) {
+            vq_buffer_add(text, " ...");
+            continue;
+        }
         vq_buffer_add(text, separator);
         vq_buffer_add(text, branch->attrs[i].name);
         separator = ", ";
@@ -129,11 +136,13 @@ static void report_element(struct reading *reading, const struct vq_branch *bran
         return;
     struct vq_buffer *text = &reading->report->text;
     vq_buffer_addf(text, ": %s", problem);
-    for (size_t i = 0; branch != NULL && i < branch->n_children; i++) {
+    for (size_t i = 0; branch != NULL && i < branch->n_children && i < KNOWN_MAX; i++) {
         vq_buffer_add(text, separator);
         vq_buffer_add(text, branch->children[i]->name);
         separator = ", ";
     }
+    if (branch != NULL && branch->n_children > KNOWN_MAX)
+        vq_buffer_add(text, " ...");
     vq_buffer_add(text, "\n");
 }
 

@@ -1,0 +1,336 @@
+/* The domain: what is refused, what is filled in. That what is said survives is shown by the golden pairs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "conf/base/memory.h"
+#include "conf/domain.h"
+#include "conf/field.h"
+
+static void count_up(void *bytes, size_t length, void *data)
+{
+    unsigned char *at = bytes, *next = data;
+
+    for (size_t i = 0; i < length; i++)
+        at[i] = (*next)++;
+}
+
+static int fill(struct vq_domain *domain, struct vq_error *err)
+{
+    unsigned char next = 1;
+    const struct vq_domain_fill with = {.random = count_up, .data = &next, .mac_prefix = {0x52, 0x54, 0x00}};
+
+    return vq_domain_fill(domain, &with, err);
+}
+
+/* A domain with these elements more, and these devices. */
+static char *document(const char *elements, const char *devices)
+{
+    return vq_asprintf("<domain type='qemu'>\n<name>d</name><memory>1024</memory><os><type>hvm</type></os>\n%s\n<devices>"
+                       "%s</devices></domain>", elements, devices);
+}
+
+static struct vq_domain *filled(const char *elements, const char *devices)
+{
+    VQ_AUTOFREE char *xml = document(elements, devices);
+    struct vq_domain *domain = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_domain_parse(xml, VQ_PARSE_INACTIVE | VQ_PARSE_STRICT, &domain, &err) < 0 || fill(domain, &err) < 0)
+        fail_msg("%s", err.message);
+    return domain;
+}
+
+static void expect_refused_document(const char *xml, unsigned flags, int code, const char *message)
+{
+    VQ_AUTOPTR(vq_domain) domain = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_domain_parse(xml, flags, &domain, &err) == 0 && fill(domain, &err) == 0)
+        fail_msg("accepted: %s", xml);
+    if (strstr(err.message, message) == NULL)
+        fail_msg("'%s' is not in '%s'", message, err.message);
+    assert_int_equal(err.code, code);
+}
+
+static void expect_refused(const char *elements, const char *devices, int code, const char *message)
+{
+    VQ_AUTOFREE char *xml = document(elements, devices);
+
+    expect_refused_document(xml, 0, code, message);
+}
+
+#define HEAD "<memory>1024</memory><os><type>hvm</type></os>"
+
+static void names_are_checked(void **state)
+{
+    VQ_AUTOFREE char *long_name = vq_asprintf("<domain type='qemu'><name>%0256d</name>" HEAD "</domain>", 1);
+
+    (void)state;
+    expect_refused_document("<domain type='qemu'>" HEAD "</domain>", 0, VIR_ERR_NO_NAME, "missing name information");
+    expect_refused_document("<domain type='qemu'><name></name>" HEAD "</domain>", 0, VIR_ERR_NO_NAME, "missing name");
+    expect_refused_document("<domain type='qemu'><name>a/b</name>" HEAD "</domain>", 0, VIR_ERR_XML_ERROR,
+                            "name a/b cannot contain '/'");
+    expect_refused_document("<domain type='qemu'><name>a\nb</name>" HEAD "</domain>", 0, VIR_ERR_XML_ERROR,
+                            "cannot contain '\\n'");
+    expect_refused_document("<domain type='qemu'><name> </name>" HEAD "</domain>", 0, VIR_ERR_XML_ERROR, "visible");
+    expect_refused_document("<domain type='qemu'><name>..</name>" HEAD "</domain>", 0, VIR_ERR_XML_ERROR, "'..'");
+    expect_refused_document("<domain type='qemu'><name>a\tb</name>" HEAD "</domain>", 0, VIR_ERR_XML_ERROR, "control");
+    expect_refused_document(long_name, 0, VIR_ERR_XML_ERROR, "255");
+}
+
+static void types_are_checked(void **state)
+{
+    (void)state;
+    expect_refused_document("<domain type='bogus'><name>x</name>" HEAD "</domain>", 0, VIR_ERR_CONFIG_UNSUPPORTED,
+                            "invalid domain type bogus");
+    expect_refused_document("<domain><name>x</name>" HEAD "</domain>", 0, VIR_ERR_XML_ERROR, "type");
+    expect_refused_document("<domain type='qemu'><name>x</name><memory>1</memory></domain>", 0, VIR_ERR_XML_ERROR,
+                            "an os <type> must be specified");
+    expect_refused_document("<network><name>x</name></network>", 0, VIR_ERR_XML_ERROR,
+                            "expecting root element of 'domain', not 'network'");
+}
+
+static void hostile_numbers_and_sets_are_refused(void **state)
+{
+    static const char *const cpusets[] = {"0-4294967295", "^0", "5-1", ",", "-1", "99999999999999999999"};
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(cpusets); i++) {
+        VQ_AUTOFREE char *vcpu = vq_asprintf("<vcpu cpuset='%s'>1</vcpu>", cpusets[i]);
+
+        expect_refused(vcpu, "", VIR_ERR_XML_ERROR, "Invalid value for attribute 'cpuset' in element 'vcpu'");
+    }
+    expect_refused("<vcpu>4294967297</vcpu>", "", VIR_ERR_XML_ERROR, "element 'vcpu'");
+    expect_refused("<vcpu>-1</vcpu>", "", VIR_ERR_XML_ERROR, "element 'vcpu'");
+    expect_refused("<currentMemory unit='EiB'>99</currentMemory>", "", VIR_ERR_XML_ERROR, "(line 3;");
+    expect_refused("<currentMemory>18446744073709551616</currentMemory>", "", VIR_ERR_XML_ERROR, "'currentMemory'");
+    expect_refused("<cpu><topology sockets='65535' dies='65535' cores='65535' threads='65535'/></cpu>", "",
+                   VIR_ERR_XML_DETAIL, "CPU topology doesn't match maximum vcpu count");
+    expect_refused("<cpu><numa><cell id='0' memory='9223372036854775807'/><cell id='1' memory='9223372036854775807'/>"
+                   "</numa></cpu>", "", VIR_ERR_XML_ERROR, "a size was expected");
+    expect_refused("", "<interface type='user'><mac address='ff:ff:ff:ff:ff:ff'/></interface>", VIR_ERR_XML_ERROR,
+                   "multicast");
+    expect_refused("", "<controller type='pci'><address type='pci' slot='0x20'/></controller>", VIR_ERR_XML_ERROR,
+                   "attribute 'slot'");
+}
+
+static void documents_that_are_too_deep_are_refused(void **state)
+{
+    VQ_AUTOBUFFER disk = VQ_BUFFER_INIT;
+
+    (void)state;
+    vq_buffer_add(&disk, "<disk><target dev='vda'/>");
+    for (int i = 0; i < 300; i++)
+        vq_buffer_add(&disk, "<backingStore type='file'>");
+    expect_refused("", disk.data, VIR_ERR_XML_ERROR, "nested too deeply");
+}
+
+static void counts_and_sizes_must_fit_together(void **state)
+{
+    (void)state;
+    expect_refused("<vcpu current='3'>2</vcpu>", "", VIR_ERR_XML_ERROR, "maxvcpus must not be less than current vcpus (2 < 3)");
+    expect_refused("<vcpu>2</vcpu><cpu><topology sockets='1' cores='3' threads='1'/></cpu>", "", VIR_ERR_XML_DETAIL,
+                   "topology");
+    expect_refused("<cpu><topology sockets='1' cores='1'/></cpu>", "", VIR_ERR_XML_ERROR,
+                   "Missing 'threads' attribute in CPU topology");
+    expect_refused("<maxMemory>2048</maxMemory>", "", VIR_ERR_XML_DETAIL, "both maximum memory size and memory slot count");
+    expect_refused("<iothreadids><iothread id='1'/><iothread id='1'/></iothreadids>", "", VIR_ERR_XML_ERROR,
+                   "duplicate iothread id '1' found");
+    expect_refused_document("<domain type='qemu'><name>x</name><os><type>hvm</type></os></domain>", 0, VIR_ERR_XML_ERROR,
+                            "Memory size must be specified");
+}
+
+static void things_that_must_differ_are_compared(void **state)
+{
+    (void)state;
+    expect_refused("", "<disk><source file='/a'/><target dev='vda'/></disk><disk><source file='/b'/><target dev='vda'/>"
+                   "</disk>", VIR_ERR_XML_ERROR, "target 'vda' duplicated for disk sources '/a' and '/b'");
+    expect_refused("", "<disk><target dev='hda'/><boot order='1'/></disk><disk><target dev='hdb'/><boot order='1'/></disk>",
+                   VIR_ERR_XML_ERROR, "boot order '1' used for more than one device");
+    expect_refused("", "<disk><target dev='hda'/><address type='drive' controller='0' bus='0' unit='1'/></disk>"
+                   "<disk><target dev='hdb'/></disk>", VIR_ERR_XML_ERROR,
+                   "Found duplicate drive address for disk with target name 'hd");
+    expect_refused("", "<disk><target dev='vda'/><alias name='ua-x'/></disk><disk><target dev='vdb'/><alias name='ua-x'/>"
+                   "</disk>", VIR_ERR_XML_ERROR, "non unique alias detected: ua-x");
+    expect_refused_document("<domain type='qemu'><name>x</name><memory>1024</memory><os><type>hvm</type><boot dev='hd'/>"
+                            "</os><devices><disk><target dev='vda'/><boot order='1'/></disk></devices></domain>", 0,
+                            VIR_ERR_CONFIG_UNSUPPORTED, "per-device boot elements cannot be used together with os/boot");
+    expect_refused("", "<disk><target dev='sd1'/></disk>", VIR_ERR_XML_ERROR, "Unknown disk name 'sd1'");
+}
+
+static void strict_parsing_refuses_what_is_not_known(void **state)
+{
+    VQ_AUTOFREE char *xml = document("<colour/>", "\n<disk><driver cahce='none'/><target dev='vda'/></disk>");
+    struct vq_field_report report = {.document = "domain.xml"};
+    VQ_AUTOPTR(vq_domain) domain = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    expect_refused_document(xml, VQ_PARSE_STRICT, VIR_ERR_XML_INVALID_SCHEMA, "domain.xml:3: colour: unknown element");
+    expect_refused_document(xml, VQ_PARSE_STRICT, VIR_ERR_XML_INVALID_SCHEMA,
+                            "domain.xml:5: devices/disk/driver@cahce: unknown attribute; known: name, type, cache");
+    assert_int_equal(vq_domain_parse_report(xml, 0, &report, &domain, &err), 0);
+    assert_int_equal(report.n_unknown, 2);
+    vq_buffer_done(&report.text);
+}
+
+static void defaults_are_filled_in(void **state)
+{
+    VQ_AUTOPTR(vq_domain) domain = filled("<genid/>", "<interface type='user'/>");
+
+    (void)state;
+    assert_true(domain->has_uuid);
+    assert_int_equal(domain->uuid[6] >> 4, 4);
+    assert_true(domain->has_genid);
+    assert_int_equal(domain->current_memory_kib, 1024);
+    assert_int_equal(domain->vcpus, 1);
+    assert_int_equal(domain->current_vcpus, 1);
+    assert_string_equal(domain->vcpu_placement, "static");
+    assert_int_equal(domain->os.n_boot, 1);
+    assert_int_equal(domain->os.boot[0]->dev, VQ_BOOT_HD);
+    assert_int_equal(domain->clock.offset, VQ_CLOCK_UTC);
+    assert_int_equal(domain->on_reboot, VQ_LIFECYCLE_RESTART);
+    assert_true(domain->devices.interfaces[0]->has_mac);
+    assert_memory_equal(domain->devices.interfaces[0]->mac, "\x52\x54\x00", 3);
+}
+
+static void disks_get_bus_and_address_from_their_target(void **state)
+{
+    static const struct {
+        const char *target;
+        enum vq_disk_bus bus;
+        uint32_t controller, channel, unit;
+    } cases[] = {
+        {"hda", VQ_DISK_BUS_IDE, 0, 0, 0},   {"hdd", VQ_DISK_BUS_IDE, 0, 1, 1},  {"hde", VQ_DISK_BUS_IDE, 1, 0, 0},
+        {"sda", VQ_DISK_BUS_SCSI, 0, 0, 0},  {"sdg", VQ_DISK_BUS_SCSI, 0, 0, 6}, {"sdh", VQ_DISK_BUS_SCSI, 1, 0, 0},
+        {"sdaa", VQ_DISK_BUS_SCSI, 3, 0, 5}, {"fdb", VQ_DISK_BUS_FDC, 0, 0, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {
+        VQ_AUTOFREE char *xml = vq_asprintf("<disk><target dev='%s'/></disk>", cases[i].target);
+        VQ_AUTOPTR(vq_domain) domain = filled("", xml);
+        const struct vq_disk *disk = domain->devices.disks[0];
+
+        assert_int_equal(disk->bus, cases[i].bus);
+        assert_int_equal(disk->info.address.type, VQ_ADDRESS_DRIVE);
+        assert_int_equal(disk->info.address.drive.controller, cases[i].controller);
+        assert_int_equal(disk->info.address.drive.bus, cases[i].channel);
+        assert_int_equal(disk->info.address.drive.unit, cases[i].unit);
+    }
+    assert_int_equal(vq_disk_target_index("vda"), 0);
+    assert_int_equal(vq_disk_target_index("xvdz"), 25);
+    assert_int_equal(vq_disk_target_index("sdaa1"), 26);
+    assert_int_equal(vq_disk_target_index("sd"), -1);
+    assert_int_equal(vq_disk_target_index("sdzzzzzzzzzzzzzzzz"), -1);
+    assert_int_equal(vq_disk_target_index("disk"), -1);
+}
+
+static void disks_of_a_bus_stand_together_in_order(void **state)
+{
+    static const char *const expected[] = {"vda", "vdb", "vdc", "hda", "hdc"};
+    VQ_AUTOPTR(vq_domain) domain =
+        filled("", "<disk><target dev='vdb'/></disk><disk><target dev='hdc'/></disk><disk><target dev='vdc'/></disk>"
+                   "<disk><target dev='hda'/></disk><disk><target dev='vda'/></disk>");
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(expected); i++)
+        assert_string_equal(domain->devices.disks[i]->target, expected[i]);
+}
+
+static void controllers_get_an_index_and_companions_that_of_their_master(void **state)
+{
+    VQ_AUTOPTR(vq_domain) domain =
+        filled("", "<controller type='usb' model='ich9-ehci1'/><controller type='usb' model='ich9-uhci1'>"
+                   "<master startport='0'/></controller><controller type='usb' model='qemu-xhci'/>"
+                   "<controller type='scsi' index='1'/><controller type='scsi'/><controller type='scsi'/>");
+    static const uint32_t expected[] = {0, 0, 1, 0, 1, 2};
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(expected); i++)
+        assert_int_equal(domain->devices.controllers[i]->index, expected[i]);
+}
+
+static void console_and_serial_port_bring_each_other(void **state)
+{
+    VQ_AUTOPTR(vq_domain) by_console = filled("", "<console type='pty'/>");
+    VQ_AUTOPTR(vq_domain) by_serial = filled("", "<serial type='file'><source path='/x'/></serial>");
+    VQ_AUTOPTR(vq_domain) virtio = filled("", "<console type='pty'><target type='virtio'/></console>");
+
+    (void)state;
+    assert_int_equal(by_console->devices.n_serials, 1);
+    assert_int_equal(by_console->devices.serials[0]->source.type, VQ_CHARDEV_PTY);
+    assert_int_equal(by_console->devices.consoles[0]->target, VQ_PORT_TARGET_SERIAL);
+    assert_int_equal(by_serial->devices.n_consoles, 1);
+    assert_string_equal(by_serial->devices.consoles[0]->source.path, "/x");
+    assert_int_equal(virtio->devices.n_serials, 0);
+}
+
+static void graphics_get_ports_and_listeners(void **state)
+{
+    VQ_AUTOPTR(vq_domain) domain =
+        filled("", "<graphics type='vnc'/><graphics type='vnc' port='5905' listen='1.2.3.4'/>"
+                   "<graphics type='spice' autoport='yes'/><graphics type='vnc'><listen type='none'/></graphics>");
+    struct vq_graphics **graphics = domain->devices.graphics;
+
+    (void)state;
+    assert_int_equal(graphics[0]->port, -1);
+    assert_int_equal(graphics[0]->autoport, VQ_SWITCH_ON);
+    assert_int_equal(graphics[0]->listens[0]->type, VQ_LISTEN_ADDRESS);
+    assert_int_equal(graphics[1]->autoport, VQ_SWITCH_OFF);
+    assert_string_equal(graphics[1]->listens[0]->address, "1.2.3.4");
+    assert_false(graphics[2]->has_port);
+    assert_false(graphics[3]->has_port);
+    assert_int_equal(graphics[3]->autoport, VQ_SWITCH_UNSET);
+}
+
+static void memory_is_what_the_cells_have(void **state)
+{
+    VQ_AUTOPTR(vq_domain) domain =
+        filled("<vcpu>2</vcpu><cpu><numa><cell cpus='0' memory='4096'/><cell cpus='1' memory='1' unit='MiB'/></numa></cpu>",
+               "");
+
+    (void)state;
+    assert_int_equal(domain->memory_kib, 4096 + 1024);
+    assert_int_equal(domain->cpu->cells[1]->id, 1);
+}
+
+static void a_running_domain_shows_its_id_and_an_inactive_one_does_not(void **state)
+{
+    VQ_AUTOPTR(vq_domain) domain = filled("", "");
+
+    (void)state;
+    domain->id = 7;
+    VQ_AUTOFREE char *live = vq_domain_format(domain, 0), *inactive = vq_domain_format(domain, VQ_FORMAT_INACTIVE);
+    assert_non_null(strstr(live, "<domain type='qemu' id='7'>"));
+    assert_null(strstr(inactive, "id='"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(types_are_checked),
+        cmocka_unit_test(hostile_numbers_and_sets_are_refused),
+        cmocka_unit_test(documents_that_are_too_deep_are_refused),
+        cmocka_unit_test(counts_and_sizes_must_fit_together),
+        cmocka_unit_test(things_that_must_differ_are_compared),
+        cmocka_unit_test(strict_parsing_refuses_what_is_not_known),
+        cmocka_unit_test(defaults_are_filled_in),
+        cmocka_unit_test(disks_get_bus_and_address_from_their_target),
+        cmocka_unit_test(disks_of_a_bus_stand_together_in_order),
+        cmocka_unit_test(controllers_get_an_index_and_companions_that_of_their_master),
+        cmocka_unit_test(console_and_serial_port_bring_each_other),
+        cmocka_unit_test(graphics_get_ports_and_listeners),
+        cmocka_unit_test(memory_is_what_the_cells_have),
+        cmocka_unit_test(a_running_domain_shows_its_id_and_an_inactive_one_does_not),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
