@@ -605,5 +605,6 @@ int vq_qemu_definition_fill(struct vq_domain *def, const struct vq_qemu_capabili
         vq_qemu_virtio_serial_assign(def, err) < 0)
         return -1;
     name_pci_models(def);
+    vq_domain_sort_controllers(def); /* as conf does when it is read again */
     return 0;
 }

@@ -145,7 +145,7 @@ static int place_root_port(struct picture *picture, struct vq_controller *port, 
 {
     struct bus *root = &picture->buses[0];
 
-    for (uint32_t slot = 2; slot < SLOTS; slot++) {
+    for (uint32_t slot = 1; slot < SLOTS; slot++) { /* slot 1 is the first video card's, if there is one */
         if (slot == 0x1f || (root->used[slot] != 0 && !root->multi[slot]))
             continue;
         for (uint32_t function = 0; function < FUNCTIONS; function++) {
