@@ -138,12 +138,16 @@ static const struct vq_remote_domain *domain_argument(const struct vq_call *call
 
 /* ---- Handlers ---- */
 
+static int set_no_support(const struct vq_procedure *procedure, struct vq_error *err)
+{
+    return vq_error_set_from(err, vq_rights_error_domain(procedure), VIR_ERR_NO_SUPPORT, "%s", procedure->api);
+}
+
 static void no_support(struct vq_call *call)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
-    vq_error_set_from(&err, vq_rights_error_domain(call->request.procedure), VIR_ERR_NO_SUPPORT, "%s",
-                      call->request.procedure->api);
+    set_no_support(call->request.procedure, &err);
     vq_call_fail(call, &err);
 }
 
@@ -162,35 +166,54 @@ static bool is_here_from_store(const struct vq_call *call)
            (domain->id < 0 || wants_inactive_form(call) || !vq_cluster_is_online(call->daemon, domain->owner));
 }
 
+static bool has_hypervisor(const struct vq_call *call)
+{
+    return call->request.driver != NULL && call->request.driver->driver_type != VQ_DRIVER_NONE;
+}
+
+static const struct vq_node_row *node_row(const struct vq_call *call)
+{
+    const struct vq_procedure *procedure = call->request.procedure;
+
+    return procedure->number < PROCEDURES_MAX ? node_index[procedure->program][procedure->number] : NULL;
+}
+
+static vq_driver_fn driver_fn(const struct vq_call *call)
+{
+    const struct vq_procedure *procedure = call->request.procedure;
+    const struct driver_index *index = call->request.driver == NULL ? NULL : index_of(call->request.driver);
+
+    return index == NULL || procedure->number >= PROCEDURES_MAX ? NULL
+                                                                : index->fns[procedure->program][procedure->number];
+}
+
 static bool row_applies(const struct vq_node_row *row, const struct vq_call *call)
 {
-    const struct vq_driver *driver = call->request.driver;
-
-    if (row == NULL)
+    if (row == NULL || (row->when != VQ_ALWAYS && !has_hypervisor(call)))
         return false;
-    if (row->when == VQ_WITH_DRIVER)
-        return driver != NULL && driver->driver_type != VQ_DRIVER_NONE;
-    return row->when == VQ_ALWAYS || is_here_from_store(call);
+    return row->when != VQ_WHEN_INACTIVE || is_here_from_store(call);
+}
+
+/* Is there any handler, here or by its like on another node? Asked before the object is looked up, so that a call which
+ * nobody serves is refused as such whatever it names. */
+static bool is_served(const struct vq_call *call)
+{
+    const struct vq_node_row *row = node_row(call);
+
+    return driver_fn(call) != NULL || (row != NULL && (row->when == VQ_ALWAYS || has_hypervisor(call)));
 }
 
 void vq_dispatch_here(struct vq_call *call)
 {
-    const struct vq_procedure *procedure = call->request.procedure;
-    const struct vq_node_row *row =
-        procedure->number < PROCEDURES_MAX ? node_index[procedure->program][procedure->number] : NULL;
+    const struct vq_node_row *row = node_row(call);
+    vq_driver_fn fn = driver_fn(call);
 
-    if (row_applies(row, call)) {
+    if (row_applies(row, call))
         row->fn(call);
-        return;
-    }
-    const struct driver_index *index = call->request.driver == NULL ? NULL : index_of(call->request.driver);
-    vq_driver_fn fn = index == NULL || procedure->number >= PROCEDURES_MAX
-                          ? NULL
-                          : index->fns[procedure->program][procedure->number];
-    if (fn == NULL)
-        no_support(call);
-    else
+    else if (fn != NULL)
         fn(&call->request);
+    else
+        no_support(call);
 }
 
 /* ---- Routes ---- */
@@ -230,13 +253,10 @@ static int prepare(struct vq_call *call, struct vq_error *err)
         return -1;
     if (procedure->args != NULL && vq_rights_check(procedure, call->request.caller, call->request.args, err) < 0)
         return -1;
+    if (!is_served(call))
+        return set_no_support(procedure, err);
     const struct vq_remote_domain *domain = domain_argument(call);
     return domain == NULL ? 0 : find_domain(call, domain, err);
-}
-
-static bool has_hypervisor(const struct vq_call *call)
-{
-    return call->request.driver != NULL && call->request.driver->driver_type != VQ_DRIVER_NONE;
 }
 
 void vq_dispatch_local(struct vq_call *call)
@@ -246,17 +266,11 @@ void vq_dispatch_local(struct vq_call *call)
     const struct vq_procedure *procedure = call->request.procedure;
 
     if (prepare(call, &err) < 0) {
-        /* A connection without a hypervisor has no domains to miss: it lacks the call. */
-        if (err.code == VIR_ERR_NO_DOMAIN && !has_hypervisor(call))
-            no_support(call);
-        else
-            vq_call_fail(call, &err);
+        vq_call_fail(call, &err);
         return;
     }
     uint64_t target = vq_dispatch_target(call);
     bool is_gathered = procedure->route == VQ_ROUTE_GATHER && call->view_node == 0 && daemon->mesh != NULL;
-    if (!has_hypervisor(call) && procedure->route != VQ_ROUTE_SESSION)
-        target = daemon->node_id;
     call->request.deadline_ms = uv_now(daemon->loop) + vq_dispatch_timeout_ms(procedure);
     if (target == daemon->node_id && !is_gathered) {
         vq_dispatch_here(call);

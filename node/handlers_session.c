@@ -62,7 +62,8 @@ static void connect_open(struct vq_call *call)
         vq_handler_fail(call, VIR_FROM_RPC, VIR_ERR_INTERNAL_ERROR, "no connection URI was given");
         return;
     }
-    if (vq_view_open(session->daemon, args->name, session->options.default_node, &view, &err) < 0) {
+    uint64_t default_node = session->options.is_node_view ? session->daemon->node_id : 0;
+    if (vq_view_open(session->daemon, args->name, default_node, &view, &err) < 0) {
         vq_call_fail(call, &err);
         return;
     }

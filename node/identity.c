@@ -13,6 +13,7 @@
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "node/cluster_state.h"
+#include "node/session.h"
 
 static const char record_key[] = "node";
 enum { NODE_NAME_MAX = 63 };
@@ -213,6 +214,8 @@ void vq_identity_use(struct vq_daemon *daemon, const Vq__LocalNode *self)
     daemon->node_id = self->node_id;
     daemon->node_name = vq_strdup(self->node_name);
     daemon->host.node_id = daemon->node_id;
+    if (daemon->sessions != NULL)
+        vq_sessions_identity_changed(daemon);
     daemon->host.node_name = daemon->node_name;
     free(before);
 }

@@ -380,8 +380,8 @@ static void add_all(struct vq_listeners *all)
     const struct vq_config *config = &all->daemon->config;
     const struct vq_session_options cluster = {0}, cluster_ro = {.is_readonly = true};
     const struct vq_session_options admin = {.is_admin = true};
-    const struct vq_session_options node = {.default_node = all->daemon->node_id};
-    const struct vq_session_options node_ro = {.default_node = all->daemon->node_id, .is_readonly = true};
+    const struct vq_session_options node = {.is_node_view = true};
+    const struct vq_session_options node_ro = {.is_node_view = true, .is_readonly = true};
 
     add_unix(all, vq_asprintf("%s/libvirt-sock", config->libvirt_run_dir), config->unix_rw_mode, cluster);
     add_unix(all, vq_asprintf("%s/libvirt-sock-ro", config->libvirt_run_dir), config->unix_ro_mode, cluster_ro);

@@ -29,6 +29,7 @@ struct vq_sessions {
     struct vq_session *first;
     size_t n_sessions, n_anonymous;
     uint64_t next_id;
+    uint64_t node_id;         /* that the sessions know as this node's */
     struct vq_buffer scratch; /* frames are put together here */
 };
 
@@ -37,6 +38,7 @@ struct vq_sessions *vq_sessions_new(struct vq_daemon *daemon)
     struct vq_sessions *sessions = vq_new(struct vq_sessions);
 
     sessions->next_id = daemon->boot << 24; /* other nodes must not take it for a session before our restart */
+    sessions->node_id = daemon->node_id;
     return sessions;
 }
 
@@ -47,6 +49,18 @@ void vq_sessions_free(struct vq_sessions *sessions)
     assert(sessions->first == NULL);
     vq_buffer_done(&sessions->scratch);
     free(sessions);
+}
+
+void vq_sessions_identity_changed(struct vq_daemon *daemon)
+{
+    struct vq_sessions *sessions = daemon->sessions;
+
+    for (struct vq_session *session = sessions->first; session != NULL; session = session->next) {
+        session->identity->caller.entry_node = daemon->node_id;
+        if (session->view.node == sessions->node_id)
+            session->view.node = daemon->node_id;
+    }
+    sessions->node_id = daemon->node_id;
 }
 
 bool vq_sessions_may_accept(const struct vq_daemon *daemon)

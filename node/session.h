@@ -29,7 +29,7 @@ struct vq_session_options {
     bool is_readonly;
     bool is_unix;
     bool is_secure;        /* UNIX or TLS */
-    uint64_t default_node; /* 0: the whole cluster */
+    bool is_node_view;     /* sees this node, not the whole cluster, unless the client says otherwise */
 };
 
 struct vq_session {
@@ -74,6 +74,8 @@ void vq_session_accept(struct vq_daemon *daemon, int take_fd, struct vq_tls_sess
 /* False: too many clients, or too many that have not finished their handshake; accept nothing now. */
 bool vq_sessions_may_accept(const struct vq_daemon *daemon);
 size_t vq_sessions_count(const struct vq_daemon *daemon);
+/* This node has become another one (it joined a cluster): views of it stay views of it. */
+void vq_sessions_identity_changed(struct vq_daemon *daemon);
 void vq_sessions_close_all(struct vq_daemon *daemon, uint64_t linger_ms);
 void vq_sessions_tick(struct vq_daemon *daemon, uint64_t now_ms); /* keepalive; about once a second */
 
