@@ -31,11 +31,13 @@ static void removed_received(struct vq_cluster *cluster, uint64_t node, const Vq
     const Vq__LocalNode *self = cluster->self;
 
     if (removed->id != self->node_id || removed->cluster_id.len != self->cluster_id.len ||
-        memcmp(removed->cluster_id.data, self->cluster_id.data, self->cluster_id.len) != 0 ||
-        cluster->removed_since_ms != 0)
+        memcmp(removed->cluster_id.data, self->cluster_id.data, self->cluster_id.len) != 0 || cluster->is_let_go)
         return;
     vq_log(WARN, "cluster.removed", "node %llu says that this node was removed from the cluster", (unsigned long long)node);
-    cluster->removed_since_ms = uv_now(cluster->daemon->loop);
+    cluster->is_let_go = true;
+    vq_proposals_applied(cluster->proposals, UINT64_MAX); /* no more will come: what is done there is done */
+    if (cluster->removed_since_ms == 0)
+        cluster->removed_since_ms = uv_now(cluster->daemon->loop);
 }
 
 static void mesh_message(uint64_t node, const Vq__Mesh *message, void *data)
@@ -72,19 +74,11 @@ static void mesh_message(uint64_t node, const Vq__Mesh *message, void *data)
     }
 }
 
-static const char *name_of(const struct vq_cluster *cluster, uint64_t node)
-{
-    const struct vq_cluster_member *member = vq_cluster_member(cluster, node);
-
-    return member == NULL ? "?" : member->name;
-}
-
 static void mesh_online(uint64_t node, void *data)
 {
     struct vq_cluster *cluster = data;
     struct vq_mesh_peer peer = {0};
 
-    vq_log(INFO, "cluster.online", "node=%s", name_of(cluster, node));
     (void)vq_mesh_find_peer(cluster->daemon->mesh, node, &peer); /* it is online: known */
     vq_forwards_node_back(cluster->forwards, node, peer.boot);
     vq_proposals_status_changed(cluster->proposals);
@@ -94,8 +88,8 @@ static void mesh_offline(uint64_t node, uint64_t since_unix_ms, const char *reas
 {
     struct vq_cluster *cluster = data;
 
-    (void)since_unix_ms; /* the mesh keeps it, for whoever asks */
-    vq_log(WARN, "cluster.offline", "node=%s: %s", name_of(cluster, node), reason);
+    (void)since_unix_ms; /* the mesh keeps it, for whoever asks, and has logged the reason */
+    (void)reason;
     vq_proposals_node_lost(cluster->proposals, node);
     vq_forwards_node_lost(cluster->forwards, node);
     vq_stream_mesh_lost(cluster->daemon, node);
@@ -144,18 +138,9 @@ static void mesh_join(const struct vq_channel_parts *take_parts, void *data)
         vq_join_server_accept(cluster->join_server, take_parts);
 }
 
-static void mesh_listening(const char *address, const struct vq_error *err, void *data)
-{
-    (void)data;
-    if (err == NULL)
-        vq_log(INFO, "cluster.port", "address=%s: open", address);
-    else
-        vq_log(ERROR, "cluster.port", "address=%s: %s, tried again", address, err->message);
-}
-
 static const struct vq_mesh_callbacks mesh_callbacks = {
     .message = mesh_message, .online = mesh_online, .offline = mesh_offline, .describe = mesh_describe,
-    .raft = mesh_raft, .join = mesh_join, .listening = mesh_listening,
+    .raft = mesh_raft, .join = mesh_join,
 };
 
 /* ---- Port and consensus ---- */
@@ -236,6 +221,7 @@ void vq_cluster_adopt(struct vq_cluster *cluster, Vq__LocalNode *take_self)
     cluster->self = take_self;
     cluster->has_seen_self = false;
     cluster->removed_since_ms = 0;
+    cluster->is_let_go = false;
     cluster->has_refreshed_record = false;
     cluster->is_changing = false;
     vq_identity_use(cluster->daemon, take_self);

@@ -67,6 +67,7 @@ struct vq_cluster {
 
     uv_timer_t tick;
     unsigned n_ticks;
+    bool is_let_go;                     /* another node said that it was removed: consensus is done with it */
     bool is_restarting;                 /* consensus: stopped, not started again yet */
     bool is_initialising;               /* ClusterInit is under way */
     bool is_joining;                    /* one of join.c is under way */

@@ -82,17 +82,18 @@ static void stand_alone(struct vq_control_client *client)
         vq_control_fail_with(client, &err);
 }
 
-/* The leader takes us out of the configuration; once it has, nothing of ours is needed there any more. */
+/* The leader takes us out of the configuration; once it has, it says so, and nothing of ours is needed there any more. */
 static void wait_until_let_go(struct vq_control_client *client)
 {
-    const struct vq_daemon *daemon = client->cluster->daemon;
-    bool is_in = false;
+    const struct vq_cluster *cluster = client->cluster;
 
-    for (size_t i = 0; i < daemon->raft_status.n_members; i++)
-        is_in = is_in || daemon->raft_status.members[i].id == client->node;
-    bool has_others = daemon->raft_status.n_members > 1;
-    if (!is_in || !has_others || client->cluster->removed_since_ms == 0 || uv_now(daemon->loop) >= client->deadline_ms)
+    if (!vq_identity_is_member(cluster->self)) {
+        client->tick = NULL;
+        vq_control_text(client, "this host stands alone now; its guests are still here");
+    } else if (cluster->is_let_go || cluster->daemon->raft_status.n_members <= 1 ||
+               uv_now(cluster->daemon->loop) >= client->deadline_ms) {
         stand_alone(client);
+    }
 }
 
 static void leave_proposed(enum vq_raft_outcome outcome, const struct vq_result *result, const struct vq_error *err,

@@ -321,8 +321,8 @@ static bool take_refusal(struct vq_join *join, const Vq__JoinReply *reply)
     for (size_t i = 0; i < reply->n_checks && failed == NULL; i++)
         if (!reply->checks[i]->ok)
             failed = vq_asprintf("%s: %s", reply->checks[i]->name, reply->checks[i]->finding);
-    vq_error_set(&err, reply->code, "%s. Mend it and run the same command again. Nothing was changed",
-                 failed != NULL ? failed : reply->message);
+    vq_error_set(&err, reply->code, failed != NULL ? "%s and run the same command again. Nothing was changed"
+                                                   : "%s. Nothing was changed", failed != NULL ? failed : reply->message);
     join_failed(join, &err, failed != NULL ? EXIT_CONFLICT : exit_code_of(reply->code));
     return false;
 }

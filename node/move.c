@@ -10,10 +10,12 @@
  * Guests run on: drivers know nothing of all this until the end, when they are asked to find their guests again. */
 #define VQ_FROM VIR_FROM_NONE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "conf/base/failpoint.h"
 #include "conf/base/log.h"
@@ -248,10 +250,8 @@ static int save_move(struct vq_local *local, const Vq__LocalMove *record, struct
 
 /* ---- 3 and 4. Files and the node's own record; repeated after a crash ---- */
 
-static int set_log_aside(const struct vq_daemon *daemon, uint64_t started_ms, struct vq_error *err)
+static int set_aside(const char *from, const char *to, struct vq_error *err)
 {
-    VQ_AUTOFREE char *from = vq_asprintf("%s/raft", daemon->config.state_dir);
-    VQ_AUTOFREE char *to = vq_asprintf("%s/raft-before-%llu", daemon->config.state_dir, (unsigned long long)started_ms);
     struct stat unused;
 
     if (lstat(to, &unused) == 0)
@@ -261,12 +261,35 @@ static int set_log_aside(const struct vq_daemon *daemon, uint64_t started_ms, st
     return 0;
 }
 
+/* The log, and consensus' mark beside it that there was one. */
+static int set_log_aside(const struct vq_daemon *daemon, uint64_t started_ms, struct vq_error *err)
+{
+    static const char *const suffixes[] = {"", ".known"};
+    const char *state_dir = daemon->config.state_dir;
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(suffixes); i++) {
+        VQ_AUTOFREE char *from = vq_asprintf("%s/raft%s", state_dir, suffixes[i]);
+        VQ_AUTOFREE char *to = vq_asprintf("%s/raft-before-%llu%s", state_dir, (unsigned long long)started_ms, suffixes[i]);
+        if (set_aside(from, to, err) < 0)
+            return -1;
+    }
+    VQ_AUTOCLOSE int fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        return vq_error_system(err, errno, "flushing '%s'", state_dir);
+    return 0;
+}
+
 static int change_over(struct vq_daemon *daemon, const Vq__LocalMove *record, struct vq_error *err)
 {
-    if (set_log_aside(daemon, record->started_ms, err) < 0 || VQ_FAILPOINT("move.log_aside") ||
-        vq_store_reset(daemon->store, err) < 0 || VQ_FAILPOINT("move.store_reset") ||
-        vq_identity_save(daemon->local, record->to, err) < 0 || VQ_FAILPOINT("move.saved"))
+    if (set_log_aside(daemon, record->started_ms, err) < 0)
         return -1;
+    (void)VQ_FAILPOINT("move.log_aside"); /* where it matters to die */
+    if (vq_store_reset(daemon->store, err) < 0)
+        return -1;
+    (void)VQ_FAILPOINT("move.store_reset");
+    if (vq_identity_save(daemon->local, record->to, err) < 0)
+        return -1;
+    (void)VQ_FAILPOINT("move.saved");
     return vq_local_delete(daemon->local, VQ_CLUSTER_TABLE, move_key, strlen(move_key), err);
 }
 

@@ -100,11 +100,14 @@ static char *cell_memory(const Vq__ClusterStatus *status, const Vq__NodeStatus *
     return vq_asprintf("%.1f/%" PRIu64 " GiB", (double)used / (double)gib, (total + gib / 2) / gib);
 }
 
-/* Entries that the node has not applied; what was applied here is the measure. */
+/* Entries that the node has not applied; the node that is furthest is the measure. */
 static char *cell_lag(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
 {
-    uint64_t last = status->commit_index > status->applied_index ? status->commit_index : status->applied_index;
+    uint64_t last = status->applied_index;
 
+    for (size_t i = 0; i < status->n_nodes; i++)
+        if (status->nodes[i]->online && status->nodes[i]->applied > last)
+            last = status->nodes[i]->applied;
     if (!node->online)
         return vq_strdup("?");
     return node->applied >= last ? vq_strdup("-") : vq_asprintf("%" PRIu64, last - node->applied);
