@@ -255,7 +255,7 @@ static int open_socket(const char *path, int *ret_fd, struct vq_error *err)
 int vq_control_start(struct vq_cluster *cluster, struct vq_control **ret, struct vq_error *err)
 {
     VQ_AUTOFREE char *path = vq_asprintf("%s/control", cluster->daemon->config.run_dir);
-    int fd;
+    int fd = -1;
 
     if (open_socket(path, &fd, err) < 0)
         return -1;

@@ -123,7 +123,7 @@ static int write_image(struct vq_qemu_writer *writer, const struct vq_disk *disk
                        struct vq_error *err)
 {
     char where[160], storage[NODE_NAME + 16], name[NODE_NAME + 16];
-    json_t *node;
+    json_t *node = NULL;
 
     (void)snprintf(where, sizeof(where), "disk '%s'", disk->target);
     if (source->encryption != NULL || disk->encryption != NULL || source->auth != NULL || disk->auth != NULL)
