@@ -61,7 +61,7 @@ static void poll_cb(uv_poll_t *poll, int status VQ_UNUSED, int events VQ_UNUSED)
 static int open_listener(struct vq_mesh_listener *listener, struct vq_error *err)
 {
     struct vq_mesh *mesh = listener->mesh;
-    int fd;
+    int fd = -1;
 
     if (open_socket(&listener->address.address, listener->address.length, &fd, err) < 0)
         return -1;

@@ -150,7 +150,7 @@ int cli_ask(struct cli *cli, Vq__Control *request, Vq__ControlReply **ret_reply)
     uint64_t timeout_ms = cli->timeout_ms != 0 ? cli->timeout_ms : DEFAULT_TIMEOUT_MS;
     uint64_t deadline_ms = now_ms() + timeout_ms;
     Vq__ControlReply *reply = NULL;
-    int fd, result = open_socket(cli, &fd);
+    int fd = -1, result = open_socket(cli, &fd);
 
     if (result != CLI_OK)
         return result;
