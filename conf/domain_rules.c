@@ -47,7 +47,7 @@ static int check_vcpus(const struct vq_domain *domain, struct vq_error *err)
     /* Each factor is below 2^16. */
     if ((uint64_t)cpu->sockets * cpu->dies * cpu->cores > UINT32_MAX ||
         (uint64_t)cpu->sockets * cpu->dies * cpu->cores * cpu->threads != domain->vcpus)
-        return vq_error_set(err, VIR_ERR_XML_DETAIL, "CPU topology doesn't match maximum vcpu count");
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
     return 0;
 }
 

@@ -90,31 +90,46 @@ static int usb_take(struct usb_bus buses[USB_BUSES_MAX], const struct vq_device_
     return 0;
 }
 
+/* A free port of this bus: the controller's own before those of hubs. False: none. */
+static bool usb_find(const struct usb_bus *bus, unsigned *ret_port, unsigned *ret_sub)
+{
+    for (unsigned port = 1; port <= bus->n_ports; port++) {
+        if (bus->used[port])
+            continue;
+        *ret_port = port;
+        *ret_sub = 0;
+        return true;
+    }
+    for (unsigned port = 1; port <= bus->n_ports; port++) {
+        for (unsigned sub = 0; bus->is_hub[port] && sub < HUB_PORTS; sub++) {
+            if (bus->hub_used[port][sub])
+                continue;
+            *ret_port = port;
+            *ret_sub = sub + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
 static int usb_give(struct usb_bus buses[USB_BUSES_MAX], struct vq_device_info *info, bool goes_anywhere,
                     struct vq_error *err)
 {
-    uint32_t only = info->address.type == VQ_ADDRESS_USB ? info->address.usb.bus : 0;
+    uint32_t first = goes_anywhere ? 0 : info->address.usb.bus;
+    bool has_bus = false;
+    unsigned port, sub;
 
-    for (uint32_t bus = goes_anywhere ? 0 : only; bus < USB_BUSES_MAX; bus++) {
-        for (unsigned port = 1; buses[bus].exists && port <= buses[bus].n_ports; port++) {
-            bool is_direct = !buses[bus].used[port];
-            unsigned sub = 0;
-            if (!is_direct && buses[bus].is_hub[port])
-                while (sub < HUB_PORTS && buses[bus].hub_used[port][sub])
-                    sub++;
-            if (!is_direct && (!buses[bus].is_hub[port] || sub == HUB_PORTS))
-                continue;
-            info->address.type = VQ_ADDRESS_USB;
-            info->address.usb.bus = bus;
-            if (is_direct)
-                (void)snprintf(info->address.usb.port, sizeof(info->address.usb.port), "%u", port);
-            else
-                (void)snprintf(info->address.usb.port, sizeof(info->address.usb.port), "%u.%u", port, sub + 1);
-            return usb_take(buses, info, err);
-        }
-        if (!goes_anywhere)
-            break;
+    for (uint32_t bus = first; bus < USB_BUSES_MAX && (goes_anywhere || bus == first); bus++) {
+        has_bus = has_bus || buses[bus].exists;
+        if (!buses[bus].exists || !usb_find(&buses[bus], &port, &sub))
+            continue;
+        info->address.type = VQ_ADDRESS_USB;
+        info->address.usb.bus = bus;
+        (void)snprintf(info->address.usb.port, sizeof(info->address.usb.port), sub == 0 ? "%u" : "%u.%u", port, sub);
+        return usb_take(buses, info, err);
     }
+    if (!has_bus)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Can't add USB device. USB bus is disabled");
     return vq_error_set(err, VIR_ERR_XML_ERROR, "No free USB ports: add a USB controller or a hub");
 }
 

@@ -186,6 +186,9 @@ int vq_qemu_definition_begin_run(struct vq_domain *live, int32_t id, const char 
     name_devices(live);
     for (size_t i = 0; i < live->devices.n_disks; i++)
         live->devices.disks[i]->source.index = (uint32_t)(live->devices.n_disks - i);
+    /* Ids are unique in the cluster, and the first two CIDs are the hypervisor's and the host's. */
+    if (live->devices.vsock != NULL && live->devices.vsock->cid == 0)
+        live->devices.vsock->cid = (id > 0 ? (uint32_t)id : 1) + 2;
     if (check_aliases_differ(live, err) < 0)
         return -1;
     return place_sockets(live, dir, err);

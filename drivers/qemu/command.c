@@ -163,7 +163,8 @@ static int add_cpu_model(struct vq_qemu_writer *writer, struct vq_buffer *value,
     switch (cpu == NULL ? VQ_CPU_MODE_CUSTOM : cpu->mode) {
     case VQ_CPU_MODE_HOST_PASSTHROUGH:
         if (!is_kvm)
-            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU mode 'host-passthrough' needs KVM");
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU mode 'host-passthrough' for %s qemu domain on %s "
+                                "host is not supported by hypervisor", writer->def->os.arch, writer->caps->arch);
         vq_buffer_add(value, "host");
         add_switch(value, "migratable", cpu->migratable);
         return 0;

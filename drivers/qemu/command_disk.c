@@ -158,6 +158,12 @@ static int write_image(struct vq_qemu_writer *writer, const struct vq_disk *disk
     return 0;
 }
 
+/* <backingStore/> without anything in it: the chain ends here. */
+static bool ends_chain(const struct vq_backing *backing)
+{
+    return backing->is_terminator || (backing->source.type == VQ_SOURCE_UNSET && backing->source.path == NULL);
+}
+
 /* The chain below the top image, deepest first. name: of the node that the image above names; "" ends the chain. */
 static int write_backing(struct vq_qemu_writer *writer, const struct vq_disk *disk, const struct vq_backing *backing,
                          unsigned depth, char name[NODE_NAME + 16], struct vq_error *err)
@@ -165,7 +171,7 @@ static int write_backing(struct vq_qemu_writer *writer, const struct vq_disk *di
     char below[NODE_NAME + 16], stem[NODE_NAME];
 
     name[0] = '\0';
-    if (backing == NULL || backing->is_terminator)
+    if (backing == NULL || ends_chain(backing))
         return 0;
     if (depth > CHAIN_MAX)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': more than %d images in its chain", disk->target,

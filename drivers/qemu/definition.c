@@ -49,10 +49,8 @@ static bool is_virt(const struct vq_domain *def)
 
 static int fill_machine(struct vq_domain *def, const struct vq_qemu_capabilities *caps, struct vq_error *err)
 {
-    set_default(&def->os.type, "hvm");
     if (strcmp(def->os.type, "hvm") != 0)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "os type '%s': QEMU runs 'hvm' guests", def->os.type);
-    set_default(&def->os.arch, caps->arch);
     if (strcmp(def->os.arch, caps->arch) != 0 && !(strcmp(def->os.arch, "i686") == 0 && strcmp(caps->arch, "x86_64") == 0))
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "emulator '%s' runs '%s' guests, not '%s'", caps->path,
                             caps->arch, def->os.arch);
@@ -67,33 +65,6 @@ static int fill_machine(struct vq_domain *def, const struct vq_qemu_capabilities
     return 0;
 }
 
-static bool boots_by_devices(const struct vq_domain *def)
-{
-    for (size_t i = 0; i < def->devices.n_disks; i++)
-        if (def->devices.disks[i]->info.boot_order != 0)
-            return true;
-    for (size_t i = 0; i < def->devices.n_interfaces; i++)
-        if (def->devices.interfaces[i]->info.boot_order != 0)
-            return true;
-    for (size_t i = 0; i < def->devices.n_hostdevs; i++)
-        if (def->devices.hostdevs[i]->info.boot_order != 0)
-            return true;
-    for (size_t i = 0; i < def->devices.n_redirdevs; i++)
-        if (def->devices.redirdevs[i]->info.boot_order != 0)
-            return true;
-    return false;
-}
-
-static void fill_boot(struct vq_domain *def)
-{
-    if (def->os.n_boot > 0 || boots_by_devices(def))
-        return;
-    def->os.boot = vq_calloc(1, sizeof(*def->os.boot));
-    def->os.boot[0] = vq_new(struct vq_boot_entry);
-    def->os.boot[0]->dev = VQ_BOOT_HD;
-    def->os.n_boot = 1;
-}
-
 static int fill_cpu(struct vq_domain *def, const struct vq_qemu_capabilities *caps, struct vq_error *err)
 {
     if (def->cpu == NULL)
@@ -102,10 +73,6 @@ static int fill_cpu(struct vq_domain *def, const struct vq_qemu_capabilities *ca
 
     if (cpu->mode == VQ_CPU_MODE_UNSET)
         cpu->mode = VQ_CPU_MODE_CUSTOM;
-    if (cpu->mode == VQ_CPU_MODE_HOST_PASSTHROUGH && def->type == VQ_VIRT_QEMU)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                            "CPU mode 'host-passthrough' for %s qemu domain on %s host is not supported by hypervisor",
-                            def->os.arch, def->os.arch);
     if (cpu->mode == VQ_CPU_MODE_CUSTOM && cpu->model == NULL && is_x86(def)) {
         cpu->model = vq_strdup(strcmp(def->os.arch, "i686") == 0 ? "qemu32" : "qemu64");
         if (cpu->fallback == VQ_CPU_FALLBACK_UNSET)
@@ -117,9 +84,11 @@ static int fill_cpu(struct vq_domain *def, const struct vq_qemu_capabilities *ca
     }
     if (cpu->mode == VQ_CPU_MODE_CUSTOM && cpu->match == VQ_CPU_MATCH_UNSET)
         cpu->match = VQ_CPU_MATCH_EXACT;
-    if (cpu->check == VQ_CPU_CHECK_UNSET) /* a host's CPU needs no check: it is what it is */
-        cpu->check = cpu->mode == VQ_CPU_MODE_CUSTOM || cpu->mode == VQ_CPU_MODE_HOST_MODEL ? VQ_CPU_CHECK_PARTIAL
-                                                                                            : VQ_CPU_CHECK_NONE;
+    /* A host's CPU needs no check: it is what it is. TCG leaves out of a named model what it cannot do. */
+    if (cpu->check == VQ_CPU_CHECK_UNSET)
+        cpu->check = cpu->mode == VQ_CPU_MODE_HOST_MODEL || (cpu->mode == VQ_CPU_MODE_CUSTOM && def->type == VQ_VIRT_KVM)
+                         ? VQ_CPU_CHECK_PARTIAL
+                         : VQ_CPU_CHECK_NONE;
     if (cpu->mode == VQ_CPU_MODE_HOST_PASSTHROUGH && cpu->migratable == VQ_SWITCH_UNSET)
         cpu->migratable = VQ_SWITCH_ON;
     if ((cpu->mode == VQ_CPU_MODE_CUSTOM && cpu->model != NULL) && cpu->fallback == VQ_CPU_FALLBACK_UNSET)
@@ -134,35 +103,12 @@ static int fill_cpu(struct vq_domain *def, const struct vq_qemu_capabilities *ca
     return 0;
 }
 
-static int check_topology(const struct vq_domain *def, struct vq_error *err)
-{
-    const struct vq_cpu *cpu = def->cpu;
-
-    if (cpu == NULL || cpu->sockets == 0)
-        return 0;
-    uint64_t dies = cpu->dies == 0 ? 1 : cpu->dies;
-    if ((uint64_t)cpu->sockets * dies * cpu->cores * cpu->threads != def->vcpus)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
-    return 0;
-}
-
-static void fill_life(struct vq_domain *def)
-{
-    if (def->clock.offset == VQ_CLOCK_UNSET)
-        def->clock.offset = VQ_CLOCK_UTC;
-    if (def->on_poweroff == VQ_LIFECYCLE_UNSET)
-        def->on_poweroff = VQ_LIFECYCLE_DESTROY;
-    if (def->on_reboot == VQ_LIFECYCLE_UNSET)
-        def->on_reboot = VQ_LIFECYCLE_RESTART;
-    if (def->on_crash == VQ_LIFECYCLE_UNSET)
-        def->on_crash = VQ_LIFECYCLE_DESTROY;
-}
-
 static int check_life(const struct vq_domain *def, struct vq_error *err)
 {
     if (def->on_poweroff == VQ_LIFECYCLE_RENAME_RESTART || def->on_reboot == VQ_LIFECYCLE_RENAME_RESTART ||
         def->on_crash == VQ_LIFECYCLE_RENAME_RESTART)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "qemu driver doesn't support the 'rename-restart' action");
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "qemu driver doesn't support the 'rename-restart' action "
+                            "for 'on_reboot'/'on_poweroff'/'on_crash'");
     return 0;
 }
 
@@ -195,7 +141,7 @@ static int fill_disk(struct vq_disk *disk, struct vq_error *err)
     if (disk->device == VQ_DISK_DEVICE_FLOPPY && disk->bus != VQ_DISK_BUS_FDC)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': a floppy needs bus 'fdc'", disk->target);
     if (disk->device == VQ_DISK_DEVICE_CDROM && disk->bus == VQ_DISK_BUS_VIRTIO)
-        return vq_error_set(err, VIR_ERR_XML_ERROR, "disk type 'cdrom' of '%s' does not support bus 'virtio'",
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk type of '%s' does not support ejectable media",
                             disk->target);
     if (disk->device == VQ_DISK_DEVICE_LUN && disk->bus != VQ_DISK_BUS_SCSI && disk->bus != VQ_DISK_BUS_VIRTIO)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': device 'lun' needs bus 'scsi' or 'virtio'",
@@ -395,6 +341,12 @@ static void fill_tpm(const struct vq_domain *def, struct vq_tpm *tpm)
         set_default(&tpm->version, "2.0");
 }
 
+static void fill_loader(struct vq_domain *def)
+{
+    if (def->os.loader != NULL && def->os.loader_type == VQ_LOADER_UNSET)
+        def->os.loader_type = VQ_LOADER_ROM;
+}
+
 static int fill_device_list(struct vq_domain *def, const struct vq_qemu_capabilities *caps, struct vq_error *err)
 {
     struct vq_devices *devices = &def->devices;
@@ -489,32 +441,38 @@ static void fill_controllers(struct vq_domain *def)
         need(def, VQ_CONTROLLER_CCID, 0, NULL);
 }
 
-/* Companion controllers come with an index of the EHCI they belong to; everything else gets the next free one. */
-static int number_controllers(struct vq_domain *def, struct vq_error *err)
+static bool pci_index_is_taken(const struct vq_domain *def, uint32_t index)
+{
+    for (size_t i = 0; i < def->devices.n_controllers; i++) {
+        const struct vq_controller *other = def->devices.controllers[i];
+        if (other->type == VQ_CONTROLLER_PCI && other->has_index && other->index == index)
+            return true;
+    }
+    return false;
+}
+
+/* PCI controllers number the buses: the root is 0, whether it stands first or not. conf numbers the others. */
+static void number_pci_controllers(struct vq_domain *def)
 {
     struct vq_devices *devices = &def->devices;
 
     for (size_t i = 0; i < devices->n_controllers; i++) {
         struct vq_controller *controller = devices->controllers[i];
-        if (controller->has_index)
+        bool is_root = vq_streq(controller->model, "pci-root") || vq_streq(controller->model, "pcie-root");
+
+        if (controller->has_index || controller->type != VQ_CONTROLLER_PCI)
             continue;
-        uint32_t index = 0;
-        if (controller->type == VQ_CONTROLLER_PCI && (vq_streq(controller->model, "pci-root") ||
-                                                      vq_streq(controller->model, "pcie-root"))) {
-            index = 0;
-        } else {
-            index = controller->type == VQ_CONTROLLER_PCI ? 1 : 0;
-            for (size_t k = 0; k < devices->n_controllers; k++) {
-                const struct vq_controller *other = devices->controllers[k];
-                if (other->has_index && other->type == controller->type && other->index == index) {
-                    index++;
-                    k = (size_t)-1; /* look again from the start */
-                }
-            }
-        }
+        controller->index = is_root ? 0 : 1;
+        while (!is_root && pci_index_is_taken(def, controller->index))
+            controller->index++;
         controller->has_index = true;
-        controller->index = index;
     }
+}
+
+static int check_controllers_differ(const struct vq_domain *def, struct vq_error *err)
+{
+    const struct vq_devices *devices = &def->devices;
+
     for (size_t i = 0; i < devices->n_controllers; i++) {
         for (size_t k = i + 1; k < devices->n_controllers; k++) {
             const struct vq_controller *a = devices->controllers[i], *b = devices->controllers[k];
@@ -584,24 +542,22 @@ int vq_qemu_definition_fill(struct vq_domain *def, const struct vq_qemu_capabili
 
     if (def->type != VQ_VIRT_QEMU && def->type != VQ_VIRT_KVM)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the QEMU driver runs domains of type 'qemu' and 'kvm'");
-    if (def->os.arch == NULL)
-        def->os.arch = vq_strdup(caps->arch);
+    set_default(&def->os.type, "hvm");
+    set_default(&def->os.arch, caps->arch);
     set_default(&def->devices.emulator, caps->path);
     for (size_t i = 0; i < def->devices.n_disks; i++)
         if (fill_disk(def->devices.disks[i], err) < 0) /* the drive address that conf gives depends on the bus */
             return -1;
-    if (vq_domain_fill(def, &fill, err) < 0 || fill_machine(def, caps, err) < 0)
+    number_pci_controllers(def);
+    if (vq_domain_fill(def, &fill, err) < 0 || check_controllers_differ(def, err) < 0 || fill_machine(def, caps, err) < 0)
         return -1;
-    fill_boot(def);
-    fill_life(def);
-    if (fill_cpu(def, caps, err) < 0 || check_topology(def, err) < 0 || check_life(def, err) < 0)
+    if (fill_cpu(def, caps, err) < 0 || check_life(def, err) < 0 || fill_device_list(def, caps, err) < 0)
         return -1;
-    if (number_controllers(def, err) < 0 || fill_device_list(def, caps, err) < 0)
-        return -1;
+    fill_loader(def);
     fill_inputs(def);
     fill_audio(def);
     fill_controllers(def);
-    if (choose_models(def, caps, err) < 0 || vq_qemu_pci_assign(def, err) < 0 || vq_qemu_usb_assign(def, err) < 0 ||
+    if (choose_models(def, caps, err) < 0 || vq_qemu_pci_assign(def, is_i440fx(def) ? "pci-root" : "pcie-root", err) < 0 || vq_qemu_usb_assign(def, err) < 0 ||
         vq_qemu_virtio_serial_assign(def, err) < 0)
         return -1;
     name_pci_models(def);

@@ -152,33 +152,6 @@ static void domain_get_vcpus(struct vq_request *request)
     vq_request_reply(request);
 }
 
-static void domain_get_vcpus_flags(struct vq_request *request)
-{
-    const struct vq_remote_domain_get_vcpus_flags_args *args = request->args;
-    struct vq_remote_domain_get_vcpus_flags_ret *ret = request->ret;
-    const struct vq_qemu_guest *guest = running(request);
-    bool is_live = (args->flags & VIR_DOMAIN_AFFECT_LIVE) != 0 ||
-                   ((args->flags & VIR_DOMAIN_AFFECT_CONFIG) == 0 && guest != NULL);
-    struct vq_error err = VQ_ERROR_INIT;
-
-    if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG |
-                             VIR_DOMAIN_VCPU_MAXIMUM | VIR_DOMAIN_VCPU_GUEST) ||
-        (is_live && (guest = running_or_fail(request)) == NULL))
-        return;
-    if ((args->flags & VIR_DOMAIN_VCPU_GUEST) != 0) {
-        (void)vq_error_set(&err, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
-        vq_request_fail(request, &err);
-        return;
-    }
-    if (is_live && guest->live != NULL)
-        ret->num = (int32_t)((args->flags & VIR_DOMAIN_VCPU_MAXIMUM) != 0 ? guest->live->vcpus
-                                                                         : guest->live->current_vcpus);
-    else
-        ret->num = (int32_t)((args->flags & VIR_DOMAIN_VCPU_MAXIMUM) != 0 ? request->domain->max_vcpus
-                                                                         : request->domain->vcpus);
-    vq_request_reply(request);
-}
-
 /* ---- memory ---- */
 
 /* QEMU's names, in the order in which they are told. */
@@ -381,7 +354,6 @@ static const struct vq_driver_row rows[] = {
     ROW(DOMAIN_GET_INFO, domain_get_info),
     ROW(DOMAIN_GET_CONTROL_INFO, domain_get_control_info),
     ROW(DOMAIN_GET_VCPUS, domain_get_vcpus),
-    ROW(DOMAIN_GET_VCPUS_FLAGS, domain_get_vcpus_flags),
     ROW(DOMAIN_MEMORY_STATS, domain_memory_stats),
     ROW(DOMAIN_INTERFACE_STATS, domain_interface_stats),
     ROW(DOMAIN_GET_JOB_INFO, domain_get_job_info),

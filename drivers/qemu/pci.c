@@ -88,7 +88,7 @@ static int take(struct picture *picture, const struct vq_pci_address *at, struct
     struct bus *bus = at->bus < BUSES_MAX ? &picture->buses[at->bus] : NULL;
 
     if (at->domain != 0)
-        return vq_error_set(err, VIR_ERR_XML_ERROR, "PCI address %04x:%02x:%02x.%x: only domain 0 exists", at->domain,
+        return vq_error_set(err, VIR_ERR_XML_ERROR, "Invalid PCI address %04x:%02x:%02x.%x. Only PCI domain 0 is available", at->domain,
                             at->bus, at->slot, at->function);
     if (bus == NULL || bus->kind == NULL)
         return vq_error_set(err, VIR_ERR_XML_ERROR, "PCI address %04x:%02x:%02x.%x: there is no PCI bus %u", at->domain,
@@ -275,6 +275,14 @@ static int place_device(struct picture *picture, struct vq_device_info *info, en
     return place_conventional(picture, info, err);
 }
 
+/* The bridge that conventional devices need comes before the ports of others, so that it has a low number. */
+static int add_needed_bridge(struct picture *picture, struct vq_device_info *info, enum place place, struct vq_error *err)
+{
+    if (!picture->is_express || place != PLACE_CONVENTIONAL || !is_open(info) || free_conventional_slots(picture) > 0)
+        return 0;
+    return add_bridge(picture, err);
+}
+
 /* ---- What kind of device each element makes ---- */
 
 static enum place interface_place(const struct vq_interface *interface)
@@ -319,6 +327,46 @@ static bool video_is_pci(const struct vq_video *video)
     return video->model != NULL && strcmp(video->model, "none") != 0 && strcmp(video->model, "ramfb") != 0;
 }
 
+/* The controllers of an ICH9 share one slot: EHCI is function 7, UHCI 1 to 3 are functions 0 to 2. -1: another model. */
+static int companion_function(const struct vq_controller *controller)
+{
+    static const struct {
+        const char *model;
+        int function;
+    } ich9[] = {{"ich9-ehci1", 7}, {"ich9-uhci1", 0}, {"ich9-uhci2", 1}, {"ich9-uhci3", 2}};
+
+    for (size_t i = 0; controller->type == VQ_CONTROLLER_USB && i < VQ_N_ELEMENTS(ich9); i++)
+        if (vq_streq(controller->model, ich9[i].model))
+            return ich9[i].function;
+    return -1;
+}
+
+/* In the slot of those of its group that have a place, else in one of its own. */
+static int place_companion(struct picture *picture, struct vq_controller *controller, struct vq_error *err)
+{
+    uint32_t function = (uint32_t)companion_function(controller);
+    const struct vq_devices *devices = &picture->def->devices;
+
+    if (!is_open(&controller->info))
+        return 0;
+    if (function == 0)
+        controller->info.address.pci.multifunction = VQ_SWITCH_ON;
+    for (size_t i = 0; i < devices->n_controllers; i++) {
+        const struct vq_controller *other = devices->controllers[i];
+        const struct vq_pci_address *at = &other->info.address.pci;
+        if (other != controller && companion_function(other) >= 0 && other->index == controller->index &&
+            is_assigned(&other->info) && (picture->buses[at->bus].used[at->slot] & (1u << function)) == 0)
+            return give(picture, &controller->info, at->bus, at->slot, function, err);
+    }
+    if (place_conventional(picture, &controller->info, err) < 0)
+        return -1;
+    /* The slot is whole and free: move to the function within it. */
+    struct vq_pci_address *at = &controller->info.address.pci;
+    picture->buses[at->bus].used[at->slot] = (uint8_t)(1u << function);
+    at->function = function;
+    return 0;
+}
+
 typedef int (*device_fn)(struct picture *picture, struct vq_device_info *info, enum place place, struct vq_error *err);
 
 /* Every PCI device of the definition in the order in which addresses are given. */
@@ -339,10 +387,15 @@ static int each_device(struct picture *picture, device_fn fn, struct vq_error *e
             fn(picture, &devices->sounds[i]->info, PLACE_CONVENTIONAL, err) < 0)
             return -1;
     /* Placing a device may add controllers behind the present ones; those have their places already. */
-    for (size_t i = 0, n = devices->n_controllers; i < n; i++)
-        if (controller_is_pci(devices->controllers[i]) &&
-            fn(picture, &devices->controllers[i]->info, controller_place(devices->controllers[i]), err) < 0)
+    for (size_t i = 0, n = devices->n_controllers; i < n; i++) {
+        struct vq_controller *controller = devices->controllers[i];
+        if (!controller_is_pci(controller))
+            continue;
+        if (fn == place_device && companion_function(controller) >= 0
+                ? place_companion(picture, controller, err) < 0
+                : fn(picture, &controller->info, controller_place(controller), err) < 0)
             return -1;
+    }
     for (size_t i = 0; i < devices->n_disks; i++)
         if (devices->disks[i]->bus == VQ_DISK_BUS_VIRTIO && fn(picture, &devices->disks[i]->info, virtio, err) < 0)
             return -1;
@@ -397,12 +450,6 @@ static int place_fixed(struct picture *picture, struct vq_device_info *info, uin
 
 static int place_builtin_controller(struct picture *picture, struct vq_controller *controller, struct vq_error *err)
 {
-    /* Companions of the ICH9 share one slot: EHCI is function 7, UHCI 1 to 3 are functions 0 to 2. */
-    static const struct {
-        const char *model;
-        uint32_t function;
-    } ich9[] = {{"ich9-ehci1", 7}, {"ich9-uhci1", 0}, {"ich9-uhci2", 1}, {"ich9-uhci3", 2}};
-
     if (picture->is_express && controller->type == VQ_CONTROLLER_SATA && controller->index == 0)
         return place_fixed(picture, &controller->info, 0x1f, 2, err);
     if (!picture->is_express && controller->type == VQ_CONTROLLER_IDE && controller->index == 0)
@@ -410,13 +457,10 @@ static int place_builtin_controller(struct picture *picture, struct vq_controlle
     if (!picture->is_express && controller->type == VQ_CONTROLLER_USB && controller->index == 0 &&
         vq_streq(controller->model, "piix3-uhci"))
         return place_fixed(picture, &controller->info, 1, 2, err);
-    for (size_t i = 0; controller->type == VQ_CONTROLLER_USB && i < VQ_N_ELEMENTS(ich9); i++) {
-        if (!vq_streq(controller->model, ich9[i].model))
-            continue;
-        uint32_t slot = picture->is_express ? 0x1d : 3 + controller->index;
-        if (ich9[i].function == 0)
+    if (picture->is_express && companion_function(controller) >= 0 && controller->index == 0) {
+        if (companion_function(controller) == 0)
             controller->info.address.pci.multifunction = VQ_SWITCH_ON;
-        return place_fixed(picture, &controller->info, slot, ich9[i].function, err);
+        return place_fixed(picture, &controller->info, 0x1d, (uint32_t)companion_function(controller), err);
     }
     return 0;
 }
@@ -440,7 +484,7 @@ static int place_builtin(struct picture *picture, struct vq_error *err)
 
 /* ---- Buses ---- */
 
-static int read_buses(struct picture *picture, struct vq_error *err)
+static int read_buses(struct picture *picture, const char *root_model, struct vq_error *err)
 {
     struct vq_devices *devices = &picture->def->devices;
 
@@ -455,6 +499,10 @@ static int read_buses(struct picture *picture, struct vq_error *err)
         if (kind == NULL)
             return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "PCI controller %u: unknown model '%s'",
                                 controller->index, controller->model);
+        if (controller->index == 0 && !vq_streq(controller->model, root_model))
+            return vq_error_set(err, VIR_ERR_XML_ERROR,
+                                "The PCI controller with index='0' must be model='%s' for this machine type, but "
+                                "model='%s' was found instead", root_model, controller->model);
         if (kind->is_root != (controller->index == 0))
             return vq_error_set(err, VIR_ERR_XML_ERROR, "PCI controller %u: model '%s' %s index 0", controller->index,
                                 controller->model, kind->is_root ? "must have" : "cannot have");
@@ -540,19 +588,20 @@ static int add_spare_port(struct picture *picture, size_t controllers_before, st
     return find_express_bus(picture, &bus, err);
 }
 
-int vq_qemu_pci_assign(struct vq_domain *def, struct vq_error *err)
+int vq_qemu_pci_assign(struct vq_domain *def, const char *root_model, struct vq_error *err)
 {
     VQ_AUTOFREE struct picture *picture = vq_new(struct picture);
     size_t n_controllers = def->devices.n_controllers;
 
     picture->def = def;
-    if (read_buses(picture, err) < 0)
+    if (read_buses(picture, root_model, err) < 0)
         return -1;
     if (picture->buses[0].kind == NULL)
         return 0; /* a machine without PCI */
     if (each_device(picture, highest_bus, err) < 0 || take_controllers(picture, err) < 0 ||
         each_device(picture, take_present, err) < 0 || place_builtin(picture, err) < 0 ||
-        place_buses(picture, err) < 0 || each_device(picture, place_device, err) < 0)
+        place_buses(picture, err) < 0 || each_device(picture, add_needed_bridge, err) < 0 ||
+        each_device(picture, place_device, err) < 0)
         return -1;
     return add_spare_port(picture, n_controllers, err);
 }

@@ -7,11 +7,12 @@
 struct vq_domain;
 
 /* Give every PCI device of the definition an address, keeping those it has; adds root ports and bridges as needed, and
- * on PCI Express machines one empty root port for a device to be plugged in later. The PCI controllers with index 0
- * (pci-root or pcie-root) must be there. Running it again changes nothing.
+ * on PCI Express machines one empty root port for a device to be plugged in later. The PCI controller with index 0
+ * must be there on a machine with PCI, and of the model root_model ("pci-root", "pcie-root"). Running it again changes
+ * nothing.
  *
  * Errors: VIR_ERR_XML_ERROR, an address used twice or impossible, naming it. */
-VQ_MUST_CHECK int vq_qemu_pci_assign(struct vq_domain *def, struct vq_error *err);
+VQ_MUST_CHECK int vq_qemu_pci_assign(struct vq_domain *def, const char *root_model, struct vq_error *err);
 
 /* True when the machine's root bus is PCI Express ("q35", "virt"); by the pci controller with index 0. */
 bool vq_qemu_pci_is_express(const struct vq_domain *def);
