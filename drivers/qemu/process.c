@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +133,17 @@ static void child_drop_privileges(const struct vq_process_spec *spec, int contro
         child_fail(control, CHILD_NO_PRIVILEGES);
 }
 
+/* Nobody looks for such a child after a restart, so it must not outlive us. Last before the program, because a change of
+ * user takes the signal back; the control socket tells when the daemon died before it was set. */
+static void child_die_with_daemon(int control)
+{
+    struct pollfd daemon = { .fd = control, .events = POLLIN };
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* cannot fail for a valid signal */
+    if (poll(&daemon, 1, 0) > 0 && (daemon.revents & POLLHUP) != 0)
+        _exit(126);
+}
+
 static void __attribute__((noreturn)) child_main(const struct vq_process_spec *spec, int control)
 {
     char go = 0;
@@ -155,6 +167,8 @@ static void __attribute__((noreturn)) child_main(const struct vq_process_spec *s
     if (chdir(spec->dir != NULL ? spec->dir : "/") < 0)
         child_fail(control, CHILD_DIR);
     child_drop_privileges(spec, control);
+    if (!spec->is_own_session)
+        child_die_with_daemon(control);
     (void)execve(spec->argv[0], spec->argv, spec->environment);
     child_fail(control, CHILD_EXEC);
 }

@@ -26,7 +26,7 @@ struct vq_process_spec {
     uid_t uid;
     gid_t gid;
     bool keep_capabilities;    /* false: all five sets are empty, also as root */
-    bool is_own_session;       /* lives on when the daemon's session ends */
+    bool is_own_session;       /* lives on when the daemon ends; false: dies with it, whatever ends it */
     uint64_t files_max, processes_max, core_max_bytes; /* limits; 0: as ours, core: none */
 };
 

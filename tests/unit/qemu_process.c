@@ -5,11 +5,13 @@
 #include <stdint.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,6 +237,48 @@ static void a_process_is_adopted_only_with_its_start_time(void **state)
     assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* A stand-in for the daemon: starts a child that is not for good, tells its pid, and is killed. */
+static void daemon_that_is_killed(int tell)
+{
+    static uv_loop_t own_loop;
+    char *argv[] = { (char *)"/bin/sleep", (char *)"1000", NULL };
+    struct vq_process_spec spec = { .argv = argv, .environment = environment, .output_fd = -1 };
+    struct vq_error err = VQ_ERROR_INIT;
+    pid_t pid;
+
+    if (uv_loop_init(&own_loop) != 0 || vq_process_fork(&own_loop, &spec, &callbacks, NULL, &process, &err) < 0)
+        _exit(1);
+    vq_process_go(process);
+    while (n_executed == 0)
+        (void)uv_run(&own_loop, UV_RUN_ONCE);
+    pid = vq_process_pid(process);
+    (void)!write(tell, &pid, sizeof(pid));
+    (void)raise(SIGKILL);
+}
+
+static void a_child_that_is_not_for_good_dies_with_the_daemon(void **state)
+{
+    int tell[2];
+    pid_t child = -1;
+
+    (void)state;
+    assert_int_equal(pipe(tell), 0);
+    pid_t daemon = fork();
+    if (daemon == 0)
+        daemon_that_is_killed(tell[1]);
+    assert_true(daemon > 0);
+    assert_int_equal(read(tell[0], &child, sizeof(child)), (int)sizeof(child));
+    int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+    assert_int_equal(waitpid(daemon, NULL, 0), daemon);
+    if (pidfd >= 0) { /* else it has ended already */
+        struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+        assert_int_equal(poll(&ended, 1, 10000), 1);
+        (void)close(pidfd);
+    }
+    (void)close(tell[0]);
+    (void)close(tell[1]);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -247,6 +291,7 @@ int main(void)
         TEST(a_child_that_never_got_the_word_runs_nothing_and_leaves),
         TEST(the_end_by_a_signal_is_seen_with_its_status),
         TEST(a_process_is_adopted_only_with_its_start_time),
+        TEST(a_child_that_is_not_for_good_dies_with_the_daemon),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
