@@ -86,6 +86,35 @@ static void add_owned(struct vq_field_tree *tree, const struct vq_field *row, ui
         (struct vq_owned){.row = row, .offset = base + row->offset, .count_offset = base + row->count_offset};
 }
 
+static void choose_probe(struct vq_leaf *leaf)
+{
+    const struct vq_field *row = leaf->row;
+
+    leaf->probe_offset = leaf->base + row->offset;
+    switch (row->kind) {
+    case VQ_FIELD_LIST: leaf->probe_offset = leaf->base + row->count_offset; /* fall through */
+    case VQ_FIELD_STRING:
+    case VQ_FIELD_CPUSET:
+    case VQ_FIELD_MARKUP:
+    case VQ_FIELD_OPTIONAL:
+    case VQ_FIELD_U64:
+    case VQ_FIELD_I64:
+    case VQ_FIELD_SIZE: leaf->probe = VQ_PROBE_U64; break;
+    case VQ_FIELD_ENUM:
+    case VQ_FIELD_UINT:
+    case VQ_FIELD_INT: leaf->probe = VQ_PROBE_U32; break;
+    case VQ_FIELD_CONSTANT: leaf->probe = VQ_PROBE_ALWAYS; break;
+    default: leaf->probe = VQ_PROBE_BYTE; break;
+    }
+    if (row->has_offset != 0) {
+        leaf->probe_offset = leaf->base + row->has_offset - 1;
+        leaf->probe = VQ_PROBE_BYTE;
+    }
+    assert(row->has_offset != 0 || (row->kind != VQ_FIELD_UUID && row->kind != VQ_FIELD_MAC));
+}
+
+static_assert(sizeof(void *) == sizeof(uint64_t) && sizeof(size_t) == sizeof(uint64_t), "one probe serves them all");
+
 static void add_leaf(struct vq_leaf **leaves, size_t *n, const struct place *place, const struct vq_field *row,
                      const char *name)
 {
@@ -93,6 +122,8 @@ static void add_leaf(struct vq_leaf **leaves, size_t *n, const struct place *pla
         .row = row, .name = name, .base = place->base, .is_inner = place->is_inner, .n_conditions = place->n_conditions};
 
     memcpy(leaf.conditions, place->conditions, sizeof(leaf.conditions));
+    leaf.name_length = name != NULL ? (uint32_t)strlen(name) : 0;
+    choose_probe(&leaf);
     VQ_GROW(*leaves, *n);
     (*leaves)[(*n)++] = leaf;
 }
@@ -184,32 +215,6 @@ bool vq_leaf_applies(const struct vq_leaf *leaf, const void *object)
 void *vq_leaf_value(const struct vq_leaf *leaf, const void *object)
 {
     return (char *)object + leaf->base + leaf->row->offset;
-}
-
-bool vq_leaf_is_set(const struct vq_leaf *leaf, const void *object)
-{
-    const void *value = vq_leaf_value(leaf, object);
-
-    if (leaf->row->has_offset != 0)
-        return *((const bool *)object + leaf->base + leaf->row->has_offset - 1);
-    switch (leaf->row->kind) {
-    case VQ_FIELD_STRING:
-    case VQ_FIELD_CPUSET:
-    case VQ_FIELD_MARKUP:
-    case VQ_FIELD_OPTIONAL: return vq_pointer_at(value) != NULL;
-    case VQ_FIELD_CHARS: return *(const char *)value != '\0';
-    case VQ_FIELD_ENUM:
-    case VQ_FIELD_UINT:
-    case VQ_FIELD_INT: return *(const uint32_t *)value != 0;
-    case VQ_FIELD_U64:
-    case VQ_FIELD_I64:
-    case VQ_FIELD_SIZE: return *(const uint64_t *)value != 0;
-    case VQ_FIELD_PRESENT:
-    case VQ_FIELD_WORD: return *(const bool *)value;
-    case VQ_FIELD_LIST: return *(const size_t *)((const char *)object + leaf->base + leaf->row->count_offset) > 0;
-    case VQ_FIELD_CONSTANT: return true;
-    default: return false;
-    }
 }
 
 static void copy_list(const struct vq_field *row, void *place, size_t n)

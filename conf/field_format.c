@@ -16,6 +16,11 @@ static void add(struct writing *writing, const char *text)
     vq_buffer_add(writing->buffer, text);
 }
 
+static void add_bytes(struct writing *writing, const char *text, size_t length)
+{
+    vq_buffer_add_bytes(writing->buffer, text, length);
+}
+
 static void add_line_start(struct writing *writing)
 {
     static const char spaces[] = "                                ";
@@ -155,23 +160,45 @@ static bool is_wanted(const struct writing *writing, const struct vq_leaf *leaf,
 static bool is_written(const struct writing *writing, const struct vq_leaf *leaf, const void *object)
 {
     const struct vq_field *row = leaf->row;
+    bool is_set = vq_leaf_is_set(leaf, object);
 
+    if (!is_set && !(row->flags & VQ_FIELD_ALWAYS))
+        return false;
     if (!is_wanted(writing, leaf, object))
         return false;
-    if (!vq_leaf_is_set(leaf, object)) {
-        const void *member = vq_leaf_value(leaf, object);
+    if (row->kind == VQ_FIELD_ENUM) {
+        unsigned value = *(const unsigned *)vq_leaf_value(leaf, object);
 
-        if (!(row->flags & VQ_FIELD_ALWAYS))
+        if (value >= row->n_names || row->names[value] == NULL)
             return false;
-        if (row->kind == VQ_FIELD_ENUM)
-            return row->names[*(const unsigned *)member] != NULL;
-        return row->kind >= VQ_FIELD_UINT && row->kind <= VQ_FIELD_SIZE;
     }
+    if (!is_set)
+        return row->kind >= VQ_FIELD_ENUM && row->kind <= VQ_FIELD_SIZE;
     if ((row->flags & VQ_FIELD_LIVE) && (writing->flags & VQ_FIELDS_INACTIVE))
         return row->keep != NULL && row->keep(vq_pointer_at(vq_leaf_value(leaf, object)));
-    if (row->kind == VQ_FIELD_ENUM)
-        return *(const unsigned *)vq_leaf_value(leaf, object) < row->n_names;
     return true;
+}
+
+/* A quick look at whether anything can be in an element: nearly all of those that tables name are empty. */
+static bool may_be_written(const struct vq_branch *branch, const void *object)
+{
+    for (size_t i = 0; i < branch->n_attrs; i++) {
+        if (vq_leaf_is_set(&branch->attrs[i], object) || (branch->attrs[i].row->flags & VQ_FIELD_ALWAYS))
+            return true;
+    }
+    for (size_t i = 0; i < branch->n_texts; i++) {
+        if (vq_leaf_is_set(&branch->texts[i], object) || (branch->texts[i].row->flags & VQ_FIELD_ALWAYS))
+            return true;
+    }
+    for (size_t i = 0; i < branch->n_bodies; i++) {
+        if (vq_leaf_is_set(&branch->bodies[i], object))
+            return true;
+    }
+    for (size_t i = 0; i < branch->n_children; i++) {
+        if (may_be_written(branch->children[i], object))
+            return true;
+    }
+    return false;
 }
 
 static void add_unit(struct writing *writing, const struct vq_leaf *leaf, const void *object)
@@ -193,11 +220,11 @@ static void write_attrs(struct writing *writing, const struct vq_branch *branch,
 
         if (!is_written(writing, leaf, object))
             continue;
-        add(writing, " ");
-        add(writing, leaf->name);
-        add(writing, "='");
+        add_bytes(writing, " ", 1);
+        add_bytes(writing, leaf->name, leaf->name_length);
+        add_bytes(writing, "='", 2);
         add_value(writing, leaf, object);
-        add(writing, "'");
+        add_bytes(writing, "'", 1);
         add_unit(writing, leaf, object);
     }
 }
@@ -263,6 +290,9 @@ static void write_children(struct writing *writing, const struct vq_branch *bran
     writing->buffer->indent++;
     for (size_t i = 0; i < branch->n_children; i++) {
         const struct vq_branch *child = branch->children[i];
+
+        if (!may_be_written(child, object))
+            continue;
         enum emptiness emptiness = write_bodies(writing, child, object);
 
         write_branch(writing, child, child->name, emptiness, object);

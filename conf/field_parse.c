@@ -400,8 +400,10 @@ static int read_attrs(struct reading *reading, const struct vq_branch *branch, c
 {
     for (size_t i = 0; node->attrs != NULL && i < branch->n_attrs; i++) {
         const struct vq_leaf *leaf = &branch->attrs[i];
-        struct vq_xml_attr *attr = vq_xml_attr_find(node, leaf->name);
+        struct vq_xml_attr *attr = node->attrs;
 
+        while (attr != NULL && (attr->name[0] != leaf->name[0] || strcmp(attr->name, leaf->name) != 0))
+            attr = attr->next;
         if (attr == NULL || !vq_leaf_applies(leaf, object))
             continue;
         attr->is_seen = true;
@@ -456,7 +458,7 @@ static const struct {
 static bool has_name(const struct vq_xml_node *node, const char *name)
 {
     if (node->uri == NULL)
-        return strcmp(node->name, name) == 0;
+        return node->name[0] == name[0] && strcmp(node->name, name) == 0;
     for (size_t i = 0; i < VQ_N_ELEMENTS(known_namespaces); i++) {
         if (strcmp(known_namespaces[i].uri, node->uri) != 0)
             continue;

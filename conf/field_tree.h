@@ -10,10 +10,16 @@ struct vq_condition {
     uint64_t values;
 };
 
+/* How to see whether there is a value, without looking at the row: most rows of most objects have none. */
+enum vq_probe { VQ_PROBE_BYTE, VQ_PROBE_U32, VQ_PROBE_U64, VQ_PROBE_ALWAYS };
+
 /* A row in its place. */
 struct vq_leaf {
     const struct vq_field *row;
     const char *name;         /* of the attribute; NULL for texts and bodies */
+    uint32_t name_length;
+    uint32_t probe_offset;    /* from the object: of the member, its bool or its count */
+    enum vq_probe probe;
     uint32_t base;            /* offset in the object of the struct that the row's table describes */
     bool is_inner;            /* of a STRUCT row's element: what it requires counts only if that element is there */
     uint32_t n_conditions;    /* its own, and those of the STRUCT rows around it */
@@ -60,7 +66,17 @@ bool vq_leaf_applies(const struct vq_leaf *leaf, const void *object);
 /* The member. */
 void *vq_leaf_value(const struct vq_leaf *leaf, const void *object);
 /* Whether something is there: a string, a number that is not zero or has its bool set ... */
-bool vq_leaf_is_set(const struct vq_leaf *leaf, const void *object);
+static inline bool vq_leaf_is_set(const struct vq_leaf *leaf, const void *object)
+{
+    const char *place = (const char *)object + leaf->probe_offset;
+
+    switch (leaf->probe) {
+    case VQ_PROBE_BYTE: return *place != 0;
+    case VQ_PROBE_U32: return *(const uint32_t *)place != 0;
+    case VQ_PROBE_U64: return *(const uint64_t *)place != 0;
+    default: return true;
+    }
+}
 
 /* An owned struct behind a pointer; a pointer of any struct type is read and written through this. */
 static inline void *vq_pointer_at(const void *place)
