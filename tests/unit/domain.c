@@ -111,7 +111,7 @@ static void hostile_numbers_and_sets_are_refused(void **state)
     expect_refused("<currentMemory unit='EiB'>99</currentMemory>", "", VIR_ERR_XML_ERROR, "(line 3;");
     expect_refused("<currentMemory>18446744073709551616</currentMemory>", "", VIR_ERR_XML_ERROR, "'currentMemory'");
     expect_refused("<cpu><topology sockets='65535' dies='65535' cores='65535' threads='65535'/></cpu>", "",
-                   VIR_ERR_XML_DETAIL, "CPU topology doesn't match maximum vcpu count");
+                   VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
     expect_refused("<cpu><numa><cell id='0' memory='9223372036854775807'/><cell id='1' memory='9223372036854775807'/>"
                    "</numa></cpu>", "", VIR_ERR_XML_ERROR, "a size was expected");
     expect_refused("", "<interface type='user'><mac address='ff:ff:ff:ff:ff:ff'/></interface>", VIR_ERR_XML_ERROR,
@@ -135,8 +135,8 @@ static void counts_and_sizes_must_fit_together(void **state)
 {
     (void)state;
     expect_refused("<vcpu current='3'>2</vcpu>", "", VIR_ERR_XML_ERROR, "maxvcpus must not be less than current vcpus (2 < 3)");
-    expect_refused("<vcpu>2</vcpu><cpu><topology sockets='1' cores='3' threads='1'/></cpu>", "", VIR_ERR_XML_DETAIL,
-                   "topology");
+    expect_refused("<vcpu>2</vcpu><cpu><topology sockets='1' cores='3' threads='1'/></cpu>", "",
+                   VIR_ERR_CONFIG_UNSUPPORTED, "topology");
     expect_refused("<cpu><topology sockets='1' cores='1'/></cpu>", "", VIR_ERR_XML_ERROR,
                    "Missing 'threads' attribute in CPU topology");
     expect_refused("<maxMemory>2048</maxMemory>", "", VIR_ERR_XML_DETAIL, "both maximum memory size and memory slot count");
