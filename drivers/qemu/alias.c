@@ -8,6 +8,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/devices.h"
+#include "drivers/qemu/pci.h"
 
 enum { SOCKET_PATH_MAX = 107 }; /* of a UNIX socket */
 
@@ -31,7 +32,7 @@ static void set_alias(struct vq_device_info *info, const char *fmt, ...)
     vq_set_text(&info->alias, alias);
 }
 
-static void name_controller(struct vq_controller *controller)
+static void name_controller(const struct vq_domain *live, struct vq_controller *controller)
 {
     static const char *const types[VQ_CONTROLLER_N] = {
         [VQ_CONTROLLER_IDE] = "ide",         [VQ_CONTROLLER_FDC] = "fdc", [VQ_CONTROLLER_SCSI] = "scsi",
@@ -44,7 +45,8 @@ static void name_controller(struct vq_controller *controller)
     if (controller->type == VQ_CONTROLLER_PCI)
         set_alias(&controller->info, controller->index == 0 && vq_streq(controller->model, "pcie-root") ? "pcie.%u" : "pci.%u",
                   controller->index);
-    else if ((controller->type == VQ_CONTROLLER_SATA || controller->type == VQ_CONTROLLER_IDE) && controller->index == 0)
+    else if (controller->index == 0 &&
+             controller->type == (vq_qemu_pci_is_express(live) ? VQ_CONTROLLER_SATA : VQ_CONTROLLER_IDE))
         set_alias(&controller->info, "ide");
     else if (controller->type == VQ_CONTROLLER_USB && controller->index == 0)
         set_alias(&controller->info, "usb");
@@ -121,7 +123,7 @@ static void name_devices(struct vq_domain *live)
     struct vq_devices *devices = &live->devices;
 
     for (size_t i = 0; i < devices->n_controllers; i++)
-        name_controller(devices->controllers[i]);
+        name_controller(live, devices->controllers[i]);
     for (size_t i = 0; i < devices->n_disks; i++)
         name_disk(live, devices->disks[i]);
     name_ports(live);

@@ -292,10 +292,15 @@ static int write_memory_backend(struct vq_qemu_writer *writer, const char *id, u
     if (vq_streq(source, "file"))
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                             "memory backing by a file needs a directory for it; use source type 'memfd'");
-    bool is_memfd = vq_streq(source, "memfd") || (backing != NULL && backing->has_hugepages);
+    bool is_huge = backing != NULL && backing->has_hugepages;
+    /* Memory that others map has to have a descriptor. */
+    bool is_memfd = vq_streq(source, "memfd") || is_huge || vq_streq(sharing, "shared");
     json_t *object = json_pack("{s:s, s:s, s:I}", "qom-type", is_memfd ? "memory-backend-memfd" : "memory-backend-ram",
                                "id", id, "size", (json_int_t)(size_kib * 1024));
-    if (is_memfd && backing->has_hugepages) {
+    /* The block keeps the name that it has in the migration stream of plain memory. */
+    if (is_memfd && strcmp(id, memory_id(writer)) == 0)
+        json_object_set_new(object, "x-use-canonical-path-for-ramblock-id", json_false());
+    if (is_huge) {
         json_object_set_new(object, "hugetlb", json_true());
         if (backing->n_hugepages > 0)
             json_object_set_new(object, "hugetlbsize", json_integer((json_int_t)(backing->hugepages[0]->size_kib * 1024)));

@@ -117,6 +117,17 @@ static int make_protocol(const struct vq_source *source, const char *where, json
     return 0;
 }
 
+/* Formats that can name an image below them; to the others QEMU refuses even to say that there is none. */
+static bool has_backing_file(const char *format)
+{
+    static const char *const formats[] = {"qcow2", "qcow", "qed", "vmdk"};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(formats); i++)
+        if (strcmp(formats[i], format) == 0)
+            return true;
+    return false;
+}
+
 /* One image: protocol node below, format node on top. ret_name: of the format node. */
 static int write_image(struct vq_qemu_writer *writer, const struct vq_disk *disk, const struct vq_source *source,
                        const char *format, bool is_readonly, const char *stem, const char *backing_node,
@@ -152,7 +163,7 @@ static int write_image(struct vq_qemu_writer *writer, const struct vq_disk *disk
     add_cache(node, disk->cache);
     vq_qemu_json_text(node, "driver", format);
     vq_qemu_json_text(node, "file", storage);
-    if (backing_node != NULL)
+    if (backing_node != NULL && has_backing_file(format))
         json_object_set_new(node, "backing", backing_node[0] == '\0' ? json_null() : json_string(backing_node));
     vq_qemu_arg_json(writer, "-blockdev", node);
     return 0;

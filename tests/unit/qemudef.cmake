@@ -8,3 +8,10 @@ target_link_libraries(test_golden_qemu PRIVATE vq_golden_qemu PkgConfig::CMOCKA)
 target_compile_definitions(test_golden_qemu PRIVATE GOLDEN_DIR="${golden_cases}")
 add_test(NAME golden/qemu COMMAND test_golden_qemu)
 set_tests_properties(golden/qemu PROPERTIES LABELS "unit;golden" TIMEOUT 120)
+
+# The real emulator takes what we write; needs QEMU, not root (without it interfaces are of type user).
+add_executable(test_accept_qemu golden/qemu/accept.c)
+target_link_libraries(test_accept_qemu PRIVATE vq_golden_qemu PkgConfig::CMOCKA)
+target_compile_definitions(test_accept_qemu PRIVATE GOLDEN_DIR="${golden_cases}")
+add_test(NAME golden/accept_qemu COMMAND test_accept_qemu)
+set_tests_properties(golden/accept_qemu PROPERTIES LABELS golden TIMEOUT 600 SKIP_RETURN_CODE 77)

@@ -1,0 +1,355 @@
+/* Does the real emulator take the command lines that we write? Each case that this machine can run is started with its
+ * CPUs stopped, asked for its status, and told to quit.
+ *
+ * Files that a case names are made in a directory of the test; what needs a host's devices is left out, with the reason. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
+#include "conf/domain.h"
+#include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/command.h"
+#include "drivers/qemu/definition.h"
+#include "tests/golden/qemu/support.h"
+
+enum { START_MS = 60000, ANSWER_MAX = 65536 };
+
+static char dir[64];
+static bool has_taps;
+
+static void remove_dir(void)
+{
+    VQ_AUTOFREE char *command = vq_asprintf("rm -rf '%s'", dir);
+
+    assert_int_equal(system(command), 0);
+}
+
+/* ---- What a case needs of this machine ---- */
+
+static const char *why_not(const struct vq_domain *def)
+{
+    const struct vq_devices *devices = &def->devices;
+
+    if (def->type == VQ_VIRT_KVM)
+        return "KVM may not work here";
+    if (devices->n_hostdevs > 0)
+        return "no such host device";
+    if (devices->n_tpms > 0)
+        return "no TPM";
+    if (devices->vsock != NULL)
+        return "vhost-vsock may not be there";
+    if (def->memory_backing != NULL && def->memory_backing->has_hugepages)
+        return "huge pages may not be there";
+    for (size_t i = 0; i < devices->n_inputs; i++)
+        if (devices->inputs[i]->type == VQ_INPUT_EVDEV)
+            return "no such input device";
+    for (size_t i = 0; i < devices->n_disks; i++)
+        if (devices->disks[i]->device == VQ_DISK_DEVICE_LUN)
+            return "no SCSI device";
+    for (size_t i = 0; i < devices->n_disks; i++)
+        if (devices->disks[i]->source.type == VQ_SOURCE_NETWORK)
+            return "no server";
+    if (def->qemu != NULL && def->qemu->n_args > 0 && strcmp(def->qemu->args[0]->value, "-d") != 0)
+        return "the user's own words are not ours to answer for";
+    return NULL;
+}
+
+static void make_file(char **path, const char *format, off_t size)
+{
+    static unsigned n;
+    int fd;
+
+    free(*path);
+    *path = vq_asprintf("%s/image%u", dir, n++);
+    if (vq_streq(format, "qcow2")) {
+        VQ_AUTOFREE char *command = vq_asprintf("qemu-img create -q -f qcow2 %s 64M", *path);
+        assert_int_equal(system(command), 0);
+        return;
+    }
+    fd = open(*path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, size), 0);
+    (void)close(fd);
+}
+
+static void make_images(struct vq_domain *live)
+{
+    enum { FLOPPY = 1440 * 1024, DISK = 64 * 1024 * 1024 };
+
+    for (size_t i = 0; i < live->devices.n_disks; i++) {
+        struct vq_disk *disk = live->devices.disks[i];
+        if (disk->source.path == NULL)
+            continue;
+        disk->source.type = VQ_SOURCE_FILE; /* a block device is a file for this purpose */
+        make_file(&disk->source.path, disk->format, disk->device == VQ_DISK_DEVICE_FLOPPY ? FLOPPY : DISK);
+        for (struct vq_backing *backing = disk->backing; backing != NULL; backing = backing->backing)
+            if (backing->source.path != NULL)
+                make_file(&backing->source.path, backing->format, DISK);
+    }
+}
+
+static void make_firmware(struct vq_os *os)
+{
+    enum { CODE = 2 * 1024 * 1024, VARIABLES = 256 * 1024 };
+
+    if (os->loader != NULL && os->loader_type == VQ_LOADER_PFLASH)
+        make_file(&os->loader, "raw", CODE);
+    else if (os->loader != NULL)
+        make_file(&os->loader, "raw", VARIABLES);
+    if (os->nvram != NULL)
+        make_file(&os->nvram, "raw", VARIABLES);
+    /* A kernel has to be one; what QEMU does with it is no business of the options' syntax. */
+    vq_set_text(&os->kernel, NULL);
+    vq_set_text(&os->initrd, NULL);
+    vq_set_text(&os->cmdline, NULL);
+}
+
+static void make_chardev(struct vq_chardev *source)
+{
+    if (source->type == VQ_CHARDEV_FILE || source->type == VQ_CHARDEV_UNIX)
+        make_file(&source->path, "raw", 0);
+    if (source->type == VQ_CHARDEV_UNIX)
+        (void)unlink(source->path);
+    if (source->log_file != NULL)
+        make_file(&source->log_file, "raw", 0);
+}
+
+static void make_ports(struct vq_devices *devices)
+{
+    for (size_t i = 0; i < devices->n_serials; i++)
+        make_chardev(&devices->serials[i]->source);
+    for (size_t i = 0; i < devices->n_parallels; i++)
+        make_chardev(&devices->parallels[i]->source);
+    for (size_t i = 0; i < devices->n_consoles; i++)
+        make_chardev(&devices->consoles[i]->source);
+    for (size_t i = 0; i < devices->n_channels; i++)
+        make_chardev(&devices->channels[i]->source);
+    for (size_t i = 0; i < devices->n_graphics; i++)
+        if (devices->graphics[i]->socket != NULL)
+            vq_set_text(&devices->graphics[i]->socket, NULL);
+    for (size_t i = 0; i < devices->n_graphics; i++)
+        for (size_t k = 0; k < devices->graphics[i]->n_listens; k++)
+            if (devices->graphics[i]->listens[k]->socket != NULL) {
+                make_file(&devices->graphics[i]->listens[k]->socket, "raw", 0);
+                (void)unlink(devices->graphics[i]->listens[k]->socket);
+            }
+}
+
+static int open_tap(void)
+{
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    int fd = open("/dev/net/tun", O_RDWR);
+
+    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) < 0) {
+        (void)close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static void make_taps(struct vq_devices *devices, int *tap_fds)
+{
+    for (size_t i = 0; i < devices->n_interfaces; i++) {
+        tap_fds[i] = -1;
+        if (devices->interfaces[i]->type == VQ_INTERFACE_USER)
+            continue;
+        if (has_taps)
+            tap_fds[i] = open_tap();
+        if (tap_fds[i] < 0)
+            devices->interfaces[i]->type = VQ_INTERFACE_USER;
+    }
+}
+
+/* ---- One emulator ---- */
+
+static int listen_socket(char path[108])
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    (void)snprintf(path, 108, "%s/monitor", dir);
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    (void)unlink(path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    return fd;
+}
+
+static int connect_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+/* Reads until the text has come; false: the other side closed, or it took too long. */
+static bool wait_for(int fd, char *answer, const char *text)
+{
+    size_t length = 0;
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+    answer[0] = '\0';
+    while (strstr(answer, text) == NULL) {
+        if (poll(&poll_fd, 1, START_MS) <= 0)
+            return false;
+        ssize_t n = read(fd, answer + length, ANSWER_MAX - 1 - length);
+        if (n <= 0)
+            return false;
+        length += (size_t)n;
+        answer[length] = '\0';
+    }
+    return true;
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static pid_t spawn(const struct vq_qemu_command *command, const char *log)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int output = open(log, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+        (void)dup2(open("/dev/null", O_RDONLY), 0);
+        (void)dup2(output, 1);
+        (void)dup2(output, 2);
+        (void)execve(command->argv[0], command->argv, command->environment);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void run_emulator(const char *name, const struct vq_qemu_command *command, const char *monitor, int monitor_fd)
+{
+    VQ_AUTOFREE char *answer = vq_calloc(ANSWER_MAX, 1);
+    VQ_AUTOFREE char *log = vq_asprintf("%s/log", dir);
+    pid_t pid = spawn(command, log);
+    int status = -1, fd;
+    bool is_good;
+
+    (void)close(monitor_fd);
+    fd = connect_socket(monitor);
+    is_good = wait_for(fd, answer, "QMP");
+    if (is_good) {
+        say(fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-status\"}");
+        is_good = wait_for(fd, answer, "prelaunch");
+    }
+    if (is_good)
+        say(fd, "{\"execute\":\"quit\"}");
+    else
+        (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, &status, 0);
+    (void)close(fd);
+    if (!is_good || status != 0) {
+        VQ_AUTOFREE char *text = golden_read(dir, "log", "");
+        print_error("case %s: status %d\n%s\n", name, status, text == NULL ? "" : text);
+    }
+    assert_true(is_good);
+    assert_int_equal(status, 0);
+}
+
+static void prepare(struct vq_domain *live, int *tap_fds)
+{
+    golden_choose_numbers(live, tap_fds, 0);
+    make_images(live);
+    make_firmware(&live->os);
+    make_ports(&live->devices);
+    make_taps(&live->devices, tap_fds);
+}
+
+static void start_case(void **state)
+{
+    const char *name = *state;
+    VQ_AUTOFREE char *xml = golden_read(GOLDEN_DIR, name, ".xml");
+    VQ_AUTOFREE char *error = golden_read(GOLDEN_DIR, name, ".error");
+    VQ_AUTOPTR(vq_domain) live = NULL;
+    VQ_AUTOPTR(vq_qemu_command) command = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+    char monitor[108];
+
+    if (error != NULL)
+        return; /* it is refused: the other test */
+    golden_random_reset();
+    assert_int_equal(vq_domain_parse(xml, VQ_PARSE_INACTIVE, &live, &err), 0);
+    const char *reason = why_not(live);
+    if (reason != NULL) {
+        print_message("case %s is left out: %s\n", name, reason);
+        return;
+    }
+    assert_int_equal(vq_qemu_definition_fill(live, golden_capabilities(), golden_random, &err), 0);
+    assert_int_equal(vq_qemu_definition_begin_run(live, 1, dir, &err), 0);
+
+    VQ_AUTOFREE int *tap_fds = vq_calloc(live->devices.n_interfaces + 1, sizeof(*tap_fds));
+    int monitor_fd = listen_socket(monitor);
+    prepare(live, tap_fds);
+    const struct vq_qemu_launch launch = {.dir = dir, .monitor_fd = monitor_fd, .tap_fds = tap_fds,
+                                          .n_tap_fds = live->devices.n_interfaces, .sandbox = true};
+    if (vq_qemu_command_build(live, golden_capabilities(), &launch, &command, &err) < 0)
+        print_error("case %s: %s\n", name, err.message);
+    assert_non_null(command);
+    run_emulator(name, command, monitor, monitor_fd);
+    for (size_t i = 0; i < live->devices.n_interfaces; i++)
+        if (tap_fds[i] >= 0)
+            (void)close(tap_fds[i]);
+}
+
+int main(void)
+{
+    char **names = golden_cases(GOLDEN_DIR);
+    struct CMUnitTest *tests;
+    size_t n = 0;
+    int rc;
+
+    if (access(golden_capabilities()->path, X_OK) < 0)
+        return 77; /* skipped: nothing to ask */
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)snprintf(dir, sizeof(dir), "/tmp/accept.XXXXXX");
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    has_taps = unshare(CLONE_NEWNET) == 0; /* taps and ports of our own */
+    if (has_taps) {
+        struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        (void)ioctl(fd, SIOCSIFFLAGS, &loopback);
+        (void)close(fd);
+    }
+    while (names[n] != NULL)
+        n++;
+    tests = vq_calloc(n + 1, sizeof(*tests));
+    for (size_t i = 0; i < n; i++)
+        tests[i] = (struct CMUnitTest){.name = names[i], .test_func = start_case, .initial_state = names[i]};
+    rc = n == 0 ? 1 : _cmocka_run_group_tests("accept", tests, n, NULL, NULL);
+    remove_dir();
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+    free(tests);
+    return rc;
+}
