@@ -322,6 +322,7 @@ static void tick(uv_timer_t *timer)
     vq_init_tick(cluster);
     vq_move_tick(cluster);
     vq_membership_tick(cluster);
+    vq_orphans_tick(cluster);
     refresh_record(cluster);
     leave_if_removed(cluster);
 }
@@ -352,6 +353,9 @@ void vq_cluster_status_changed(struct vq_daemon *daemon)
 
     if (cluster == NULL || cluster->is_stopping)
         return;
+    if (daemon->raft_status.is_leader && !cluster->was_leader)
+        cluster->may_have_orphans = true;
+    cluster->was_leader = daemon->raft_status.is_leader;
     if (daemon->raft_status.leader != 0)
         cluster->leaderless_since_ms = 0;
     else if (cluster->leaderless_since_ms == 0)

@@ -60,6 +60,10 @@ struct vq_cluster {
     bool is_changing;                   /* a membership change was asked of consensus */
     uint64_t change_retry_ms;           /* after a failed one: not before this */
 
+    bool was_leader;
+    bool may_have_orphans;              /* a node went, or this one has begun to lead: look */
+    unsigned n_orphan_reports;          /* under way */
+
     uint64_t cpu_busy, cpu_total;       /* /proc/stat, last time */
     uint32_t cpu_permille;
     uint64_t free_memory_kib;
@@ -142,6 +146,9 @@ void vq_cluster_sample_load(struct vq_cluster *cluster);
 
 /* ---- membership.c ---- */
 void vq_membership_tick(struct vq_cluster *cluster);
+
+/* ---- orphans.c ---- */
+void vq_orphans_tick(struct vq_cluster *cluster);
 
 /* ---- init.c: a lone node becomes the first of a cluster ---- */
 typedef void (*vq_init_cb)(const struct vq_error *err, void *data);

@@ -208,6 +208,7 @@ void vq_cluster_forget_removed(struct vq_cluster *cluster)
         if (removed_member_is_over(cluster, &cluster->members[i], now)) {
             vq_log(INFO, "cluster.removed", "node=%s: its connections are closed", cluster->members[i].name);
             member_done(&cluster->members[i]);
+            cluster->may_have_orphans = true;
             has_changed = true;
         } else {
             cluster->members[n_left++] = cluster->members[i];
