@@ -7,7 +7,6 @@
 
 #include "conf/base/failpoint.h"
 #include "conf/base/log.h"
-#include "conf/base/macros.h"
 #include "conf/base/memory.h"
 
 /* raft_io has no room for a pointer of ours, so each thread knows its own. */
@@ -96,11 +95,10 @@ static int snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *req, ra
     return rv;
 }
 
-void vq_guard_install(struct vq_guard *guard, struct raft_io *io)
+void vq_guard_wrap(struct vq_guard *guard, struct raft_io *io)
 {
     *guard = (struct vq_guard){
         .tracer = {.impl = guard, .version = 2, .emit = emit},
-        .io = io,
         .set_term = io->set_term,
         .set_vote = io->set_vote,
         .snapshot_get = io->snapshot_get,
@@ -109,6 +107,11 @@ void vq_guard_install(struct vq_guard *guard, struct raft_io *io)
     io->set_term = set_term;
     io->set_vote = set_vote;
     io->snapshot_get = snapshot_get;
+}
+
+void vq_guard_install(struct vq_guard *guard, struct raft_io *io)
+{
+    vq_guard_wrap(guard, io);
     raft_uv_set_tracer(io, &guard->tracer);
 }
 

@@ -14,7 +14,6 @@ enum {
 
 struct vq_guard {
     struct raft_tracer tracer;
-    struct raft_io *io;
     uint64_t writes_submitted, writes_completed;
     uint64_t waiting_since_ms; /* a write is under way since then, 0: none */
     int (*set_term)(struct raft_io *io, raft_term term);
@@ -24,5 +23,6 @@ struct vq_guard {
 
 /* After raft_uv_init(), before raft_init(). One guard per thread. */
 void vq_guard_install(struct vq_guard *guard, struct raft_io *io);
+void vq_guard_wrap(struct vq_guard *guard, struct raft_io *io); /* without the tracer of raft_uv */
 /* Now and then. */
 void vq_guard_look(struct vq_guard *guard, uint64_t now_ms);

@@ -11,7 +11,7 @@
 #include "conf/base/failpoint.h"
 #include "store/internal.h"
 
-enum { MARK_MAX = 128 };
+enum { MARK_MAX = 128, LOCK_BYTES = 128 * 1024 /* more than a thousand readers */ };
 
 static bool read_small_file(const char *path, char text[MARK_MAX])
 {
@@ -46,14 +46,15 @@ bool vq_boot_is_doubtful(const char *dir)
     return strcmp(how, "clean") != 0 && strcmp(flush, "flushed") != 0 && strcmp(boot, now) != 0;
 }
 
-static int write_mark(int dir_fd, const char *text, struct vq_error *err)
+/* A new file appears whole or not at all. Later it is written in place, within one sector: that takes no room, so it
+ * works on a full disk, and a mark that cannot be read counts as doubtful. */
+static int create_mark(int dir_fd, const char *mark, struct vq_error *err)
 {
     VQ_AUTOCLOSE int fd = openat(dir_fd, "boot.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    size_t length = strlen(text);
 
     if (fd < 0)
         return vq_error_system(err, errno, "creating the store's mark");
-    if (VQ_FAILPOINT("store.mark.write") || write(fd, text, length) != (ssize_t)length)
+    if (VQ_FAILPOINT("store.mark.write") || write(fd, mark, MARK_MAX) != MARK_MAX)
         return vq_error_system(err, errno, "writing the store's mark");
     if (VQ_FAILPOINT("store.mark.flush") || fsync(fd) < 0)
         return vq_error_system(err, errno, "flushing the store's mark");
@@ -64,16 +65,28 @@ static int write_mark(int dir_fd, const char *text, struct vq_error *err)
     return 0;
 }
 
+static int write_mark(int dir_fd, const char *mark, struct vq_error *err)
+{
+    VQ_AUTOCLOSE int fd = openat(dir_fd, "boot", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size != MARK_MAX)
+        return create_mark(dir_fd, mark, err);
+    if (VQ_FAILPOINT("store.mark.overwrite") || pwrite(fd, mark, MARK_MAX, 0) != MARK_MAX || fdatasync(fd) < 0)
+        return vq_error_system(err, errno, "writing the store's mark");
+    return 0;
+}
+
 int vq_boot_mark(const char *dir, bool durable, enum vq_boot_state state, struct vq_error *err)
 {
     static const char *const names[] = {"open", "clean", "condemned"};
-    char boot[MARK_MAX], text[MARK_MAX + 32];
+    char boot[MARK_MAX], text[MARK_MAX] = "";
     VQ_AUTOCLOSE int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (dir_fd < 0)
         return vq_error_system(err, errno, "opening '%s'", dir);
     boot_id(boot);
-    (void)snprintf(text, sizeof(text), "%s %s %s\n", names[state], durable ? "flushed" : "unflushed", boot);
+    (void)snprintf(text, sizeof(text), "%s %s %.60s\n", names[state], durable ? "flushed" : "unflushed", boot);
     return write_mark(dir_fd, text, err);
 }
 
@@ -81,6 +94,19 @@ int vq_store_dir_make(const char *dir, struct vq_error *err)
 {
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
         return vq_error_system(err, errno, "making '%s'", dir);
+    return 0;
+}
+
+int vq_store_lock_reserve(const char *dir, struct vq_error *err)
+{
+    VQ_AUTOFREE char *path = vq_asprintf("%s/lock.mdb", dir);
+    VQ_AUTOCLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int rc;
+
+    if (fd < 0)
+        return vq_error_system(err, errno, "opening '%s'", path);
+    if ((rc = posix_fallocate(fd, 0, LOCK_BYTES)) != 0)
+        return vq_error_system(err, rc, "reserving room for '%s'", path);
     return 0;
 }
 

@@ -173,5 +173,7 @@ bool vq_boot_is_doubtful(const char *dir);
 enum vq_boot_state { VQ_BOOT_OPEN, VQ_BOOT_CLEAN, VQ_BOOT_CONDEMNED };
 int vq_boot_mark(const char *dir, bool durable, enum vq_boot_state state, struct vq_error *err);
 int vq_store_dir_make(const char *dir, struct vq_error *err);
+/* Before LMDB opens it: it writes to its lock file through a map, which on a full disk would be a SIGBUS. */
+int vq_store_lock_reserve(const char *dir, struct vq_error *err);
 /* Moves the data file to <dir>/before-<time>/; 0 also when there is none. */
 int vq_store_set_aside(const char *dir, struct vq_error *err);

@@ -60,7 +60,7 @@ static int open_one(struct vq_local *local, enum which which, struct vq_error *e
     const char *dir = local->envs[which].dir;
     int rc;
 
-    if (vq_store_dir_make(dir, err) < 0)
+    if (vq_store_dir_make(dir, err) < 0 || vq_store_lock_reserve(dir, err) < 0)
         return -1;
     if (which == UNFLUSHED) {
         if (vq_boot_is_doubtful(dir) && vq_store_set_aside(dir, err) < 0)

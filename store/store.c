@@ -323,8 +323,11 @@ static int open_tables(struct vq_store *store, struct vq_error *err)
 static int open_env(struct vq_store *store, size_t map_bytes, struct vq_error *err)
 {
     unsigned flags = MDB_NOTLS | MDB_NOMETASYNC | (store->is_durable ? 0 : MDB_NOSYNC);
-    int rc = mdb_env_create(&store->env);
+    int rc;
 
+    if (vq_store_lock_reserve(store->dir, err) < 0)
+        return -1;
+    rc = mdb_env_create(&store->env);
     if (rc == 0)
         rc = mdb_env_set_mapsize(store->env, map_bytes == 0 ? MAP_BYTES_DEFAULT : map_bytes);
     if (rc == 0)

@@ -4,10 +4,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "conf/base/log.h"
+#include "raft/guard.h"
 #include "tests/unit/commands.h"
 
 struct node {
@@ -481,7 +485,8 @@ static int in_child(void (*fn)(struct node *node), struct node *node)
     pid_t pid = fork();
 
     if (pid == 0) {
-        vq_log_open(open("/dev/null", O_WRONLY));
+        if (getenv("VQ_TEST_LOG") == NULL)
+            vq_log_open(open("/dev/null", O_WRONLY));
         fn(node);
         _exit(0);
     }
@@ -528,6 +533,134 @@ static void an_entry_that_cannot_be_applied_ends_the_process_and_is_tried_again(
     assert_int_equal(count_domains(node), 1);
 }
 
+/* ---- The disk ---- */
+
+static void fail_a_write(struct node *node)
+{
+    const struct rlimit limit = {4096, 4096};
+    char name[16];
+
+    uv_loop_fork(&node->loop);
+    signal(SIGXFSZ, SIG_IGN);
+    start(node);
+    for (uint64_t i = 1; i <= 100; i++) { /* several blocks of the segment */
+        snprintf(name, sizeof(name), "d%llu", (unsigned long long)i);
+        define(node, i, name);
+    }
+    setrlimit(RLIMIT_FSIZE, &limit);
+    define(node, 200, "d200"); /* never answered */
+}
+
+static void a_failed_write_to_the_log_ends_the_process_in_time(void **state)
+{
+    struct node *node = *state;
+    uint64_t began = uv_hrtime();
+
+    int status = in_child(fail_a_write, node);
+    if (WIFSIGNALED(status))
+        fail_msg("killed by signal %d", WTERMSIG(status));
+    assert_int_equal(WEXITSTATUS(status), VQ_GUARD_EXIT);
+    assert_true(uv_hrtime() - began < UINT64_C(8000000000));
+    start(node);
+    assert_true(count_domains(node) >= 100);
+}
+
+static void fill_up(struct node *node, const char *path)
+{
+    static const char zeros[65536];
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+    (void)node;
+    for (size_t size = sizeof(zeros); size > 0; size /= 2)
+        while (write(fd, zeros, size) == (ssize_t)size)
+            ;
+    close(fd);
+}
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            _exit(100 + (__LINE__ % 100));                                                                             \
+    } while (0)
+
+static void fill_the_disk(struct node *node)
+{
+    struct command_parts parts;
+    VQ_AUTOFREE char *filler = vq_asprintf("%s/filler", node->root);
+    VQ_AUTOFREE char *text = vq_calloc(1, 200001);
+    uint64_t written = 0;
+    unsigned before;
+
+    uv_loop_fork(&node->loop);
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", node->root, "tmpfs", 0, "size=100m") < 0)
+        _exit(77); /* not allowed to mount: nothing to see */
+    start(node);
+    define(node, 1, "first");
+    fill_up(node, filler);
+    memset(text, 'x', 200000);
+    do {
+        before = node->n_answers;
+        make_define(&parts, node->next_request++, 2 + written % 5, (const char *[]){"a", "b", "c", "d", "e"}[written % 5]);
+        parts.define.xml = (ProtobufCBinaryData){200000, (uint8_t *)text};
+        propose(node, &parts.command, 0);
+        RUN_UNTIL(node, node->n_answers > before);
+        written += node->outcome == VQ_RAFT_APPLIED;
+    } while (node->outcome == VQ_RAFT_APPLIED && written < 1000);
+    CHECK(node->outcome == VQ_RAFT_REFUSED);
+    CHECK(strstr(node->err.message, "full") != NULL);
+    RUN_UNTIL(node, strstr(node->status.problem, "full") != NULL);
+    uint32_t n = count_domains(node);
+    CHECK(n == 6);
+
+    fill_up(node, filler);
+    stop(node);
+    fill_up(node, filler);
+    start_with(node, 1, true); /* on a full disk: reads go on */
+    RUN_UNTIL(node, node->status.problem[0] != '\0' || node->status.is_leader);
+    CHECK(count_domains(node) == n);
+    unlink(filler);
+    RUN_UNTIL(node, node->status.is_leader);
+    do {
+        define(node, 100, "after");
+    } while (node->outcome == VQ_RAFT_REFUSED);
+    CHECK(node->outcome == VQ_RAFT_APPLIED && node->result.code == VIR_ERR_OK);
+    stop(node);
+    start(node);
+    CHECK(count_domains(node) == n + 1);
+    stop(node);
+}
+
+static void a_full_disk_refuses_writes_and_loses_nothing(void **state)
+{
+    struct node *node = *state;
+    int status = in_child(fill_the_disk, node);
+
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void the_mark_beside_the_log_is_tried_again(void **state)
+{
+    struct node *node = *state;
+    static const char *const points[] = {"raft.known.write=error", "raft.known.flush=error", "raft.known.rename=error"};
+    VQ_AUTOFREE char *mark = vq_asprintf("%s.known", node->raft_dir);
+
+    setenv("VQ_FAILPOINTS", points[0], 1);
+    start(node);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(points); i++) {
+        setenv("VQ_FAILPOINTS", points[i], 1);
+        define(node, 1 + i, (const char *[]){"a", "b", "c"}[i]);
+        assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+        assert_int_not_equal(access(mark, F_OK), 0);
+    }
+    unsetenv("VQ_FAILPOINTS");
+    define(node, 9, "d");
+    RUN_UNTIL(node, access(mark, F_OK) == 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -535,6 +668,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_node_killed_while_committing_has_all_that_was_answered),
         TEST(an_entry_that_cannot_be_applied_ends_the_process_and_is_tried_again),
+        TEST(a_failed_write_to_the_log_ends_the_process_in_time),
+        TEST(a_full_disk_refuses_writes_and_loses_nothing),
+        TEST(the_mark_beside_the_log_is_tried_again),
         TEST(a_lone_node_can_be_written_at_once),
         TEST(many_commands_travel_together_and_in_order),
         TEST(a_repeated_request_is_done_once),
@@ -550,6 +686,8 @@ int main(void)
         TEST(bad_settings_are_refused),
         TEST(stopping_answers_what_is_pending),
     };
-    vq_log_open(open("/dev/null", O_WRONLY | O_CLOEXEC));
+    if (getenv("VQ_TEST_LOG") == NULL)
+        vq_log_open(open("/dev/null", O_WRONLY | O_CLOEXEC));
+    cmocka_set_test_filter(getenv("VQ_TEST_FILTER"));
     return cmocka_run_group_tests_name("raft", tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
 /* Several nodes in one process, each with its thread, store and TLS connections over loopback. */
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "conf/base/log.h"
 #include "proto/channel.h"
@@ -700,6 +702,74 @@ static void many_writers_are_fast(void **state VQ_UNUSED)
 }
 
 
+/* ---- Killed at any moment ---- */
+
+/* In a child: a cluster that writes as fast as it can, and tells of each define that was acknowledged. */
+static void write_until_killed(int out, uint64_t first, bool is_new)
+{
+    uv_loop_init(&loop);
+    uv_timer_init(&loop, &timer);
+    next_request = first;
+    if (is_new) {
+        make_cluster(3);
+    } else {
+        for (uint64_t id = 1; id <= 3; id++)
+            start(id);
+    }
+    for (uint64_t i = first;; i++) {
+        define(i);
+        if (write(out, &i, sizeof(i)) != sizeof(i))
+            _exit(1);
+    }
+}
+
+static void all_killed_together_lose_nothing(void **state VQ_UNUSED)
+{
+    static bool is_acknowledged[100000];
+    uint64_t seed = 1, last = 0, number;
+    int status, n_acknowledged = 0;
+
+    memset(is_acknowledged, 0, sizeof(is_acknowledged));
+    snapshot_threshold = 100;
+    for (uint64_t round = 0; round < 6; round++) {
+        int fds[2];
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        pid_t pid = fork();
+        if (pid == 0)
+            write_until_killed(fds[1], last + 1000, round == 0);
+        close(fds[1]);
+        assert_int_equal(read(fds[0], &number, sizeof(number)), sizeof(number)); /* it has begun */
+        is_acknowledged[number] = true;
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        usleep((useconds_t)(20000 + (seed >> 33) % 300000));
+        kill(pid, SIGKILL);
+        while (read(fds[0], &number, sizeof(number)) == sizeof(number))
+            is_acknowledged[number] = true;
+        close(fds[0]);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        last = number;
+    }
+    for (uint64_t id = 1; id <= 3; id++)
+        start(id);
+    next_request = 99000;
+    define(99999);
+    RUN_UNTIL(nodes[1].status.is_running && nodes[2].status.is_running && nodes[3].status.is_running && all_are_equal());
+    for (int id = 1; id <= 3; id++) {
+        struct vq_store_view *view;
+        struct vq_error err = VQ_ERROR_INIT;
+        assert_int_equal(vq_store_view_begin(nodes[id].store, &view, &err), 0);
+        for (uint64_t i = 0; i < 99000; i++) {
+            uint8_t uuid[16];
+            number_bytes(uuid, i, 0xd0);
+            if (is_acknowledged[i] && vq_store_domain_find(view, uuid) == NULL)
+                fail_msg("node %d has lost %llu", id, (unsigned long long)i);
+            n_acknowledged += is_acknowledged[i];
+        }
+        vq_store_view_end(view);
+    }
+    print_message("%d acknowledged in 6 lives, none lost\n", n_acknowledged / 3);
+}
+
 /* libraft writes its trace messages into static memory, which several of them in one process share. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
@@ -712,6 +782,7 @@ const char *__tsan_default_suppressions(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(all_killed_together_lose_nothing), /* first: before this process has threads */
         TEST(what_one_writes_all_have),
         TEST(a_lost_leader_is_replaced),
         TEST(a_request_repeated_after_a_lost_leader_is_done_once),

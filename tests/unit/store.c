@@ -970,6 +970,61 @@ static void no_room_is_noticed_before_the_disk_is_full(void **state)
     assert_true(vq_store_has_room(f->store));
 }
 
+static void a_mark_that_cannot_be_written_stops_the_opening(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const points[] = {"store.mark.write=error", "store.mark.flush=error", "store.mark.rename=error"};
+    struct vq_error err = VQ_ERROR_INIT;
+
+    define_one_and_close(f);
+    setenv("VQ_FAILPOINTS", "store.mark.overwrite=error", 1);
+    assert_int_equal(vq_store_open(f->dir, &(struct vq_store_options){0}, &f->store, &err), -1);
+    write_file(f->dir, "boot", "open unflushed other\n"); /* not of our size: made anew */
+    setenv("VQ_FAILPOINTS", "store.aside.rename=error", 1);
+    assert_int_equal(vq_store_open(f->dir, &(struct vq_store_options){0}, &f->store, &err), -1);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(points); i++) {
+        setenv("VQ_FAILPOINTS", points[i], 1);
+        assert_int_equal(vq_store_open(f->dir, &(struct vq_store_options){0}, &f->store, &err), -1);
+    }
+    setenv("VQ_FAILPOINTS", "none", 1);
+    open_store(f);
+    assert_int_equal(f->index, 0);
+}
+
+static void a_condemned_store_is_set_aside(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    commit(f);
+    vq_store_note_stored(f->store, 1);
+    assert_int_equal(vq_store_condemn(f->store, &err), 0);
+    vq_store_close(f->store);
+    open_store(f);
+    assert_int_equal(f->index, 0);
+    assert_int_equal(vq_store_stored(f->store), 0);
+}
+
+static void how_far_the_log_reached_is_remembered(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    uint64_t hash = hash_of(f->store);
+    vq_store_note_stored(f->store, 1);
+    assert_int_equal(vq_store_stored(f->store), 0); /* with the next commit */
+    make_undefine(&f->parts, 2, 7);
+    (void)apply(f);
+    commit(f);
+    vq_store_close(f->store);
+    open_store(f);
+    assert_int_equal(vq_store_stored(f->store), 1);
+    assert_int_not_equal(hash_of(f->store), hash);
+}
+
 static void lists_walk_all_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -1037,6 +1092,9 @@ int main(void)
         TEST(a_failed_commit_leaves_the_last_state),
         TEST(a_failed_apply_leaves_the_last_state),
         TEST(no_room_is_noticed_before_the_disk_is_full),
+        TEST(a_mark_that_cannot_be_written_stops_the_opening),
+        TEST(a_condemned_store_is_set_aside),
+        TEST(how_far_the_log_reached_is_remembered),
         TEST(lists_walk_all_in_order),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
