@@ -125,10 +125,45 @@ static bool uses_qemu_namespace(const void *object)
            domain->qemu_deprecation != NULL;
 }
 
+/* ---- what any daemon adds by itself ---- */
+
+static bool is_implied_input(const void *element, const void *object)
+{
+    const struct vq_input *input = element;
+
+    (void)object;
+    return input->type == VQ_INPUT_KEYBOARD && input->bus == VQ_INPUT_BUS_PS2 && input->model == VQ_VIRTIO_MODEL_UNSET &&
+           input->info.alias == NULL;
+}
+
+static bool is_implied_audio(const void *element, const void *object)
+{
+    const struct vq_audio *audio = element;
+
+    (void)object;
+    return audio->id == 1 && (strcmp(audio->type, "none") == 0 || strcmp(audio->type, "spice") == 0) &&
+           audio->timer_period == 0;
+}
+
+static bool is_implied_controller(const void *element, const void *object)
+{
+    const struct vq_controller *controller = element;
+    const struct vq_devices *devices = object;
+    size_t n_usb = 0;
+
+    if (controller->index != 0 || controller->model == NULL)
+        return false;
+    if (controller->type == VQ_CONTROLLER_PCI)
+        return strcmp(controller->model, "pci-root") == 0 && !controller->has_pcihole64;
+    for (size_t i = 0; i < devices->n_controllers; i++)
+        n_usb += devices->controllers[i]->type == VQ_CONTROLLER_USB;
+    return controller->type == VQ_CONTROLLER_USB && n_usb == 1 && strcmp(controller->model, "piix3-uhci") == 0;
+}
+
 static const struct vq_field devices_rows[] = {
     VQ_STRING("emulator", vq_devices, emulator),
     VQ_LIST("disk", vq_devices, disks, vq_disk_fields),
-    VQ_LIST("controller", vq_devices, controllers, vq_controller_fields),
+    VQ_LIST("controller", vq_devices, controllers, vq_controller_fields, .implied = is_implied_controller),
     VQ_LIST("lease", vq_devices, leases, vq_lease_fields),
     VQ_LIST("filesystem", vq_devices, filesystems, vq_filesystem_fields),
     VQ_LIST("interface", vq_devices, interfaces, vq_interface_fields),
@@ -137,11 +172,11 @@ static const struct vq_field devices_rows[] = {
     VQ_LIST("parallel", vq_devices, parallels, vq_parallel_fields),
     VQ_LIST("console", vq_devices, consoles, vq_console_fields),
     VQ_LIST("channel", vq_devices, channels, vq_channel_fields),
-    VQ_LIST("input", vq_devices, inputs, vq_input_fields),
+    VQ_LIST("input", vq_devices, inputs, vq_input_fields, .implied = is_implied_input),
     VQ_LIST("tpm", vq_devices, tpms, vq_tpm_fields),
     VQ_LIST("graphics", vq_devices, graphics, vq_graphics_fields),
     VQ_LIST("sound", vq_devices, sounds, vq_sound_fields),
-    VQ_LIST("audio", vq_devices, audios, vq_audio_fields),
+    VQ_LIST("audio", vq_devices, audios, vq_audio_fields, .implied = is_implied_audio),
     VQ_LIST("video", vq_devices, videos, vq_video_fields),
     VQ_LIST("hostdev", vq_devices, hostdevs, vq_hostdev_fields),
     VQ_LIST("redirdev", vq_devices, redirdevs, vq_redirdev_fields),

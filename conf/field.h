@@ -48,13 +48,10 @@ enum vq_field_flag {
     VQ_FIELD_SECRET = 1 << 3,     /* written only on request */
     VQ_FIELD_HEX = 1 << 4,        /* numbers written as 0x..., with .width digits */
     VQ_FIELD_KEEP_EMPTY = 1 << 5, /* the empty string is a value */
-    VQ_FIELD_READ_ONLY = 1 << 6,  /* read, never written: an older spelling */
-    VQ_FIELD_WRITE_ONLY = 1 << 7, /* written, not read: derived from other members */
-    VQ_FIELD_LINE_BREAKS = 1 << 8, /* text may have line breaks; elsewhere they are refused in names and the like */
-    VQ_FIELD_BARE = 1 << 9,       /* SIZE without unit attribute */
-    VQ_FIELD_NOT_MIGRATABLE = 1 << 12,
-    VQ_FIELD_OPEN = 1 << 10,      /* OPTIONAL: with an end tag even when empty, as libvirt's users know it */
-    VQ_FIELD_PRETTY = 1 << 11,    /* SIZE written in the largest unit in which it is whole */
+    VQ_FIELD_LINE_BREAKS = 1 << 6, /* the text may have line breaks; others are refused with them */
+    VQ_FIELD_BARE = 1 << 7,       /* SIZE without unit attribute */
+    VQ_FIELD_OPEN = 1 << 8,       /* OPTIONAL: with an end tag even when empty, as libvirt's users know it */
+    VQ_FIELD_PRETTY = 1 << 9,     /* SIZE written in the largest unit in which it is whole */
 };
 
 struct vq_fields;
@@ -77,6 +74,9 @@ struct vq_field {
     uint64_t when_values;           /* bit n: the row counts while the enum is n; 0: always */
     bool (*keep)(const char *text); /* LIVE strings: true for those that belong to the definition nevertheless */
     bool (*shown)(const void *object); /* whether to write it now; object: the struct that this table describes */
+    /* LIST: true for an element that any daemon adds by itself: left out of what is sent to another one, which may be
+     * older and not expect it. */
+    bool (*implied)(const void *element, const void *object);
 };
 
 struct vq_field_tree; /* a table ready for use; made once */

@@ -145,11 +145,7 @@ static bool is_wanted(const struct writing *writing, const struct vq_leaf *leaf,
 {
     const struct vq_field *row = leaf->row;
 
-    if (row->flags & VQ_FIELD_READ_ONLY)
-        return false;
     if ((row->flags & VQ_FIELD_SECRET) && !(writing->flags & VQ_FIELDS_SECURE))
-        return false;
-    if ((row->flags & VQ_FIELD_NOT_MIGRATABLE) && (writing->flags & VQ_FIELDS_MIGRATABLE))
         return false;
     if (!vq_leaf_applies(leaf, object))
         return false;
@@ -268,8 +264,12 @@ static enum emptiness write_bodies(struct writing *writing, const struct vq_bran
             continue;
         }
         size_t n = *(const size_t *)((const char *)object + leaf->base + row->count_offset);
-        for (size_t k = 0; k < n; k++)
+        for (size_t k = 0; k < n; k++) {
+            if ((writing->flags & VQ_FIELDS_MIGRATABLE) && row->implied != NULL &&
+                row->implied(elements[k], (const char *)object + leaf->base))
+                continue;
             write_branch(writing, root, branch->name, EMPTY_TAG, elements[k]);
+        }
     }
     return emptiness;
 }

@@ -361,8 +361,6 @@ static int read_value(struct reading *reading, struct value value, void *object)
     void *member = vq_leaf_value(leaf, object);
     int result = 0;
 
-    if (row->flags & VQ_FIELD_WRITE_ONLY)
-        return 0;
     if ((row->flags & VQ_FIELD_LIVE) && (reading->flags & VQ_FIELDS_PARSE_INACTIVE) && row->keep == NULL)
         return 0;
     if (leaf->name == NULL && row->kind != VQ_FIELD_STRING)

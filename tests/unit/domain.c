@@ -312,6 +312,22 @@ static void a_running_domain_shows_its_id_and_an_inactive_one_does_not(void **st
     assert_null(strstr(inactive, "id='"));
 }
 
+static void what_any_daemon_adds_is_left_out_for_another(void **state)
+{
+    VQ_AUTOPTR(vq_domain) domain =
+        filled("", "<controller type='usb' index='0' model='piix3-uhci'/><controller type='pci' index='0' model='pci-root'/>"
+                   "<input type='mouse' bus='ps2'/><input type='keyboard' bus='ps2'/><audio id='1' type='none'/>");
+    VQ_AUTOFREE char *text = vq_domain_format(domain, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
+
+    (void)state;
+    assert_non_null(strstr(text, "<devices>\n    <input type='mouse' bus='ps2'/>\n  </devices>"));
+    /* With a second one the first is no longer what would be added. */
+    VQ_AUTOPTR(vq_domain) two = filled("", "<controller type='usb' index='0' model='piix3-uhci'/>"
+                                           "<controller type='usb' index='1' model='qemu-xhci'/>");
+    VQ_AUTOFREE char *both = vq_domain_format(two, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
+    assert_non_null(strstr(both, "piix3-uhci"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +346,7 @@ int main(void)
         cmocka_unit_test(graphics_get_ports_and_listeners),
         cmocka_unit_test(memory_is_what_the_cells_have),
         cmocka_unit_test(a_running_domain_shows_its_id_and_an_inactive_one_does_not),
+        cmocka_unit_test(what_any_daemon_adds_is_left_out_for_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
