@@ -714,6 +714,28 @@ static void connection_goes_on_after_it_moved_to_another_thread(void **state)
     assert_int_equal(other.end.n_ended, 1);
 }
 
+static void records_that_tls_holds_already_are_delivered_after_the_move(void **state VQ_UNUSED)
+{
+    struct end ends[2];
+    struct vq_channel_parts parts;
+
+    open_both(ends, true);
+    run_until(&ends[0].n_ready, 1);
+    run_until(&ends[1].n_ready, 1);
+    ends[1].pauses_after_each = true;
+    for (int i = 0; i < 3; i++) /* records of their own, read from the kernel at once */
+        send_message(ends[0].channel, 3000, (uint8_t)i);
+    run_until(&ends[1].n_messages, 1);
+    vq_channel_detach(ends[1].channel, &parts);
+    ends[1].pauses_after_each = false;
+    ends[1].channel = vq_channel_attach(&loop, &parts, &tls_options, &callbacks, &ends[1]);
+    run_until(&ends[1].n_messages, 3); /* though poll has nothing more to tell */
+    assert_int_equal(ends[1].last, 2);
+    end_close(&ends[0]);
+    run_until(&ends[1].n_ended, 1);
+    assert_empty_loop();
+}
+
 static int set_up(void **state VQ_UNUSED)
 {
     test_authority_make(&authority);
@@ -758,6 +780,7 @@ int main(void)
         cmocka_unit_test(handshake_has_a_deadline),
         cmocka_unit_test(cut_after_each_part_of_a_handshake_ends_both_sides),
         BOTH(connection_goes_on_after_it_moved_to_another_thread),
+        cmocka_unit_test(records_that_tls_holds_already_are_delivered_after_the_move),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
