@@ -64,6 +64,21 @@ static void assert_empty_loop(void)
     assert_int_equal(uv_loop_init(&loop), 0);
 }
 
+/* Of silence and of handshakes: generous, except in the tests that wait for it. */
+static uint64_t deadline_ms;
+
+static int be_generous(void **state VQ_UNUSED)
+{
+    deadline_ms = 5000;
+    return 0;
+}
+
+static int be_strict(void **state VQ_UNUSED)
+{
+    deadline_ms = 300;
+    return 0;
+}
+
 /* ---- A real node ------------------------------------------------------------------------------------------------- */
 
 struct node {
@@ -156,8 +171,8 @@ static void node_start(struct node *node, uint64_t id, const char *listen, uint6
     char name[16];
     const struct vq_mesh_options options = {.node_id = id, .node_name = name, .version = "0.1", .feature_level = 3,
                                             .cluster_id = cluster_id, .boot = boot, .credentials = credentials[id],
-                                            .listen = where, .ping_ms = 50, .silence_ms = 300, .handshake_ms = 300,
-                                            .strangers_max = 4};
+                                            .listen = where, .ping_ms = 50, .silence_ms = deadline_ms,
+                                            .handshake_ms = deadline_ms, .strangers_max = 4};
 
     (void)snprintf(name, sizeof(name), "node%u", (unsigned)id);
     *node = (struct node){.id = id};
@@ -465,7 +480,7 @@ static void silent_peer_is_offline_after_the_silence(void **state VQ_UNUSED)
     began = uv_hrtime();
     run_until(&one.n_offline, 1);
     assert_string_equal(one.reason, "it is silent");
-    assert_true(uv_hrtime() - began > UINT64_C(200000000) && uv_hrtime() - began < UINT64_C(1000000000));
+    assert_true(uv_hrtime() - began > UINT64_C(200000000) && uv_hrtime() - began < UINT64_C(3000000000));
     fake_close(&fake);
     node_stop(&one);
     assert_empty_loop();
@@ -723,21 +738,21 @@ static int tear_down(void **state VQ_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nodes_find_each_other_and_talk),
-        cmocka_unit_test(higher_id_dials_when_the_lower_does_not_know_its_address),
-        cmocka_unit_test(both_dial_at_once_and_one_connection_remains),
-        cmocka_unit_test(node_that_comes_back_is_dialled_again),
-        cmocka_unit_test(removed_member_is_cut_off_from_the_loop_and_stays_out),
-        cmocka_unit_test(mesh_may_be_stopped_in_a_callback),
-        cmocka_unit_test(silent_peer_is_offline_after_the_silence),
-        cmocka_unit_test(own_standstill_is_not_taken_for_the_peers_silence),
-        cmocka_unit_test(wrong_greetings_are_refused),
-        cmocka_unit_test(bad_messages_end_the_connection_before_and_after_the_greeting),
-        cmocka_unit_test(peer_that_does_not_read_is_cut_off),
-        cmocka_unit_test(connections_are_told_apart_by_their_protocol),
-        cmocka_unit_test(strangers_are_few_and_have_a_deadline),
-        cmocka_unit_test(taken_port_is_tried_again),
-        cmocka_unit_test(unusable_address_to_listen_on_is_an_error),
+        cmocka_unit_test_setup(nodes_find_each_other_and_talk, be_generous),
+        cmocka_unit_test_setup(higher_id_dials_when_the_lower_does_not_know_its_address, be_generous),
+        cmocka_unit_test_setup(both_dial_at_once_and_one_connection_remains, be_generous),
+        cmocka_unit_test_setup(node_that_comes_back_is_dialled_again, be_generous),
+        cmocka_unit_test_setup(removed_member_is_cut_off_from_the_loop_and_stays_out, be_generous),
+        cmocka_unit_test_setup(mesh_may_be_stopped_in_a_callback, be_generous),
+        cmocka_unit_test_setup(silent_peer_is_offline_after_the_silence, be_strict),
+        cmocka_unit_test_setup(own_standstill_is_not_taken_for_the_peers_silence, be_strict),
+        cmocka_unit_test_setup(wrong_greetings_are_refused, be_generous),
+        cmocka_unit_test_setup(bad_messages_end_the_connection_before_and_after_the_greeting, be_strict),
+        cmocka_unit_test_setup(peer_that_does_not_read_is_cut_off, be_generous),
+        cmocka_unit_test_setup(connections_are_told_apart_by_their_protocol, be_generous),
+        cmocka_unit_test_setup(strangers_are_few_and_have_a_deadline, be_strict),
+        cmocka_unit_test_setup(taken_port_is_tried_again, be_generous),
+        cmocka_unit_test_setup(unusable_address_to_listen_on_is_an_error, be_generous),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
