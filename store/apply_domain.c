@@ -485,7 +485,10 @@ int vq_apply_domain_state(struct vq_apply *apply)
     if (found <= 0 || (found = check_state(apply, state, &copy.head)) <= 0)
         return found;
     int32_t old_id = copy.head.id;
-    bool is_gone = state->gone && (copy.head.flags & VQ_DOMAIN_PERSISTENT) == 0;
+    /* The owner may not have known yet that the domain was undefined when it reported the end of the guest: what is off
+     * and not defined is no more, whatever the report says of it. */
+    bool is_over = state->gone || (copy.head.id >= 0 && state->id < 0);
+    bool is_gone = is_over && (copy.head.flags & VQ_DOMAIN_PERSISTENT) == 0;
     if ((is_gone ? remove_domain(apply, &copy) : put_state(apply, state, &copy)) < 0)
         return -1;
     uint64_t counter = copy.head.run >> VQ_RUN_LOCAL_BITS;

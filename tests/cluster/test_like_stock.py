@@ -97,7 +97,12 @@ destroy passing
 domstate passing
 """.strip().splitlines()
 
-DIFFERENT = {}
+DIFFERENT = {
+    "define {dir}/bad.xml": "malformed text is VIR_ERR_XML_ERROR here, as most clients expect of bad XML",
+    "define {dir}/broken.xml": "two things are missing, and each daemon names another one first",
+    "define {dir}/notype.xml": "VIR_ERR_XML_ERROR with the line, where libvirtd says 'internal error'",
+    "domtime small": "the guest agent is not supported yet",
+}
 
 
 def plain(text):

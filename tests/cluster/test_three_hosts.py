@@ -20,7 +20,7 @@ def guest(hosts, tmp_path):
     hosts.virsh("node1", "define", tmp_path / "web1.xml")
     yield "web1"
     hosts.exec("node1", "virsh", "destroy", "web1", check=False)
-    hosts.exec("node1", "virsh", "undefine", "web1", check=False)
+    hosts.exec("node1", "virsh", "undefine", "web1")
 
 
 def test_a_guest_lives_its_life_through_three_nodes(hosts, tmp_path):
@@ -110,7 +110,7 @@ def test_a_transient_guest_vanishes_everywhere_when_it_ends(hosts, tmp_path):
 def test_autodestroy_ends_the_guest_with_its_client(hosts, tmp_path):
     connection = hosts.libvirt("node3")
     connection.createXML(guest_xml("tied"), 2)      # VIR_DOMAIN_START_AUTODESTROY
-    assert "tied" in hosts.virsh("node2", "list", "--name")
+    wait_for(lambda: "tied" in hosts.virsh("node2", "list", "--name"), 5, "the guest at another node")
     connection.close()
     for node in hosts.nodes:
         wait_for(lambda: "tied" not in hosts.virsh(node, "list", "--all", "--name"), 10, f"gone from {node}")

@@ -1,6 +1,6 @@
 # Real daemons on hosts made of namespaces. Only root can make those, and each needs the machine's processors: one at a time.
 function(vq_cluster_test name timeout_s)
-    add_test(NAME cluster/${name} COMMAND /usr/bin/python3 -m pytest -q -rs --durations=5 -p no:cacheprovider
+    add_test(NAME cluster/${name} COMMAND /usr/bin/python3 -m pytest -q -rs --tb=short --durations=5 -p no:cacheprovider
         ${CMAKE_CURRENT_SOURCE_DIR}/cluster/test_${name}.py)
     set_tests_properties(cluster/${name} PROPERTIES LABELS cluster TIMEOUT ${timeout_s} RESOURCE_LOCK hosts
         ENVIRONMENT "VQ_BUILD=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1")
