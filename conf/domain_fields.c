@@ -291,6 +291,9 @@ int vq_domain_parse_report(const char *xml, unsigned flags, struct vq_field_repo
         return -1;
     if (vq_fields_parse(&vq_domain_fields, vq_xml_root(doc), flags & VQ_PARSE_INACTIVE, domain, report, err) < 0)
         return -1;
+    /* The document names the number that runs only where it differs from the maximum, in both directions. */
+    if (domain->current_vcpus == 0)
+        domain->current_vcpus = domain->vcpus;
     *ret_domain = vq_take(domain);
     return 0;
 }

@@ -180,6 +180,22 @@ static void strict_parsing_refuses_what_is_not_known(void **state)
     vq_buffer_done(&report.text);
 }
 
+static void a_parsed_definition_knows_how_many_vcpus_run(void **state)
+{
+    struct vq_domain *domain = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(vq_domain_parse("<domain type='qemu'><name>a</name><vcpu>4</vcpu></domain>", 0, &domain, &err), 0);
+    assert_int_equal(domain->vcpus, 4);
+    assert_int_equal(domain->current_vcpus, 4);
+    vq_domain_free(domain);
+    assert_int_equal(
+        vq_domain_parse("<domain type='qemu'><name>a</name><vcpu current='1'>4</vcpu></domain>", 0, &domain, &err), 0);
+    assert_int_equal(domain->current_vcpus, 1);
+    vq_domain_free(domain);
+}
+
 static void defaults_are_filled_in(void **state)
 {
     VQ_AUTOPTR(vq_domain) domain = filled("<genid/>", "<interface type='user'/>");
@@ -338,6 +354,7 @@ int main(void)
         cmocka_unit_test(counts_and_sizes_must_fit_together),
         cmocka_unit_test(things_that_must_differ_are_compared),
         cmocka_unit_test(strict_parsing_refuses_what_is_not_known),
+        cmocka_unit_test(a_parsed_definition_knows_how_many_vcpus_run),
         cmocka_unit_test(defaults_are_filled_in),
         cmocka_unit_test(disks_get_bus_and_address_from_their_target),
         cmocka_unit_test(disks_of_a_bus_stand_together_in_order),
