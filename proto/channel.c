@@ -521,7 +521,8 @@ static void deliver_kept(struct vq_channel *channel)
     }
 }
 
-/* Room for the next read behind what is kept. It grows with what has really come, not with what a peer announces. */
+/* Room for the next read behind what is kept. The buffer grows with what has really come, not with what a peer
+ * announces, and only when it is full: by doubling, so that a large message is not copied again and again. */
 static size_t make_room(struct vq_channel *channel)
 {
     size_t kept = kept_length(channel);
@@ -535,14 +536,16 @@ static size_t make_room(struct vq_channel *channel)
         target = reachable;
     if (target > limit)
         target = limit;
-    if (channel->input_capacity - channel->input_start < target && channel->input_start > 0) {
-        memmove(channel->input, channel->input + channel->input_start, kept);
+    bool is_full = channel->input_capacity - channel->input_end < ROOM_MIN;
+    if (is_full && channel->input_capacity - channel->input_end < target - kept) {
+        if (channel->input_start > 0)
+            memmove(channel->input, channel->input + channel->input_start, kept);
         channel->input_start = 0;
         channel->input_end = kept;
-    }
-    if (channel->input_capacity - channel->input_start < target) {
-        channel->input = vq_realloc(channel->input, target, 1);
-        channel->input_capacity = target;
+        if (channel->input_capacity < target) {
+            channel->input = vq_realloc(channel->input, target, 1);
+            channel->input_capacity = target;
+        }
     }
     size_t room = channel->input_capacity - channel->input_end;
     return room < limit - kept ? room : limit - kept;
