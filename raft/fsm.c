@@ -50,7 +50,7 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
             vq_log(ERROR, "raft.diverged", "%s", condemn.message);
         fail(core, &err);
     }
-    core->applied_index = index;
+    core->has_applied = true;
     if (group == NULL) {
         free(results);
         return 0;
@@ -111,7 +111,7 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
     VQ_GROW(core->changes.changes, core->changes.n_changes);
     core->changes.changes[core->changes.n_changes++] =
         (struct vq_change){.kind = VQ_CHANGE_RESYNC, .index = vq_store_applied(core->store), .id = -1};
-    core->applied_index = vq_store_applied(core->store);
+    core->has_applied = true;
     return 0;
 }
 
@@ -132,14 +132,14 @@ void vq_core_fsm_init(struct vq_core *core)
 void vq_core_commit(struct vq_core *core)
 {
     struct vq_error err = VQ_ERROR_INIT;
-    uint64_t applied = vq_store_applied(core->store), index = core->applied_index;
+    uint64_t applied = vq_store_applied(core->store);
 
-    if (index == 0)
+    if (!core->has_applied)
         return;
-    core->applied_index = 0;
+    core->has_applied = false;
     vq_store_note_stored(core->store, core->raft.last_stored < applied ? core->raft.last_stored : applied);
     if (vq_store_commit(core->store, &err) < 0)
         fail(core, &err);
-    core->callbacks->applied(index, &core->changes, core->data);
+    core->callbacks->applied(applied, &core->changes, core->data);
     vq_change_list_done(&core->changes);
 }

@@ -62,7 +62,7 @@ struct vq_core {
 
     /* The state machine. */
     struct vq_change_list changes; /* of this turn */
-    uint64_t applied_index;        /* last entry applied in this turn, 0: none */
+    bool has_applied;              /* something in this turn, also what the store had already */
     struct vq_store_snapshot snapshot;
     bool snapshot_is_open;
     struct raft_message *held;     /* see receive.c */

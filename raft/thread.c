@@ -33,6 +33,7 @@ struct vq_raft_thread {
     struct vq_tls_credentials *credentials;
     struct vq_raft_addresses *addresses;
     bool is_known;    /* the mark beside the directory is there */
+    bool has_told_of_mark;
     bool is_stopping;
     bool has_run;
 };
@@ -112,19 +113,23 @@ static const struct vq_core_callbacks core_callbacks = {
 
 /* ---- The instance ---- */
 
-static void turn(struct vq_raft_thread *thread)
+/* Once the log holds something, an empty one under this id is a loss. */
+static void mark_known(struct vq_raft_thread *thread)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
-    if (thread->is_stopping)
+    if (thread->is_known || !vq_core_is_open(thread->core) || !vq_core_has_data(thread->core))
         return;
-    if (!thread->is_known && vq_core_is_open(thread->core) && vq_core_has_data(thread->core)) {
-        if (vq_directory_mark_known(thread->options.dir, thread->options.node_id, &err) < 0)
-            vq_log(WARN, "raft.known", "%s, trying again", err.message);
-        else
-            thread->is_known = true;
-    }
-    vq_core_turn(thread->core, uv_now(&thread->loop));
+    thread->is_known = vq_directory_mark_known(thread->options.dir, thread->options.node_id, &err) == 0;
+    if (!thread->is_known && !thread->has_told_of_mark)
+        vq_log(WARN, "raft.known", "%s, trying again", err.message);
+    thread->has_told_of_mark = !thread->is_known;
+}
+
+static void turn(struct vq_raft_thread *thread)
+{
+    if (!thread->is_stopping)
+        vq_core_turn(thread->core, uv_now(&thread->loop));
 }
 
 static void free_instance(struct vq_raft_thread *thread)
@@ -243,6 +248,7 @@ static void start_instance(struct vq_raft_thread *thread)
         return;
     }
     vq_core_set_problem(thread->core, "");
+    mark_known(thread);
     vq_log(INFO, "raft.start", "node=%llu dir=%s: taking part", (unsigned long long)thread->options.node_id,
            thread->options.dir);
 }
@@ -362,6 +368,7 @@ static void on_look(uv_timer_t *timer)
         return;
     vq_guard_look(&thread->guard, uv_now(&thread->loop));
     look_at_room(thread);
+    mark_known(thread);
 }
 
 struct vq_raft_thread *vq_raft_thread_new(const struct vq_raft_options *options, struct vq_queue *news,

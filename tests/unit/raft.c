@@ -14,6 +14,8 @@
 #include "raft/guard.h"
 #include "tests/unit/commands.h"
 
+static unsigned snapshot_threshold;
+
 struct node {
     char *root, *store_dir, *raft_dir;
     uv_loop_t loop;
@@ -92,7 +94,8 @@ static const struct vq_raft_callbacks callbacks = {on_status, on_applied};
 static void start_with(struct node *node, uint64_t id, bool bootstrap)
 {
     struct vq_error err = VQ_ERROR_INIT;
-    struct vq_raft_options options = {.node_id = id, .dir = node->raft_dir, .bootstrap = bootstrap};
+    struct vq_raft_options options = {.node_id = id, .dir = node->raft_dir, .bootstrap = bootstrap,
+                                      .snapshot_threshold = snapshot_threshold};
 
     if (vq_store_open(node->store_dir, &(struct vq_store_options){.durable = true}, &node->store, &err) < 0)
         fail_msg("%s", err.message);
@@ -148,6 +151,7 @@ static int teardown(void **state)
     free(node->raft_dir);
     free(node);
     unsetenv("VQ_FAILPOINTS");
+    snapshot_threshold = 0;
     return 0;
 }
 
@@ -477,6 +481,88 @@ static void stopping_answers_what_is_pending(void **state)
     assert_int_equal(node->n_answers, 200);
 }
 
+static bool has_file(struct node *node, const char *prefix)
+{
+    DIR *dir = opendir(node->raft_dir);
+    struct dirent *entry;
+    bool found = false;
+
+    while ((entry = readdir(dir)) != NULL)
+        found = found || strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+    closedir(dir);
+    return found;
+}
+
+static void a_snapshot_that_cannot_be_taken_is_put_off(void **state)
+{
+    struct node *node = *state;
+
+    snapshot_threshold = 20;
+    start(node);
+    setenv("VQ_FAILPOINTS", "store.snapshot.take=error", 1);
+    for (uint64_t i = 1; i <= 60; i++)
+        define(node, 1, "web1");
+    assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+    assert_false(has_file(node, "snapshot-"));
+    unsetenv("VQ_FAILPOINTS");
+    define(node, 1, "web1");
+    RUN_UNTIL(node, has_file(node, "snapshot-"));
+    stop(node);
+    remove_tree(node->store_dir);
+    start(node); /* from the snapshot and what follows it */
+    define(node, 1, "web1");
+    assert_int_equal(node->result.version, 62);
+}
+
+static void a_snapshot_that_cannot_be_restored_is_told(void **state)
+{
+    struct node *node = *state;
+
+    snapshot_threshold = 20;
+    start(node);
+    for (uint64_t i = 1; i <= 60; i++)
+        define(node, 1, "web1");
+    RUN_UNTIL(node, has_file(node, "snapshot-"));
+    stop(node);
+    setenv("VQ_FAILPOINTS", "raft.restore=error", 1);
+    start_with(node, 1, true);
+    RUN_UNTIL(node, node->status.problem[0] != '\0');
+    assert_int_equal(count_domains(node), 1);
+    unsetenv("VQ_FAILPOINTS");
+    stop(node);
+    start(node);
+}
+
+static void a_cluster_may_have_two_hundred_members(void **state)
+{
+    struct node *node = *state;
+
+    start(node);
+    for (uint64_t id = 2; id <= 201; id++) {
+        unsigned before = node->n_answers;
+        vq_raft_add(node->raft, id, on_changed, node);
+        RUN_UNTIL(node, node->n_answers > before);
+        assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+    }
+    RUN_UNTIL(node, node->status.n_members == 201);
+    define(node, 1, "web1");
+    assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+    stop(node);
+    start(node);
+    RUN_UNTIL(node, node->status.n_members == 201);
+}
+
+static void too_many_waiting_changes_are_refused(void **state)
+{
+    struct node *node = *state;
+
+    start(node);
+    for (uint64_t id = 2; id < 102; id++)
+        vq_raft_add(node->raft, id, on_changed, node);
+    RUN_UNTIL(node, node->n_answers == 100);
+    RUN_UNTIL(node, node->status.n_members > 1 && node->status.n_members < 101);
+}
+
 /* ---- Deaths ---- */
 
 static int in_child(void (*fn)(struct node *node), struct node *node)
@@ -683,6 +769,10 @@ int main(void)
         TEST(a_log_that_cannot_be_opened_is_tried_again),
         TEST(a_joining_node_waits_to_be_added),
         TEST(the_only_voter_stays),
+        TEST(a_snapshot_that_cannot_be_taken_is_put_off),
+        TEST(a_snapshot_that_cannot_be_restored_is_told),
+        TEST(a_cluster_may_have_two_hundred_members),
+        TEST(too_many_waiting_changes_are_refused),
         TEST(bad_settings_are_refused),
         TEST(stopping_answers_what_is_pending),
     };

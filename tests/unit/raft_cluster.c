@@ -501,6 +501,15 @@ static void without_a_majority_nothing_is_written_and_reading_goes_on(void **sta
     for (uint64_t id = 1; id <= 3; id++)
         if (id != left)
             stop(id);
+    make_define(&parts, next_request++, 3, "d3");
+    size_t length;
+    VQ_AUTOFREE uint8_t *bytes = pack_command(&parts.command, &length);
+    struct answer late = {0};
+    uint64_t began = uv_hrtime();
+    vq_raft_propose(nodes[left].raft, bytes, length, 100, on_proposed, &late);
+    RUN_UNTIL(late.n == 1); /* its own time is over before the leader gives up */
+    assert_true(uv_hrtime() - began < UINT64_C(1000000000));
+    assert_int_not_equal(late.outcome, VQ_RAFT_APPLIED);
     make_define(&parts, next_request++, 2, "d2");
     answer = propose_at(&nodes[left], &parts.command);
     assert_true(answer.outcome == VQ_RAFT_UNKNOWN || answer.outcome == VQ_RAFT_NOT_LEADER);
@@ -592,6 +601,43 @@ static void leadership_goes_where_it_is_told(void **state VQ_UNUSED)
             assert_int_equal(leader()->id, to);
         define(10 + (uint64_t)round);
     }
+}
+
+static void leadership_moves_under_writes_without_loss(void **state VQ_UNUSED)
+{
+    enum { ROUNDS = 20, WRITES = 40 };
+    struct command_parts parts;
+    char name[32];
+    unsigned n_applied = 0, n_moved = 0;
+
+    make_cluster(3);
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        struct answer answers[WRITES] = {0}, moved = {0};
+        RUN_UNTIL(leader() != NULL);
+        struct node *old = leader();
+        for (uint64_t i = 0; i < WRITES; i++) {
+            size_t length;
+            if (i == WRITES - 10)
+                RUN_UNTIL(answers[0].n == 1); /* some are in flight */
+            if (i == WRITES - 5)
+                vq_raft_transfer(old->raft, 0, on_changed, &moved);
+            snprintf(name, sizeof(name), "t%llu-%llu", (unsigned long long)round, (unsigned long long)i);
+            make_define(&parts, next_request++, 1000 * (round + 1) + i, name);
+            VQ_AUTOFREE uint8_t *bytes = pack_command(&parts.command, &length);
+            vq_raft_propose(old->raft, bytes, length, 0, on_proposed, &answers[i]);
+        }
+        RUN_UNTIL(moved.n == 1 && answers[WRITES - 1].n == 1);
+        n_moved += moved.outcome == VQ_RAFT_APPLIED;
+        for (int i = 0; i < WRITES; i++) {
+            assert_int_equal(answers[i].n, 1);
+            n_applied += answers[i].outcome == VQ_RAFT_APPLIED;
+        }
+    }
+    print_message("%u of %d transfers done, %u writes applied meanwhile\n", n_moved, ROUNDS, n_applied);
+    assert_true(n_moved >= ROUNDS - 2);
+    define(1);
+    RUN_UNTIL(all_are_equal());
+    assert_true(count_domains(leader()) >= n_applied + 1);
 }
 
 static void a_leader_that_is_removed_hands_over_first(void **state VQ_UNUSED)
@@ -791,6 +837,7 @@ int main(void)
         TEST(a_node_that_was_away_catches_up_by_snapshot_under_load),
         TEST(an_emptied_voter_must_join_anew),
         TEST(leadership_goes_where_it_is_told),
+        TEST(leadership_moves_under_writes_without_loss),
         TEST(a_leader_that_is_removed_hands_over_first),
         TEST(changes_of_the_membership_wait_for_each_other),
         TEST(a_dead_stand_by_does_not_become_a_voter),
