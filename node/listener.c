@@ -230,6 +230,14 @@ static bool identify(const struct listener *listener, int fd, struct vq_caller *
     return true;
 }
 
+static bool user_sees_node(const struct vq_config *config, const struct vq_caller *caller)
+{
+    for (size_t i = 0; caller->has_unix && i < config->n_node_view_uids; i++)
+        if (config->node_view_uids[i] == caller->uid)
+            return true;
+    return false;
+}
+
 static void accepted(struct listener *listener, int take_fd)
 {
     static const struct vq_tls_options server = {.is_server = true, .verify = VQ_TLS_VERIFY_PEER};
@@ -239,7 +247,7 @@ static void accepted(struct listener *listener, int take_fd)
     struct vq_caller caller;
     struct vq_tls_options options = server;
 
-    options.verify = all->daemon->config.tls_verify ? VQ_TLS_VERIFY_PEER : VQ_TLS_VERIFY_OPTIONAL;
+    options.verify = all->daemon->config.tls_no_verify ? VQ_TLS_VERIFY_OPTIONAL : VQ_TLS_VERIFY_PEER;
     if (!identify(listener, take_fd, &caller)) {
         (void)close(take_fd); /* gone again already */
         return;
@@ -249,7 +257,9 @@ static void accepted(struct listener *listener, int take_fd)
         (void)close(take_fd); /* the client sees the end of the connection */
         return;
     }
-    vq_session_accept(all->daemon, take_fd, tls, &listener->options, &caller);
+    struct vq_session_options session = listener->options;
+    session.is_node_view = session.is_node_view || user_sees_node(&all->daemon->config, &caller);
+    vq_session_accept(all->daemon, take_fd, tls, &session, &caller);
 }
 
 static void suspend(struct listener *listener)
@@ -317,10 +327,26 @@ static struct listener *add(struct vq_listeners *all)
     return listener;
 }
 
+/* What asks for an authentication that is not there is not opened at all. Root passes polkit in any case, so a socket
+ * that only root can reach needs none. */
+static bool auth_is_served(const char *name, const char *auth, bool only_root)
+{
+    if (auth == NULL || strcmp(auth, "none") == 0 || (only_root && strcmp(auth, "polkit") == 0))
+        return true;
+    vq_log(ERROR, "listener.auth", "%s: authentication '%s' is not served, not opened", name, auth);
+    return false;
+}
+
 static void add_unix(struct vq_listeners *all, char *take_path, mode_t mode, struct vq_session_options options)
 {
-    struct listener *listener = add(all);
+    const struct vq_config *config = &all->daemon->config;
+    const char *auth = options.is_admin ? NULL : options.is_readonly ? config->auth_unix_ro : config->auth_unix_rw;
 
+    if (!auth_is_served(take_path, auth, (mode & 077) == 0)) {
+        free(take_path);
+        return;
+    }
+    struct listener *listener = add(all);
     options.is_unix = options.is_secure = true;
     listener->options = options;
     listener->path = take_path;
@@ -338,6 +364,7 @@ static void add_tcp(struct vq_listeners *all, const char *address, const char *p
 
     listener->is_tls = is_tls;
     listener->options.is_secure = is_tls;
+    listener->options.is_node_view = vq_streq(all->daemon->config.default_view, "node");
     (void)snprintf(listener->name, sizeof(listener->name), "%s port %s (%s)", address, port, is_tls ? "TLS" : "TCP");
     if (vq_parse_u64(port, 10, UINT16_MAX, &number) && inet_pton(AF_INET, address, &ip4->sin_addr) == 1) {
         ip4->sin_family = AF_INET;
@@ -363,6 +390,8 @@ static void add_tcp_pair(struct vq_listeners *all, bool is_tls)
     const char *port = is_tls ? config->tls_port : config->tcp_port;
     bool anywhere = is_tls || config->tcp_without_auth;
 
+    if (!auth_is_served(is_tls ? "TLS" : "TCP", is_tls ? config->auth_tls : config->auth_tcp, false))
+        return;
     if (config->listen_addr != NULL && (anywhere || is_loopback(config->listen_addr))) {
         add_tcp(all, config->listen_addr, port, is_tls);
         return;
@@ -378,7 +407,9 @@ static void add_tcp_pair(struct vq_listeners *all, bool is_tls)
 static void add_all(struct vq_listeners *all)
 {
     const struct vq_config *config = &all->daemon->config;
-    const struct vq_session_options cluster = {0}, cluster_ro = {.is_readonly = true};
+    bool by_node = vq_streq(config->default_view, "node");
+    const struct vq_session_options cluster = {.is_node_view = by_node};
+    const struct vq_session_options cluster_ro = {.is_node_view = by_node, .is_readonly = true};
     const struct vq_session_options admin = {.is_admin = true};
     const struct vq_session_options node = {.is_node_view = true};
     const struct vq_session_options node_ro = {.is_node_view = true, .is_readonly = true};

@@ -607,6 +607,8 @@ void vq_sessions_tick(struct vq_daemon *daemon, uint64_t now_ms)
 
     for (struct vq_session *session = daemon->sessions->first; session != NULL; session = next) {
         next = session->next;
+        if (session->is_paused) /* its answers to our pings are among what is not read */
+            session->heard_ms = now_ms;
         if (session->doom != NULL)
             vq_session_close(session, session->doom, 0);
         else if (session->keepalive && daemon->config.keepalive_interval_s > 0 &&

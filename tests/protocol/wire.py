@@ -146,7 +146,9 @@ class Daemon:
                  "libvirt-log-dir": "llog", "libvirt-config-dir": "lconfig", "pki-dir": "pki"}
         self.command = [os.environ["VQ_DAEMON"]]
         self.command += ["--%s=%s" % (option, os.path.join(self.dir, name)) for option, name in names.items()]
-        self.command += list(options)
+        config = os.path.join(self.dir, "config") # not the machine's own
+        open(config, "w").close()
+        self.command += ["--config=" + config, *options]
         self.process = None
 
     def start(self):
