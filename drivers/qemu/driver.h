@@ -59,5 +59,8 @@ struct vq_qemu_rows {
     size_t n_rows;
 };
 extern const struct vq_qemu_rows vq_qemu_run_rows;    /* handlers_run.c: start, stop, state */
-extern const struct vq_qemu_rows vq_qemu_look_rows;   /* handlers_look.c: stats, monitor, console */
+extern const struct vq_qemu_rows vq_qemu_look_rows;   /* handlers_look.c: info, memory, interfaces, console */
+extern const struct vq_qemu_rows vq_qemu_block_rows;  /* handlers_block.c: disks */
+extern const struct vq_qemu_rows vq_qemu_monitor_rows; /* handlers_monitor.c: QMP for clients, displays */
+extern const struct vq_qemu_rows vq_qemu_stats_rows;  /* stats.c: stats of all domains */
 extern const struct vq_qemu_rows vq_qemu_define_rows; /* handlers_define.c: definitions, capabilities */

@@ -1,10 +1,13 @@
 /* Bytes from a QEMU into checked messages. Every byte is hostile. */
 #define VQ_FROM VIR_FROM_QEMU
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/base/buffer.h"
 #include "conf/base/memory.h"
+#include "conf/base/text.h"
 #include "drivers/qemu/qmp.h"
 
 enum { NAME_MAX_BYTES = 128, READER_KEEP_BYTES = 64 * 1024 };
@@ -88,13 +91,71 @@ static int message_answer(struct vq_qmp_message *message, struct vq_error *err)
     return 0;
 }
 
+static size_t number_end(const char *line, size_t length, size_t at)
+{
+    while (at < length && (isdigit((unsigned char)line[at]) || strchr("+-.eE", line[at]) != NULL))
+        at++;
+    return at;
+}
+
+static bool is_too_large(const char *line, size_t at, size_t end)
+{
+    char number[32];
+    int64_t value;
+
+    if (end - at < 19 || end - at >= sizeof(number)) /* no 64-bit number has more digits */
+        return false;
+    memcpy(number, line + at, end - at);
+    number[end - at] = '\0';
+    return strpbrk(number, ".eE") == NULL && !vq_parse_i64(number, INT64_MIN, INT64_MAX, &value);
+}
+
+/* QEMU says unsigned 64-bit numbers ("18446744073709551615" for "not known"), and jansson has signed ones. Those beyond
+ * become real numbers, which nobody takes for a count. Outside of strings only. */
+static json_t *load_with_large_numbers(const char *line, size_t length, json_error_t *json_err)
+{
+    VQ_AUTOBUFFER text = VQ_BUFFER_INIT;
+    bool is_in_string = false;
+    size_t copied = 0;
+
+    for (size_t at = 0; at < length; at++) {
+        if (is_in_string && line[at] == '\\') {
+            at++;
+        } else if (line[at] == '"') {
+            is_in_string = !is_in_string;
+        } else if (!is_in_string && (isdigit((unsigned char)line[at]) || line[at] == '-')) {
+            size_t end = number_end(line, length, at);
+
+            if (is_too_large(line, at, end)) {
+                vq_buffer_add_bytes(&text, line + copied, end - copied);
+                vq_buffer_add(&text, ".0");
+                copied = end;
+            }
+            at = end > at ? end - 1 : at;
+        }
+    }
+    if (copied == 0)
+        return NULL; /* it was something else */
+    vq_buffer_add_bytes(&text, line + copied, length - copied);
+    return json_loadb(text.data, text.length, JSON_ALLOW_NUL, json_err);
+}
+
+static json_t *load(const char *line, size_t length, json_error_t *json_err)
+{
+    json_t *root = json_loadb(line, length, JSON_ALLOW_NUL, json_err);
+
+    if (root == NULL && strstr(json_err->text, "integer") != NULL)
+        root = load_with_large_numbers(line, length, json_err);
+    return root;
+}
+
 static int message_parse(const char *line, size_t length, struct vq_qmp_message *message, struct vq_error *err)
 {
     json_error_t json_err;
     int rc;
 
     *message = (struct vq_qmp_message){ 0 };
-    message->root = json_loadb(line, length, JSON_ALLOW_NUL, &json_err);
+    message->root = load(line, length, &json_err);
     if (message->root == NULL)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "QEMU sent what is not JSON (%s at byte %d of %zu)",
                             json_err.text, json_err.position, length);

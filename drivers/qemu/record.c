@@ -169,13 +169,22 @@ static void get_pairs(const json_t *root, struct vq_qemu_guest *guest)
     }
 }
 
+/* Everything that would be chosen stands in the text. */
+static void no_random(void *bytes, size_t length, void *data)
+{
+    (void)data;
+    memset(bytes, 0, length);
+}
+
 static void get_definition(const json_t *root, struct vq_qemu_guest *guest)
 {
     const char *xml = json_string_value(json_object_get(root, "xml"));
+    const struct vq_domain_fill fill = { .random = no_random };
     struct vq_error err = VQ_ERROR_INIT;
 
     /* Without it the guest can still be watched and ended; "degraded" says what is missing. */
-    if (xml == NULL || vq_domain_parse(xml, 0, &guest->live, &err) < 0)
+    if (xml == NULL || vq_domain_parse(xml, 0, &guest->live, &err) < 0 ||
+        vq_domain_fill(guest->live, &fill, &err) < 0)
         (void)snprintf(guest->degraded, sizeof(guest->degraded), "the definition in its record cannot be read%s%.200s",
                        xml != NULL ? ": " : "", xml != NULL ? err.message : "");
 }

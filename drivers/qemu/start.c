@@ -105,12 +105,20 @@ static int read_definition(struct vq_qemu_guest *guest, struct vq_error *err)
 static void capabilities_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
 {
     struct vq_qemu_guest *guest = ticket_use(data);
+    struct vq_error own = VQ_ERROR_INIT;
 
     if (guest == NULL)
         return;
-    if (err == NULL)
-        guest->caps = vq_qemu_capabilities_ref(caps);
-    step_over(guest, err);
+    if (err != NULL) {
+        step_over(guest, err);
+        return;
+    }
+    guest->caps = vq_qemu_capabilities_ref(caps);
+    /* What the text leaves out because it is the default; and the same check as at define, by today's emulator. */
+    if (vq_qemu_definition_fill(guest->live, caps, guest->qemu->host->random, &own) < 0)
+        step_over(guest, &own);
+    else
+        step_over(guest, NULL);
 }
 
 static enum vq_step_result prepare_run(struct vq_job *job)

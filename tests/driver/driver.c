@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <libvirt/libvirt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -91,13 +92,15 @@ static void use_script(const char *script)
     assert_int_equal(fclose(file), 0);
 }
 
+static char os_more[256]; /* within <os> of the next definition */
+
 /* A definition as the define side leaves it. script NULL: the real QEMU. */
 static struct fake_domain *define(const char *script, bool persistent, const char *more)
 {
     struct vq_error err = VQ_ERROR_INIT;
     struct vq_domain *definition = NULL;
     struct fake_domain *domain;
-    char text[2048];
+    char text[4096];
     char *xml;
 
     (void)snprintf(emulator, sizeof(emulator), "/usr/bin/qemu-system-x86_64");
@@ -106,10 +109,10 @@ static struct fake_domain *define(const char *script, bool persistent, const cha
     (void)snprintf(text, sizeof(text),
                    "<domain type='qemu'><name>t%zu</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db18%02zx</uuid>"
                    "<memory unit='MiB'>32</memory><currentMemory unit='MiB'>32</currentMemory><vcpu>1</vcpu>"
-                   "<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>%s"
+                   "<os><type arch='x86_64' machine='q35'>hvm</type>%s</os><features><acpi/></features>%s"
                    "<devices><emulator>%s</emulator><serial type='pty'><target port='0'/></serial>"
                    "<console type='pty'><target type='serial' port='0'/></console></devices></domain>",
-                   fake.n_domains + 1, fake.n_domains + 1, more, emulator);
+                   fake.n_domains + 1, fake.n_domains + 1, os_more, more, emulator);
     if (vq_domain_parse(text, 0, &definition, &err) < 0)
         fail_msg("%s", err.message);
     found_caps = NULL;
@@ -178,8 +181,8 @@ static int count_entries(const char *sub, const char *prefix)
     return n;
 }
 
-/* Processes that have the test's directory in their command line. */
-static int count_processes(void)
+/* Processes of the test's domains; signal_number 0: only count. */
+static int signal_processes(int signal_number)
 {
     struct dirent *entry;
     DIR *dir = opendir("/proc");
@@ -195,10 +198,19 @@ static int count_processes(void)
             continue;
         length = read(fd, text, sizeof(text));
         (void)close(fd);
-        n += length > 0 && memmem(text, (size_t)length, "c7a5fdbd-edaf-9455-926a", 23) != NULL;
+        if (length <= 0 || memmem(text, (size_t)length, "c7a5fdbd-edaf-9455-926a", 23) == NULL)
+            continue;
+        n++;
+        if (signal_number != 0)
+            (void)kill((pid_t)atoi(entry->d_name), signal_number);
     }
     (void)closedir(dir);
     return n;
+}
+
+static int count_processes(void)
+{
+    return signal_processes(0);
 }
 
 static void nothing_is_left(void)
@@ -211,6 +223,7 @@ static void nothing_is_left(void)
 static int setup(void **state)
 {
     (void)state;
+    os_more[0] = '\0';
     fake_host_init(false);
     start_driver();
     return 0;
@@ -220,6 +233,7 @@ static int teardown(void **state)
 {
     (void)state;
     stop_driver();
+    (void)signal_processes(SIGKILL); /* of a test that failed: the next ones begin with none */
     fake_host_done(true);
     return 0;
 }
@@ -392,6 +406,90 @@ static void autodestroy_ends_the_guest_with_its_connection(void **state)
     assert_int_equal(guest_of(domain)->end.is_set, false);
     driver->session_ended(driver, 1, 7);
     assert_true(fake_host_until(has_ended, domain));
+    nothing_is_left();
+}
+
+static void monitor_commands_go_through_and_come_back_as_they_are(void **state)
+{
+    const struct vq_qemu_domain_monitor_command_args good = { .cmd = "{\"execute\":\"query-status\",\"id\":\"mine\"}" };
+    const struct vq_qemu_domain_monitor_command_args wrong = { .cmd = "{\"execute\":\"nonsense\"}" };
+    const struct vq_qemu_domain_monitor_command_args text = { .cmd = "[1" };
+    const struct vq_qemu_domain_monitor_command_args human = { .cmd = "info status", .flags = 1 };
+    struct fake_domain *domain = define(NULL, true, "");
+
+    (void)state;
+    must("domain_create", domain);
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_QEMU, "domain_monitor_command", domain, &good), VIR_ERR_OK);
+    assert_non_null(strstr(fake_text, "\"status\":\"running\""));
+    assert_non_null(strstr(fake_text, "\"id\":\"mine\""));
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_QEMU, "domain_monitor_command", domain, &wrong), VIR_ERR_OK);
+    assert_non_null(strstr(fake_text, "CommandNotFound"));
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_QEMU, "domain_monitor_command", domain, &text), VIR_ERR_INVALID_ARG);
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_QEMU, "domain_monitor_command", domain, &human), VIR_ERR_OK);
+    assert_non_null(strstr(fake_text, "VM status: running"));
+    must("domain_destroy", domain);
+    nothing_is_left();
+}
+
+static void stats_of_all_domains_have_their_groups(void **state)
+{
+    const struct vq_remote_connect_get_all_domain_stats_args args = { 0 };
+    struct fake_domain *domain = define(NULL, true, "");
+
+    (void)state;
+    must("domain_create", domain);
+    (void)define(NULL, true, "");
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "connect_get_all_domain_stats", NULL, &args), VIR_ERR_OK);
+    assert_non_null(strstr(fake_text, "t1: state.state=1 state.reason=1 cpu.time="));
+    assert_non_null(strstr(fake_text, " balloon.current=32768 balloon.maximum=32768 "));
+    assert_non_null(strstr(fake_text, " vcpu.current=1 vcpu.maximum=1 vcpu.0.state=1 vcpu.0.time="));
+    assert_non_null(strstr(fake_text, " net.count=0 block.count=0 "));
+    assert_non_null(strstr(fake_text, "t2: state.state=5 state.reason=0 balloon.current="));
+    must("domain_memory_stats", domain);
+    must("domain_destroy", domain);
+    nothing_is_left();
+}
+
+/* ---- Consoles ---- */
+
+/* The first words of a kernel, before it finds that it has too little memory and begins anew. */
+static bool kernel_speaks(void *data)
+{
+    (void)data;
+    return strstr(fake_stream.text, "Probing EDD") != NULL;
+}
+
+static void a_console_carries_what_the_guest_says_and_belongs_to_one_client(void **state)
+{
+    const struct vq_remote_domain_open_console_args args = { 0 };
+    const struct vq_remote_domain_open_console_args force = { .flags = VIR_DOMAIN_CONSOLE_FORCE };
+    const struct vq_remote_domain_open_console_args unknown = { .dev_name = "serial7" };
+    struct fake_domain *domain;
+    glob_t kernels = { 0 };
+
+    (void)state;
+    if (glob("/boot/vmlinuz-*", 0, NULL, &kernels) != 0)
+        skip();
+    (void)snprintf(os_more, sizeof(os_more), "<kernel>%s</kernel><cmdline>console=ttyS0 earlyprintk=serial</cmdline>",
+                   kernels.gl_pathv[0]);
+    globfree(&kernels);
+    domain = define(NULL, true, "");
+    must("domain_create", domain);
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_open_console", domain, &unknown),
+                     VIR_ERR_INTERNAL_ERROR);
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_open_console", domain, &args), VIR_ERR_OK);
+    assert_true(fake_host_until(kernel_speaks, NULL));
+    assert_true(fake_stream.callbacks->data(&fake_stream, (const uint8_t *)"x", 1, fake_stream.data));
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_open_console", domain, &args),
+                     VIR_ERR_OPERATION_FAILED);
+    assert_string_equal(fake_error.message, "Active console session exists for this domain");
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_open_console", domain, &force), VIR_ERR_OK);
+    fake_stream.callbacks->aborted(&fake_stream, fake_stream.data);
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_open_console", domain, &args), VIR_ERR_OK);
+    must("domain_destroy", domain);
+    assert_true(fake_stream.is_ended);
+    fake_stream.callbacks->finish(&fake_stream, fake_stream.data);
+    assert_true(fake_stream.is_finished);
     nothing_is_left();
 }
 
@@ -741,6 +839,9 @@ int main(void)
         TEST(a_transient_domain_is_gone_when_it_ends),
         TEST(a_start_without_a_quorum_takes_a_number_of_the_node),
         TEST(autodestroy_ends_the_guest_with_its_connection),
+        TEST(monitor_commands_go_through_and_come_back_as_they_are),
+        TEST(stats_of_all_domains_have_their_groups),
+        TEST(a_console_carries_what_the_guest_says_and_belongs_to_one_client),
         TEST(a_guest_that_powers_off_is_shut_off),
         TEST(a_guest_that_powered_off_while_nobody_looked_is_shut_off),
         TEST(a_reboot_by_the_button_survives_a_restart_of_the_daemon),
@@ -760,5 +861,6 @@ int main(void)
     };
 
     vq_log_level = getenv("VQ_TEST_LOG") != NULL ? VQ_LOG_DEBUG : VQ_LOG_ERROR;
+    cmocka_set_test_filter(getenv("VQ_TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

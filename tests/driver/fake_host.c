@@ -15,6 +15,8 @@
 
 #include "conf/base/text.h"
 #include "proto/cluster.pb-c.h"
+#include "proto/gen/qemu.h"
+#include "proto/gen/remote.h"
 
 struct fake_host fake;
 struct vq_error fake_error;
@@ -367,9 +369,43 @@ void vq_stream_resume(struct vq_stream *stream)
 
 static bool is_answered;
 
+char fake_text[65536];
+
+static void add_text(const char *fmt, ...) VQ_PRINTF(1, 2);
+static void add_text(const char *fmt, ...)
+{
+    size_t length = strlen(fake_text);
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(fake_text + length, sizeof(fake_text) - length, fmt, args);
+    va_end(args);
+}
+
+static void keep_stats(const struct vq_remote_connect_get_all_domain_stats_ret *ret)
+{
+    for (uint32_t i = 0; i < ret->n_retStats; i++) {
+        add_text("%s: ", ret->retStats[i].dom.name);
+        for (uint32_t j = 0; j < ret->retStats[i].n_params; j++) {
+            const struct vq_typed_param *param = &ret->retStats[i].params[j];
+
+            if (param->type == VIR_TYPED_PARAM_STRING)
+                add_text("%s=%s ", param->field, param->value.s);
+            else if (param->type == VIR_TYPED_PARAM_ULLONG)
+                add_text("%s=%llu ", param->field, (unsigned long long)param->value.ul);
+            else
+                add_text("%s=%d ", param->field, param->value.i);
+        }
+    }
+}
+
 static void complete(struct vq_request *request, const struct vq_error *err)
 {
-    (void)request;
+    fake_text[0] = '\0';
+    if (err == NULL && vq_streq(request->procedure->name, "domain_monitor_command"))
+        add_text("%s", ((const struct vq_qemu_domain_monitor_command_ret *)request->ret)->result);
+    if (err == NULL && vq_streq(request->procedure->name, "connect_get_all_domain_stats"))
+        keep_stats(request->ret);
     assert(!is_answered); /* exactly once */
     is_answered = true;
     fake_error = err != NULL ? *err : VQ_ERROR_INIT;

@@ -46,4 +46,5 @@ bool fake_host_until(bool (*condition)(void *data), void *data);
 int fake_call(struct vq_driver *driver, enum vq_program program, const char *procedure, struct fake_domain *domain,
               const void *args);
 extern struct vq_error fake_error; /* of the last call */
-extern uint8_t fake_ret[4096];     /* of the last call */
+extern uint8_t fake_ret[4096];     /* of the last call; pointers in it are no longer good */
+extern char fake_text[65536];      /* its text, or its stats as "name: field=value ..." */

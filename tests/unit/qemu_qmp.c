@@ -163,6 +163,18 @@ static void a_refusal_of_qemu_is_an_error_with_its_words(void **state)
     assert_int_equal(n_broken, 0);
 }
 
+static void numbers_beyond_a_signed_one_are_no_garbage(void **state)
+{
+    (void)state;
+    greet();
+    (void)vq_qmp_call(qmp, "a", NULL, 1000, on_reply, NULL);
+    say("{\"return\": {\"s\": \"\\\"18446744073709551615\", \"a\": 18446744073709551615, \"b\": -9223372036854775808, "
+        "\"c\": [9223372036854775807,9223372036854775808]}, \"id\": 3}\r\n");
+    assert_int_equal(n_broken, 0);
+    assert_string_equal(last_reply, "{\"s\":\"\\\"18446744073709551615\",\"a\":1.8446744073709552e19,"
+                                    "\"b\":-9223372036854775808,\"c\":[9223372036854775807,9.2233720368547758e18]}");
+}
+
 static void a_question_that_is_not_answered_fails_at_its_deadline_and_a_late_answer_is_dropped(void **state)
 {
     (void)state;
@@ -328,6 +340,7 @@ int main(void)
         TEST(nothing_is_sent_before_the_greeting_and_calls_follow_negotiation),
         TEST(answers_find_their_question_in_any_order_and_in_pieces),
         TEST(a_refusal_of_qemu_is_an_error_with_its_words),
+        TEST(numbers_beyond_a_signed_one_are_no_garbage),
         TEST(a_question_that_is_not_answered_fails_at_its_deadline_and_a_late_answer_is_dropped),
         TEST(a_cancelled_call_is_never_answered),
         TEST(events_are_told_with_their_name),

@@ -1,0 +1,1 @@
+vq_fuzz(qmp vq_qemu)
