@@ -39,13 +39,37 @@ VQ_FIELDS(spice_channel_fields, "channel", vq_spice_channel, spice_channel_rows)
 #define NETWORKED  (OF(VNC) | OF(SPICE) | OF(RDP))
 #define LOCAL      (OF(SDL) | OF(DESKTOP))
 
-/* Ports chosen at start are live, but "-1" tells a reader that they will be. */
+static bool is_autoport(const void *object)
+{
+    return ((const struct vq_graphics *)object)->autoport == VQ_SWITCH_ON;
+}
+
+static bool is_fixed_port(const void *object)
+{
+    return !is_autoport(object);
+}
+
+static bool is_generated_websocket(const void *object)
+{
+    return ((const struct vq_graphics *)object)->websocket_generated;
+}
+
+/* Ports chosen at start are live; the definition says -1, except for SPICE, where it is silent. */
+#define CHOSEN .flags = VQ_FIELD_LIVE, .shown = is_autoport
+#define FIXED  .shown = is_fixed_port
+
 static const struct vq_field graphics_rows[] = {
     VQ_ENUM("@type", vq_graphics, type, graphics_type_names, .flags = VQ_FIELD_REQUIRED),
     VQ_STRING("@socket", vq_graphics, socket, FOR(OF(VNC))),
-    VQ_INT("@port", vq_graphics, port, VQ_HAS(vq_graphics, has_port), FOR(NETWORKED)),
-    VQ_INT("@tlsPort", vq_graphics, tls_port, VQ_HAS(vq_graphics, has_tls_port), FOR(OF(SPICE))),
+    VQ_INT("@port", vq_graphics, port, VQ_HAS(vq_graphics, has_port), FOR(NETWORKED), CHOSEN),
+    VQ_INT("@port", vq_graphics, port, VQ_HAS(vq_graphics, has_port), FOR(NETWORKED), FIXED),
+    VQ_CONSTANT("@port", "-1", FOR(OF(VNC) | OF(RDP)), .shown = is_autoport),
+    VQ_INT("@tlsPort", vq_graphics, tls_port, VQ_HAS(vq_graphics, has_tls_port), FOR(OF(SPICE)), CHOSEN),
+    VQ_INT("@tlsPort", vq_graphics, tls_port, VQ_HAS(vq_graphics, has_tls_port), FOR(OF(SPICE)), FIXED),
     VQ_YES_NO("@autoport", vq_graphics, autoport, FOR(NETWORKED)),
+    VQ_INT("@websocket", vq_graphics, websocket, VQ_HAS(vq_graphics, has_websocket), FOR(OF(VNC)),
+           .flags = VQ_FIELD_LIVE, .shown = is_generated_websocket),
+    VQ_CONSTANT("@websocket", "-1", FOR(OF(VNC)), .shown = is_generated_websocket),
     VQ_INT("@websocket", vq_graphics, websocket, VQ_HAS(vq_graphics, has_websocket), FOR(OF(VNC))),
     VQ_STRING("@listen", vq_graphics, listen, FOR(NETWORKED)),
     VQ_STRING("@keymap", vq_graphics, keymap, FOR(OF(VNC) | OF(SPICE))),

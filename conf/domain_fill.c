@@ -427,13 +427,13 @@ static void fill_ports_of_graphics(struct vq_graphics *graphics)
         return;
     }
     if (graphics->type == VQ_GRAPHICS_SPICE) {
-        bool is_chosen = (!graphics->has_port || graphics->port == -1) &&
-                         (!graphics->has_tls_port || graphics->tls_port == -1);
+        bool is_open = (graphics->has_port && graphics->port == -1) || (graphics->has_tls_port && graphics->tls_port == -1);
+        bool is_fixed =
+            (graphics->has_port && graphics->port != -1) || (graphics->has_tls_port && graphics->tls_port != -1);
 
-        if (graphics->autoport == VQ_SWITCH_UNSET && (graphics->port == -1 || graphics->tls_port == -1 || is_chosen))
-            graphics->autoport = is_chosen && (graphics->has_port || graphics->has_tls_port) ? VQ_SWITCH_ON
-                                                                                            : VQ_SWITCH_OFF;
-        if (graphics->autoport == VQ_SWITCH_ON && is_chosen)
+        if (graphics->autoport == VQ_SWITCH_UNSET)
+            graphics->autoport = is_open && !is_fixed ? VQ_SWITCH_ON : VQ_SWITCH_OFF;
+        if (graphics->autoport == VQ_SWITCH_ON)
             graphics->has_port = graphics->has_tls_port = false;
         return;
     }
@@ -450,6 +450,8 @@ static void fill_graphics(struct vq_graphics *graphics)
 {
     if (graphics->type != VQ_GRAPHICS_VNC && graphics->type != VQ_GRAPHICS_SPICE && graphics->type != VQ_GRAPHICS_RDP)
         return;
+    if (graphics->has_websocket && graphics->websocket == -1)
+        graphics->websocket_generated = true;
     fill_listens(graphics);
     fill_ports_of_graphics(graphics);
 }

@@ -8,7 +8,8 @@
  *     "."               text of the element itself             "driver"          text of a child, or the child itself
  *
  * Rows stand in the order in which they are written; paths that begin alike are one element, written where it is first
- * named. Several rows may have one path if their conditions (VQ_WHEN) exclude each other. Attributes are read before
+ * named. Several rows may have one path: those whose conditions (VQ_WHEN) hold are read, the first that is to be
+ * written is written. Attributes are read before
  * children, in the order of the rows, so a condition may look at what stands before it. */
 #pragma once
 

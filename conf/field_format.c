@@ -209,13 +209,17 @@ static void add_unit(struct writing *writing, const struct vq_leaf *leaf, const 
     add(writing, "'");
 }
 
+/* Of rows with one path the first that has something to say is written. */
 static void write_attrs(struct writing *writing, const struct vq_branch *branch, const void *object)
 {
+    const char *last = "";
+
     for (size_t i = 0; i < branch->n_attrs; i++) {
         const struct vq_leaf *leaf = &branch->attrs[i];
 
-        if (!is_written(writing, leaf, object))
+        if (!is_written(writing, leaf, object) || strcmp(leaf->name, last) == 0)
             continue;
+        last = leaf->name;
         add_bytes(writing, " ", 1);
         add_bytes(writing, leaf->name, leaf->name_length);
         add_bytes(writing, "='", 2);

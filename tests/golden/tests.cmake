@@ -1,6 +1,7 @@
 # XML in, XML out: each pair in domain/ is a definition as a user wrote it (NAME.in.xml) and as a stock daemon shows it
-# after defining it (NAME.xml).
+# after defining it (NAME.xml); those in live/ are of running guests.
 add_executable(golden_xml golden/xml.c)
 target_link_libraries(golden_xml PRIVATE vq_conf PkgConfig::CMOCKA)
-add_test(NAME golden/xml COMMAND golden_xml ${CMAKE_CURRENT_SOURCE_DIR}/golden/domain)
+add_test(NAME golden/xml COMMAND golden_xml ${CMAKE_CURRENT_SOURCE_DIR}/golden/domain
+    ${CMAKE_CURRENT_SOURCE_DIR}/golden/live/live1.xml)
 set_tests_properties(golden/xml PROPERTIES LABELS golden TIMEOUT 120)

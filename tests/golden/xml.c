@@ -17,13 +17,12 @@
 
 enum { PAIRS_MIN = 40 };
 
-static const char *directory;
+static const char *directory, *live_file;
 static struct dirent **entries;
 static int n_entries;
 
-static char *read_file(const char *name)
+static char *read_path(const char *path)
 {
-    VQ_AUTOFREE char *path = vq_asprintf("%s/%s", directory, name);
     VQ_AUTOBUFFER text = VQ_BUFFER_INIT;
     FILE *file = fopen(path, "re");
     char chunk[4096];
@@ -33,6 +32,13 @@ static char *read_file(const char *name)
         vq_buffer_add_bytes(&text, chunk, n);
     (void)fclose(file); /* it was only read */
     return vq_buffer_steal(&text);
+}
+
+static char *read_file(const char *name)
+{
+    VQ_AUTOFREE char *path = vq_asprintf("%s/%s", directory, name);
+
+    return read_path(path);
 }
 
 static bool ends_with(const char *name, const char *end)
@@ -176,6 +182,25 @@ static void secrets_are_written_on_request_only(void **state)
     assert_true(secrets_seen > 0);
 }
 
+static void a_running_guest_is_reproduced_and_its_live_values_are_left_out_of_its_definition(void **state)
+{
+    static const char *const live[] = {"<alias", "/dev/pts/", "tty=", "imagelabel", "qemu' id='1'", "index='2'", "5900"};
+    VQ_AUTOFREE char *xml = read_path(live_file);
+    VQ_AUTOPTR(vq_domain) domain = parse(live_file, xml, VQ_PARSE_STRICT);
+    VQ_AUTOFREE char *written = vq_domain_format(domain, VQ_FORMAT_SECURE);
+    VQ_AUTOFREE char *inactive = vq_domain_format(domain, VQ_FORMAT_INACTIVE);
+
+    (void)state;
+    expect_same(live_file, xml, written);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(live); i++) {
+        assert_non_null(strstr(written, live[i]));
+        assert_null(strstr(inactive, live[i]));
+    }
+    VQ_AUTOPTR(vq_domain) read_inactive = parse(live_file, xml, VQ_PARSE_INACTIVE | VQ_PARSE_STRICT);
+    VQ_AUTOFREE char *again = vq_domain_format(read_inactive, 0);
+    expect_same(live_file, inactive, again);
+}
+
 static void there_are_enough_pairs(void **state)
 {
     int n = 0;
@@ -194,11 +219,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(filling_a_complete_definition_changes_nothing),
         cmocka_unit_test(formatting_and_parsing_again_changes_nothing),
         cmocka_unit_test(secrets_are_written_on_request_only),
+        cmocka_unit_test(a_running_guest_is_reproduced_and_its_live_values_are_left_out_of_its_definition),
     };
 
-    if (argc != 2)
+    if (argc != 3)
         return 2;
     directory = argv[1];
+    live_file = argv[2];
     n_entries = scandir(directory, &entries, NULL, alphasort);
     if (n_entries < 0)
         return 2;
