@@ -197,7 +197,7 @@ static void a_running_guest_is_reproduced_and_its_live_values_are_left_out_of_it
         assert_null(strstr(inactive, live[i]));
     }
     VQ_AUTOPTR(vq_domain) read_inactive = parse(live_file, xml, VQ_PARSE_INACTIVE | VQ_PARSE_STRICT);
-    VQ_AUTOFREE char *again = vq_domain_format(read_inactive, 0);
+    VQ_AUTOFREE char *again = vq_domain_format(read_inactive, VQ_FORMAT_INACTIVE);
     expect_same(live_file, inactive, again);
 }
 
