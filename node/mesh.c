@@ -144,8 +144,8 @@ void vq_mesh_went_offline(struct vq_mesh *mesh, uint64_t node, const char *reaso
         known->peer.since_unix_ms = since_ms;
         known->peer.round_trip_us = 0;
     }
-    vq_log(WARN, "mesh.offline", "node=%" PRIu64 " name='%s': %s, trying again", node,
-           known == NULL ? "" : known->name, reason);
+    vq_log(WARN, "mesh.offline", "node=%" PRIu64 " name='%s': %s, trying again", node, known == NULL ? "" : known->name,
+           reason);
     mesh->callbacks.offline(node, since_ms, reason, mesh->data);
 }
 
@@ -185,7 +185,7 @@ bool vq_mesh_admit(struct vq_mesh *mesh, struct vq_mesh_connection *connection)
         if (other != connection && other->node == connection->node && is_better(mesh, other, connection))
             return false;
     while (!connection->is_closed && (other = find_other(mesh, connection)) != NULL)
-        vq_mesh_connection_close(other, other->state != VQ_MESH_ONLINE        ? NULL
+        vq_mesh_connection_close(other, other->state != VQ_MESH_ONLINE    ? NULL
                                         : other->boot == connection->boot ? "it has connected anew"
                                                                           : "it was started anew");
     return true;

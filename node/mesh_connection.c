@@ -420,8 +420,8 @@ void vq_mesh_connection_dial(struct vq_mesh *mesh, struct vq_mesh_known *known)
 
     known->next_address++;
     connection->state = VQ_MESH_DIALLING;
-    connection->dial = vq_dial_start(mesh->loop, (const struct sockaddr *)&address->address, address->length, CONNECT_MS,
-                                     (unsigned)mesh->options.silence_ms, dialled, connection);
+    connection->dial = vq_dial_start(mesh->loop, (const struct sockaddr *)&address->address, address->length,
+                                     CONNECT_MS, (unsigned)mesh->options.silence_ms, dialled, connection);
 }
 
 size_t vq_mesh_strangers(const struct vq_mesh *mesh)

@@ -15,7 +15,7 @@
 enum {
     BACKLOG = 128,
     ACCEPTS_PER_TURN = 16,
-    RETRY_MS = 1000,        /* of a listener that cannot be opened */
+    RETRY_MS = 1000,         /* of a listener that cannot be opened */
     NO_DESCRIPTORS_MS = 100, /* of accept() */
 };
 
@@ -154,8 +154,7 @@ uint16_t vq_mesh_port(const struct vq_mesh *mesh)
     for (size_t i = 0; i < mesh->n_listeners; i++) {
         struct sockaddr_storage address = {0};
         socklen_t length = sizeof(address);
-        if (mesh->listeners[i].fd < 0 ||
-            getsockname(mesh->listeners[i].fd, (struct sockaddr *)&address, &length) < 0)
+        if (mesh->listeners[i].fd < 0 || getsockname(mesh->listeners[i].fd, (struct sockaddr *)&address, &length) < 0)
             continue;
         return ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
                                                   : ((struct sockaddr_in6 *)&address)->sin6_port);

@@ -4,8 +4,8 @@
  *       └───────────┴──────────────────────▲           nothing is read or written any more, the user closes.
  *
  * All work is done in run(), called from the loop: by poll, or by the idle handle `turn` that is armed for one turn of
- * the loop whenever a vq_channel_ function left something to do. So no callback comes from inside a user's call, and what
- * a user writes while bytes are delivered goes out in one system call behind them. */
+ * the loop whenever a vq_channel_ function left something to do. So no callback comes from inside a user's call, and
+ * what a user writes while bytes are delivered goes out in one system call behind them. */
 #define VQ_FROM VIR_FROM_RPC
 #include "proto/channel.h"
 
@@ -26,16 +26,16 @@
 #include "proto/tls.h"
 
 enum {
-    SCRATCH_BYTES = 64 * 1024,      /* read at once when nothing is kept; the user mostly consumes all of it */
-    READ_BUDGET = 256 * 1024,       /* per channel and turn, so that one busy peer does not hold up the others */
-    WRITE_BUDGET = 1024 * 1024,     /* likewise */
-    INPUT_DEFAULT = 64 * 1024,      /* when the options name no limit */
-    ROOM_MIN = 4096,                /* of a read into kept input */
-    CHUNK_BYTES = 4096,             /* small writes share a chunk of this size ... */
-    CHUNK_LARGE_BYTES = 64 * 1024,  /* ... or of this, while the peer reads slowly */
-    COPY_MAX = 2048,                /* a buffer up to this size is copied, a larger one is queued as it is */
-    VECTOR_MAX = 64,                /* chunks in one writev() */
-    FDS_MAX = 32,                   /* received and not yet taken: the protocol's own limit for one message */
+    SCRATCH_BYTES = 64 * 1024,     /* read at once when nothing is kept; the user mostly consumes all of it */
+    READ_BUDGET = 256 * 1024,      /* per channel and turn, so that one busy peer does not hold up the others */
+    WRITE_BUDGET = 1024 * 1024,    /* likewise */
+    INPUT_DEFAULT = 64 * 1024,     /* when the options name no limit */
+    ROOM_MIN = 4096,               /* of a read into kept input */
+    CHUNK_BYTES = 4096,            /* small writes share a chunk of this size ... */
+    CHUNK_LARGE_BYTES = 64 * 1024, /* ... or of this, while the peer reads slowly */
+    COPY_MAX = 2048,               /* a buffer up to this size is copied, a larger one is queued as it is */
+    VECTOR_MAX = 64,               /* chunks in one writev() */
+    FDS_MAX = 32,                  /* received and not yet taken: the protocol's own limit for one message */
 };
 
 enum state { HANDSHAKE, OPEN, LINGERING, CLOSED };
@@ -239,10 +239,8 @@ static long send_fd(struct vq_channel *channel, const struct chunk *chunk, struc
         char room[CMSG_SPACE(sizeof(int))];
     } control = {0};
     struct iovec vector = {.iov_base = chunk->data, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &vector,
-                             .msg_iovlen = 1,
-                             .msg_control = control.room,
-                             .msg_controllen = sizeof(control.room)};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
     header->cmsg_level = SOL_SOCKET;
@@ -460,10 +458,8 @@ static long receive_with_fds(struct vq_channel *channel, uint8_t *place, size_t 
         char room[CMSG_SPACE(sizeof(int) * 4)];
     } control;
     struct iovec vector = {.iov_base = place, .iov_len = room};
-    struct msghdr message = {.msg_iov = &vector,
-                             .msg_iovlen = 1,
-                             .msg_control = control.room,
-                             .msg_controllen = sizeof(control.room)};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)};
     ssize_t got = recvmsg(channel->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 
     if (got < 0)
@@ -799,7 +795,7 @@ static struct vq_channel *make(uv_loop_t *loop, int fd, struct vq_tls_session *t
     channel->state = OPEN;
     channel->end = VQ_ERROR_INIT;
     channel->poll.data = channel->turn.data = channel->timer.data = channel;
-    (void)uv_idle_init(loop, &channel->turn);   /* these two cannot fail */
+    (void)uv_idle_init(loop, &channel->turn); /* these two cannot fail */
     (void)uv_timer_init(loop, &channel->timer);
     channel->n_handles = 2;
     int rc = uv_poll_init_socket(loop, &channel->poll, fd);

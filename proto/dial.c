@@ -94,7 +94,8 @@ void vq_dial_tune(int fd, unsigned timeout_ms)
         {IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes)},
         {IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms)},
     };
-    for (size_t i = 0; i < VQ_N_ELEMENTS(settings); i++) /* without them a fault is noticed later, by our own deadlines */
+    for (size_t i = 0; i < VQ_N_ELEMENTS(settings);
+         i++) /* without them a fault is noticed later, by our own deadlines */
         (void)setsockopt(fd, settings[i].level, settings[i].name, settings[i].value, settings[i].size);
 }
 
@@ -178,8 +179,8 @@ struct vq_dial *vq_dial_start(uv_loop_t *loop, const struct sockaddr *address, s
 {
     struct vq_dial *dial = vq_new(struct vq_dial);
 
-    *dial = (struct vq_dial){.n_handles = 1, .fd = -1, .timeout_ms = timeout_ms, .cb = cb, .data = data,
-                             .err = VQ_ERROR_INIT};
+    *dial = (struct vq_dial){
+        .n_handles = 1, .fd = -1, .timeout_ms = timeout_ms, .cb = cb, .data = data, .err = VQ_ERROR_INIT};
     dial->poll.data = dial->timer.data = dial;
     (void)uv_timer_init(loop, &dial->timer);
     if (begin(dial, loop, address, length) < 0)

@@ -29,14 +29,13 @@ enum {
 };
 
 /* What GnuTLS allocates is freed at the end of the scope. */
-#define AUTO(type, name)                                                                                               \
-    __attribute__((cleanup(type##_cleanup))) type##_t name = NULL
-#define DEFINE_CLEANUP(type)                                                                                           \
-    static void type##_cleanup(type##_t *object)                                                                       \
-    {                                                                                                                  \
-        if (*object != NULL)                                                                                           \
-            type##_deinit(*object);                                                                                    \
-    }                                                                                                                  \
+#define AUTO(type, name) __attribute__((cleanup(type##_cleanup))) type##_t name = NULL
+#define DEFINE_CLEANUP(type)                     \
+    static void type##_cleanup(type##_t *object) \
+    {                                            \
+        if (*object != NULL)                     \
+            type##_deinit(*object);              \
+    }                                            \
     struct vq_swallow_semicolon
 DEFINE_CLEANUP(gnutls_x509_privkey);
 DEFINE_CLEANUP(gnutls_x509_crt);
@@ -292,8 +291,8 @@ static int add_usage(gnutls_x509_crt_t certificate, gnutls_x509_crt_t authority,
 }
 
 int vq_pki_sign(const char *request_pem, const char *authority_certificate_pem, const char *authority_key_pem,
-                uint64_t node_id, const char *name, const char *const *addresses, int days,
-                char **ret_certificate_pem, struct vq_error *err)
+                uint64_t node_id, const char *name, const char *const *addresses, int days, char **ret_certificate_pem,
+                struct vq_error *err)
 {
     AUTO(gnutls_pubkey, key);
     AUTO(gnutls_x509_crt, authority);
@@ -395,7 +394,8 @@ int vq_pki_unseal(const uint8_t key[32], const uint8_t *sealed, size_t length, c
     if (rc < 0) {
         gnutls_memset(secret, 0, length - NONCE_BYTES);
         free(secret);
-        return vq_error_set(err, VIR_ERR_AUTH_FAILED, "a sealed secret does not open: other key, other place, or damaged");
+        return vq_error_set(err, VIR_ERR_AUTH_FAILED,
+                            "a sealed secret does not open: other key, other place, or damaged");
     }
     *ret_secret = secret;
     *ret_length = room;

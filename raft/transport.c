@@ -46,7 +46,7 @@ struct link {
     struct link *next;
     uint64_t node;
     bool is_outgoing;
-    bool is_old;                   /* made with credentials that have been replaced */
+    bool is_old;                     /* made with credentials that have been replaced */
     struct raft_uv_connect *request; /* outgoing: raft waits for it */
     uint64_t began_ms;
     struct vq_dial *dial;
@@ -59,8 +59,8 @@ struct vq_transport {
     uv_loop_t *loop;
     struct vq_transport_options options;
     struct raft_uv_transport *uv;
-    raft_uv_accept_cb accept_cb;          /* NULL: not listening */
-    raft_uv_transport_close_cb close_cb;  /* due in the next turn of the loop */
+    raft_uv_accept_cb accept_cb;         /* NULL: not listening */
+    raft_uv_transport_close_cb close_cb; /* due in the next turn of the loop */
     bool is_closed, is_freed;
     struct peer *peers;
     size_t n_peers;
@@ -249,7 +249,8 @@ static void local_ended(struct vq_channel *channel VQ_UNUSED, const struct vq_er
 
 static void remote_ready(struct vq_channel *channel, void *data);
 
-static const struct vq_channel_callbacks remote_callbacks = {remote_received, remote_ready, remote_drained, remote_ended};
+static const struct vq_channel_callbacks remote_callbacks = {remote_received, remote_ready, remote_drained,
+                                                             remote_ended};
 static const struct vq_channel_callbacks local_callbacks = {local_received, NULL, local_drained, local_ended};
 
 static void stream_closed(uv_handle_t *handle)
@@ -519,9 +520,8 @@ void vq_transport_set_peers(struct vq_transport *transport, const struct vq_raft
         if (known != NULL)
             table[i] = *known;
         table[i].id = peers[i].id;
-        table[i].has_address =
-            peers[i].address != NULL &&
-            vq_address_parse(peers[i].address, 0, &table[i].address, &table[i].address_length, &err) == 0;
+        table[i].has_address = peers[i].address != NULL && vq_address_parse(peers[i].address, 0, &table[i].address,
+                                                                            &table[i].address_length, &err) == 0;
         if (!table[i].has_address && peers[i].id != transport->options.node_id)
             vq_log(WARN, "raft.address", "node=%" PRIu64 ": '%s' cannot be used as an address, waiting for another",
                    peers[i].id, peers[i].address == NULL ? "" : peers[i].address);

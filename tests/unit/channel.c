@@ -25,8 +25,8 @@ static struct vq_tls_credentials *credentials;
 struct end {
     struct vq_channel *channel;
     unsigned n_messages, n_received, n_ready, n_drained, n_ended;
-    size_t bytes;          /* content of all messages */
-    uint8_t last;          /* last byte of the last message */
+    size_t bytes; /* content of all messages */
+    uint8_t last; /* last byte of the last message */
     struct vq_error err;
     bool consumes_nothing, pauses_after_each, takes_fds;
     enum { CLOSE_NEVER, CLOSE_IN_READY, CLOSE_IN_RECEIVED, CLOSE_IN_DRAINED } closes;
@@ -305,7 +305,8 @@ static void message_over_the_limit_ends_the_channel(void **state VQ_UNUSED)
 static void peer_that_does_not_read_is_given_up_at_the_limit(void **state)
 {
     bool is_tls = *(bool *)*state;
-    const struct vq_channel_options options = {.input_max_bytes = MIB, .output_max_bytes = 4 * MIB, .handshake_ms = 5000};
+    const struct vq_channel_options options = {
+        .input_max_bytes = MIB, .output_max_bytes = 4 * MIB, .handshake_ms = 5000};
     struct end ends[2];
     int fds[2];
     unsigned sent = 0;
@@ -313,7 +314,8 @@ static void peer_that_does_not_read_is_given_up_at_the_limit(void **state)
     make_pair(fds);
     for (int i = 0; i < 2; i++) {
         ends[i] = (struct end){.err = VQ_ERROR_INIT};
-        ends[i].channel = vq_channel_open(&loop, fds[i], is_tls ? make_tls(i == 1) : NULL, &options, &callbacks, &ends[i]);
+        ends[i].channel =
+            vq_channel_open(&loop, fds[i], is_tls ? make_tls(i == 1) : NULL, &options, &callbacks, &ends[i]);
     }
     if (is_tls)
         run_until(&ends[1].n_ready, 1);
@@ -380,8 +382,8 @@ static void pass_raw(int fd, const void *bytes, size_t length, const int *fds, s
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 8)] = {0};
     struct iovec vector = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
-                             .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds)};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
     header->cmsg_level = SOL_SOCKET;
@@ -751,10 +753,10 @@ static int tear_down(void **state VQ_UNUSED)
 }
 
 static bool plain = false, tls = true;
-#define BOTH(test)                                                                                                     \
-    {#test " (plain)", test, NULL, NULL, &plain},                                                                      \
-    {                                                                                                                  \
-        #test " (TLS)", test, NULL, NULL, &tls                                                                         \
+#define BOTH(test)                                \
+    {#test " (plain)", test, NULL, NULL, &plain}, \
+    {                                             \
+#test " (TLS)", test, NULL, NULL, &tls    \
     }
 
 int main(void)

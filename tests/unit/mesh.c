@@ -46,10 +46,10 @@ static bool is_late_after(const unsigned *counter, unsigned wanted, unsigned ms)
     return counter == NULL || *counter < wanted;
 }
 
-#define run_until(counter, wanted)                                                                                     \
-    do {                                                                                                               \
-        if (is_late_after(counter, wanted, RUN_MAX_MS))                                                                \
-            fail_msg("line %d: waited %d ms for %u, got %u", __LINE__, RUN_MAX_MS, (unsigned)(wanted), *(counter));    \
+#define run_until(counter, wanted)                                                                                  \
+    do {                                                                                                            \
+        if (is_late_after(counter, wanted, RUN_MAX_MS))                                                             \
+            fail_msg("line %d: waited %d ms for %u, got %u", __LINE__, RUN_MAX_MS, (unsigned)(wanted), *(counter)); \
     } while (0)
 
 static void run_ms(unsigned ms)
@@ -161,7 +161,7 @@ static void on_listening(const char *address VQ_UNUSED, const struct vq_error *e
         node->n_not_listening++;
 }
 
-static const struct vq_mesh_callbacks node_callbacks = {on_message, on_online, on_offline, on_describe,
+static const struct vq_mesh_callbacks node_callbacks = {on_message, on_online, on_offline,  on_describe,
                                                         on_raft,    on_join,   on_listening};
 
 static void node_start(struct node *node, uint64_t id, const char *listen, uint64_t boot)
@@ -169,10 +169,18 @@ static void node_start(struct node *node, uint64_t id, const char *listen, uint6
     struct vq_error err = VQ_ERROR_INIT;
     const char *const where[] = {listen, NULL};
     char name[16];
-    const struct vq_mesh_options options = {.node_id = id, .node_name = name, .version = "0.1", .feature_level = 3,
-                                            .cluster_id = cluster_id, .boot = boot, .credentials = credentials[id],
-                                            .listen = where, .ping_ms = 50, .silence_ms = deadline_ms,
-                                            .handshake_ms = deadline_ms, .strangers_max = 4};
+    const struct vq_mesh_options options = {.node_id = id,
+                                            .node_name = name,
+                                            .version = "0.1",
+                                            .feature_level = 3,
+                                            .cluster_id = cluster_id,
+                                            .boot = boot,
+                                            .credentials = credentials[id],
+                                            .listen = where,
+                                            .ping_ms = 50,
+                                            .silence_ms = deadline_ms,
+                                            .handshake_ms = deadline_ms,
+                                            .strangers_max = 4};
 
     (void)snprintf(name, sizeof(name), "node%u", (unsigned)id);
     *node = (struct node){.id = id};
@@ -336,8 +344,8 @@ static void nodes_find_each_other_and_talk(void **state VQ_UNUSED)
     assert_true(send_call(&two, 1, 20 * MIB)); /* larger than every buffer on the way */
     run_until(&one.n_messages, 1);
     assert_int_equal(one.last_size, 20 * MIB);
-    assert_false(send_call(&one, 1, 10)); /* to itself */
-    assert_false(send_call(&one, 9, 10)); /* to nobody */
+    assert_false(send_call(&one, 1, 10));                  /* to itself */
+    assert_false(send_call(&one, 9, 10));                  /* to nobody */
     assert_false(send_call(&one, 2, VQ_MESH_MESSAGE_MAX)); /* with what is around it, too large */
     run_ms(1500); /* time for pings, and for the higher ids to dial if they still wanted to */
     for (size_t i = 0; i < 3; i++) {
@@ -625,14 +633,13 @@ static void connections_are_told_apart_by_their_protocol(void **state VQ_UNUSED)
         unsigned n_raft, n_join;
         uint64_t from;
     } cases[] = {
-        {"vq-raft", credentials[2], 1, 0, 2}, /* a member */
-        {"vq-raft", nobody, 0, 0, 0},
-        {"vq-raft", credentials[0], 0, 0, 0}, /* of the same authority, but no node's */
-        {"vq-raft", credentials[3], 0, 0, 0}, /* a node that is not a member */
-        {"vq-raft", credentials[1], 0, 0, 0}, /* our own */
-        {"vq-join", nobody, 0, 1, 0},         {"vq-join", credentials[2], 0, 1, 2},
-        {"vq-mesh", nobody, 0, 0, 0},         {"vq-mesh", credentials[3], 0, 0, 0},
-        {"http/1.1", credentials[2], 0, 0, 0},
+        {"vq-raft", credentials[2], 1, 0, 2},                                       /* a member */
+        {"vq-raft", nobody, 0, 0, 0},         {"vq-raft", credentials[0], 0, 0, 0}, /* of the same authority, but no
+                                                                                       node's */
+        {"vq-raft", credentials[3], 0, 0, 0},                                       /* a node that is not a member */
+        {"vq-raft", credentials[1], 0, 0, 0},                                       /* our own */
+        {"vq-join", nobody, 0, 1, 0},         {"vq-join", credentials[2], 0, 1, 2},  {"vq-mesh", nobody, 0, 0, 0},
+        {"vq-mesh", credentials[3], 0, 0, 0}, {"http/1.1", credentials[2], 0, 0, 0},
     };
 
     node_start(&one, 1, "127.0.0.1:0", 11);
@@ -691,8 +698,12 @@ static void taken_port_is_tried_again(void **state VQ_UNUSED)
 
     node_start(&one, 1, "127.0.0.1:0", 11);
     const char *const where[] = {one.address, NULL};
-    const struct vq_mesh_options options = {.node_id = 2, .node_name = "node2", .version = "0.1",
-                                            .cluster_id = cluster_id, .credentials = credentials[2], .listen = where};
+    const struct vq_mesh_options options = {.node_id = 2,
+                                            .node_name = "node2",
+                                            .version = "0.1",
+                                            .cluster_id = cluster_id,
+                                            .credentials = credentials[2],
+                                            .listen = where};
     two = (struct node){.id = 2};
     assert_int_equal(vq_mesh_start(&loop, &options, &node_callbacks, &two, &two.mesh, &err), 0);
     run_until(&two.n_not_listening, 1);
@@ -709,8 +720,12 @@ static void unusable_address_to_listen_on_is_an_error(void **state VQ_UNUSED)
 {
     struct vq_error err = VQ_ERROR_INIT;
     const char *const where[] = {"node1:16515", NULL};
-    const struct vq_mesh_options options = {.node_id = 2, .node_name = "node2", .version = "0.1",
-                                            .cluster_id = cluster_id, .credentials = credentials[2], .listen = where};
+    const struct vq_mesh_options options = {.node_id = 2,
+                                            .node_name = "node2",
+                                            .version = "0.1",
+                                            .cluster_id = cluster_id,
+                                            .credentials = credentials[2],
+                                            .listen = where};
     struct vq_mesh *mesh = NULL;
 
     assert_int_equal(vq_mesh_start(&loop, &options, &node_callbacks, NULL, &mesh, &err), -1);

@@ -49,8 +49,8 @@ static void certificate_lasts_as_many_days_as_asked(void **state VQ_UNUSED)
     int64_t expiry = 0;
 
     make_authority(&authority);
-    assert_int_equal(vq_pki_sign(request, authority.certificate, authority.key, 7, "node7", addresses, 10, &certificate,
-                                 &err), 0);
+    assert_int_equal(
+        vq_pki_sign(request, authority.certificate, authority.key, 7, "node7", addresses, 10, &certificate, &err), 0);
     assert_int_equal(vq_pki_expiry(certificate, &expiry, &err), 0);
     assert_true(llabs(expiry - (int64_t)time(NULL) - 10 * 86400) < 60);
     free_authority(&authority);
@@ -90,7 +90,8 @@ static void unusable_input_is_refused_with_a_reason(void **state VQ_UNUSED)
         int days;
     } cases[] = {
         {"", "node7", authority.key, 10},
-        {"-----BEGIN NEW CERTIFICATE REQUEST-----\nAAAA\n-----END NEW CERTIFICATE REQUEST-----\n", "node7", authority.key, 10},
+        {"-----BEGIN NEW CERTIFICATE REQUEST-----\nAAAA\n-----END NEW CERTIFICATE REQUEST-----\n", "node7",
+         authority.key, 10},
         {damaged, "node7", authority.key, 10},
         {authority.certificate, "node7", authority.key, 10},
         {request, "", authority.key, 10},
@@ -105,7 +106,8 @@ static void unusable_input_is_refused_with_a_reason(void **state VQ_UNUSED)
     for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {
         struct vq_error err = VQ_ERROR_INIT;
         assert_int_equal(vq_pki_sign(cases[i].request, authority.certificate, cases[i].authority_key, 7, cases[i].name,
-                                     NULL, cases[i].days, &certificate, &err), -1);
+                                     NULL, cases[i].days, &certificate, &err),
+                         -1);
         assert_null(certificate);
         assert_true(err.code != VIR_ERR_OK && err.message[0] != '\0');
     }

@@ -28,8 +28,8 @@ static const char *const both_protocols[] = {"vq-mesh", "vq-raft", NULL};
 struct recipe {
     const char *name;
     const char *uri[2];
-    long from_s, until_s;    /* relative to now */
-    const char *purposes[2]; /* NULL, NULL: both TLS purposes */
+    long from_s, until_s;                             /* relative to now */
+    const char *purposes[2];                          /* NULL, NULL: both TLS purposes */
     bool is_self_signed, is_by_other, is_by_stranger; /* other: another authority of our authority's name */
 };
 
@@ -94,7 +94,7 @@ static struct identity make_identity(const struct recipe *recipe)
 
     assert_int_equal(vq_pki_key_new(&identity.key, &err), 0);
     gnutls_x509_privkey_t key = import_key(identity.key);
-    gnutls_x509_privkey_t signer = import_key(recipe->is_self_signed                           ? identity.key
+    gnutls_x509_privkey_t signer = import_key(recipe->is_self_signed                          ? identity.key
                                               : recipe->is_by_other || recipe->is_by_stranger ? other_key
                                                                                               : authority_key);
     assert_true(gnutls_x509_crt_init(&certificate) >= 0);
@@ -240,7 +240,8 @@ static int set_up(void **state VQ_UNUSED)
     if (vq_pki_key_new(&authority_key, &err) < 0 || vq_pki_key_new(&other_key, &err) < 0 ||
         vq_pki_authority_new("blue", authority_key, 30, &authority_pem, &err) < 0 ||
         vq_pki_authority_new("green", other_key, 30, &stranger_pem, &err) < 0 ||
-        vq_pki_authority_new("blue", other_key, 30, &other_pem, &err) < 0) /* same name: the key must make the difference */
+        vq_pki_authority_new("blue", other_key, 30, &other_pem, &err) <
+            0) /* same name: the key must make the difference */
         return -1;
     node1 = make_identity(&(struct recipe){.name = "node1", .uri = {"vq-node:1"}});
     node2 = make_identity(&(struct recipe){.name = "node2", .uri = {"vq-node:2"}});
@@ -296,16 +297,32 @@ static const struct {
     const char *reason_for_client, *reason_for_server;
 } bad_certificates[] = {
     {{.name = "node3", .is_self_signed = true}, NULL, false, "certificate of 'node3' is self-signed", NULL},
-    {{.name = "node3", .from_s = -20 * DAY, .until_s = -10 * DAY}, NULL, false, "certificate of 'node3' expired on 2", NULL},
-    {{.name = "node3", .from_s = 10 * DAY, .until_s = 20 * DAY}, NULL, false, "certificate of 'node3' is not valid before 2",
+    {{.name = "node3", .from_s = -20 * DAY, .until_s = -10 * DAY},
+     NULL,
+     false,
+     "certificate of 'node3' expired on 2",
+     NULL},
+    {{.name = "node3", .from_s = 10 * DAY, .until_s = 20 * DAY},
+     NULL,
+     false,
+     "certificate of 'node3' is not valid before 2",
      NULL},
     {{.name = "node3"}, "node2", false, "certificate of 'node3' is not for 'node2'", NULL},
-    {{.name = "node3", .is_by_other = true}, NULL, false, "certificate of 'node3' is signed by another authority of the same name",
+    {{.name = "node3", .is_by_other = true},
+     NULL,
+     false,
+     "certificate of 'node3' is signed by another authority of the same name",
      NULL},
-    {{.name = "node3", .is_by_stranger = true}, NULL, false,
-     "certificate of 'node3' is signed by an unknown authority 'green'", NULL},
+    {{.name = "node3", .is_by_stranger = true},
+     NULL,
+     false,
+     "certificate of 'node3' is signed by an unknown authority 'green'",
+     NULL},
     {{.name = "node3"}, NULL, true, "certificate of 'node3' was revoked", NULL},
-    {{.name = "node3", .purposes = {GNUTLS_KP_TIME_STAMPING}}, NULL, false, "certificate of 'node3' is not made for a server",
+    {{.name = "node3", .purposes = {GNUTLS_KP_TIME_STAMPING}},
+     NULL,
+     false,
+     "certificate of 'node3' is not made for a server",
      "certificate of 'node3' is not made for a client"},
 };
 
@@ -451,8 +468,8 @@ static void node_id_is_read_strictly(void **state VQ_UNUSED)
     struct vq_tls_credentials *server = credentials_of(&node1, authority_pem, NULL);
 
     for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {
-        struct identity some = make_identity(
-            &(struct recipe){.name = "node3", .uri = {cases[i].uri[0], cases[i].uri[1]}});
+        struct identity some =
+            make_identity(&(struct recipe){.name = "node3", .uri = {cases[i].uri[0], cases[i].uri[1]}});
         struct vq_tls_credentials *client = credentials_of(&some, authority_pem, NULL);
         struct pair pair;
 
@@ -480,10 +497,10 @@ static void signed_certificates_carry_their_node_and_are_made_for_their_role(voi
     assert_int_equal(vq_pki_key_new(&user.key, &err), 0);
     assert_int_equal(vq_pki_request_new(node.key, "ignored", &request, &err), 0);
     assert_int_equal(vq_pki_request_new(user.key, "root", &user_request, &err), 0);
-    assert_int_equal(vq_pki_sign(request, authority_pem, authority_key, 7, "node7", addresses, 10, &node.certificate,
-                                 &err), 0);
-    assert_int_equal(vq_pki_sign(user_request, authority_pem, authority_key, 0, "root", NULL, 10, &user.certificate,
-                                 &err), 0);
+    assert_int_equal(
+        vq_pki_sign(request, authority_pem, authority_key, 7, "node7", addresses, 10, &node.certificate, &err), 0);
+    assert_int_equal(
+        vq_pki_sign(user_request, authority_pem, authority_key, 0, "root", NULL, 10, &user.certificate, &err), 0);
     struct vq_tls_credentials *server = credentials_of(&node, authority_pem, NULL);
     struct vq_tls_credentials *client = credentials_of(&user, authority_pem, NULL);
     const char *const names[] = {"node7", "10.0.0.7", "fd00::7"};
@@ -539,16 +556,20 @@ static void empty_or_missing_parts_close_and_never_open(void **state VQ_UNUSED)
     const struct {
         const char *ca, *certificate, *key, *crl;
     } bad[] = {
-        {"", node1.certificate, node1.key, NULL},       {authority_pem, "", node1.key, NULL},
-        {authority_pem, node1.certificate, "", NULL},   {authority_pem, node1.certificate, NULL, NULL},
-        {authority_pem, NULL, node1.key, NULL},         {authority_pem, node1.certificate, node1.key, ""},
-        {authority_pem, node1.certificate, node2.key, NULL}, {"no PEM at all", node1.certificate, node1.key, NULL},
+        {"", node1.certificate, node1.key, NULL},
+        {authority_pem, "", node1.key, NULL},
+        {authority_pem, node1.certificate, "", NULL},
+        {authority_pem, node1.certificate, NULL, NULL},
+        {authority_pem, NULL, node1.key, NULL},
+        {authority_pem, node1.certificate, node1.key, ""},
+        {authority_pem, node1.certificate, node2.key, NULL},
+        {"no PEM at all", node1.certificate, node1.key, NULL},
         {authority_pem, node1.certificate, node1.key, "no PEM at all"},
     };
     for (size_t i = 0; i < VQ_N_ELEMENTS(bad); i++) {
         struct vq_error err = VQ_ERROR_INIT;
-        assert_int_equal(vq_tls_credentials_new(bad[i].ca, bad[i].certificate, bad[i].key, bad[i].crl, &credentials, &err),
-                         -1);
+        assert_int_equal(
+            vq_tls_credentials_new(bad[i].ca, bad[i].certificate, bad[i].key, bad[i].crl, &credentials, &err), -1);
         assert_null(credentials);
         assert_true(err.message[0] != '\0');
     }

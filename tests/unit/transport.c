@@ -316,7 +316,7 @@ static void peer_that_stops_reading_is_held_back_and_then_dropped(void **state V
     stream_write(a.out, 64 * MIB, 'y');
     assert_int_equal(uv_read_start(a.out, alloc_cb, read_cb), 0);
     began = uv_hrtime();
-    run_until(&a.n_ended, 1);                              /* dropped by either side ... */
+    run_until(&a.n_ended, 1);                                /* dropped by either side ... */
     assert_true(uv_hrtime() - began < UINT64_C(2000000000)); /* ... before TCP gives up */
     assert_true(b.received < 16 * MIB);
     node_close(&a);
@@ -342,8 +342,8 @@ static void another_node_at_the_address_is_not_taken_for_the_wanted_one(void **s
 
 static void unknown_or_unusable_address_is_refused_at_once(void **state VQ_UNUSED)
 {
-    const char *const addresses[] = {"", "node2:16515", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "::1:5", "[::1]x:5",
-                                     "127.0.0.1:5x"};
+    const char *const addresses[] = {"",      "node2:16515", "127.0.0.1",   "127.0.0.1:", "127.0.0.1:70000",
+                                     "::1:5", "[::1]x:5",    "127.0.0.1:5x"};
     struct node a, b;
     struct raft_uv_connect request = {.data = &a};
 

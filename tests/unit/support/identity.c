@@ -40,7 +40,8 @@ struct vq_tls_credentials *test_credentials(const struct test_authority *authori
 
     (void)snprintf(name, sizeof(name), "node%" PRIu64, node);
     if (vq_pki_key_new(&key, &err) < 0 || vq_pki_request_new(key, name, &request, &err) < 0 ||
-        vq_pki_sign(request, authority->certificate, authority->key, node, name, addresses, 10, &certificate, &err) < 0 ||
+        vq_pki_sign(request, authority->certificate, authority->key, node, name, addresses, 10, &certificate, &err) <
+            0 ||
         vq_tls_credentials_new(authority->certificate, certificate, key, NULL, &credentials, &err) < 0)
         fail_msg("%s", err.message);
     return credentials;
