@@ -88,6 +88,18 @@ bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, co
            bsearch(&device, caps->devices, caps->n_devices, sizeof(*caps->devices), compare_names) != NULL;
 }
 
+bool vq_qemu_cpu_model_is_for_people(const struct vq_qemu_cpu_model *model)
+{
+    static const char *const modes[] = {"host", "max", "base"};
+    const char *version = strrchr(model->name, '-');
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(modes); i++)
+        if (strcmp(model->name, modes[i]) == 0)
+            return false;
+    return version == NULL || version[1] != 'v' || version[2] == '\0' ||
+           strspn(version + 2, "0123456789") != strlen(version + 2);
+}
+
 const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_capabilities *caps, const char *name)
 {
     if (name == NULL)

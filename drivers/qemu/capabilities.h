@@ -57,6 +57,8 @@ void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps); /* drops one 
 VQ_DEFINE_AUTOPTR(vq_qemu_capabilities);
 
 bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, const char *device);
+/* Is it a model that people choose by name? Not the versions of one ("qemu64-v1"), nor what has a mode of its own. */
+bool vq_qemu_cpu_model_is_for_people(const struct vq_qemu_cpu_model *model);
 /* By name or alias; NULL: unknown. name NULL: the default machine. */
 const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_capabilities *caps, const char *name);
 

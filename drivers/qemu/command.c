@@ -281,6 +281,12 @@ static int write_cpu(struct vq_qemu_writer *writer, struct vq_error *err)
 
 /* ---- Memory ---- */
 
+/* QEMU takes whole MiB: a guest gets what it was promised and perhaps a little more. */
+static uint64_t whole_mib(uint64_t kib)
+{
+    return kib > UINT64_MAX - 1023 ? kib : (kib + 1023) / 1024 * 1024;
+}
+
 /* One memory backend: plain memory, shared memory (memfd) or huge pages. */
 static int write_memory_backend(struct vq_qemu_writer *writer, const char *id, uint64_t size_kib, const char *access,
                                 struct vq_error *err)
@@ -296,7 +302,7 @@ static int write_memory_backend(struct vq_qemu_writer *writer, const char *id, u
     /* Memory that others map has to have a descriptor. */
     bool is_memfd = vq_streq(source, "memfd") || is_huge || vq_streq(sharing, "shared");
     json_t *object = json_pack("{s:s, s:s, s:I}", "qom-type", is_memfd ? "memory-backend-memfd" : "memory-backend-ram",
-                               "id", id, "size", (json_int_t)(size_kib * 1024));
+                               "id", id, "size", (json_int_t)(whole_mib(size_kib) * 1024));
     /* The block keeps the name that it has in the migration stream of plain memory. */
     if (is_memfd && strcmp(id, memory_id(writer)) == 0)
         json_object_set_new(object, "x-use-canonical-path-for-ramblock-id", json_false());
@@ -347,14 +353,27 @@ static int write_cells(struct vq_qemu_writer *writer, struct vq_error *err)
     return 0;
 }
 
+/* With NUMA cells it is their sum, each rounded for itself. */
+static uint64_t memory_kib(const struct vq_domain *def)
+{
+    uint64_t sum = 0;
+
+    if (!has_cells(def))
+        return whole_mib(def->memory_kib);
+    for (size_t i = 0; i < def->cpu->n_cells; i++)
+        sum += whole_mib(def->cpu->cells[i]->memory_kib);
+    return sum;
+}
+
 static int write_memory(struct vq_qemu_writer *writer, struct vq_error *err)
 {
     const struct vq_domain *def = writer->def;
     VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
 
-    vq_buffer_addf(&value, "size=%" PRIu64 "k", def->memory_kib);
+    vq_buffer_addf(&value, "size=%" PRIu64 "k", memory_kib(def));
     if (def->max_memory_kib != 0)
-        vq_buffer_addf(&value, ",slots=%u,maxmem=%" PRIu64 "k", def->max_memory_slots, def->max_memory_kib);
+        vq_buffer_addf(&value, ",slots=%u,maxmem=%" PRIu64 "k", def->max_memory_slots,
+                       whole_mib(def->max_memory_kib));
     vq_qemu_arg_buffer(writer, "-m", &value);
     if (!has_cells(def) && write_memory_backend(writer, memory_id(writer), def->memory_kib, NULL, err) < 0)
         return -1;

@@ -40,6 +40,17 @@ struct vq_qemu_packed vq_qemu_pack_definition(const struct vq_domain *definition
     return packed;
 }
 
+int vq_qemu_parse_stored(const char *xml, struct vq_domain **ret, struct vq_error *err)
+{
+    if (vq_domain_parse(xml, VQ_PARSE_INACTIVE, ret, err) < 0)
+        return -1;
+    if ((*ret)->current_vcpus == 0)
+        (*ret)->current_vcpus = (*ret)->vcpus;
+    if ((*ret)->current_memory_kib == 0)
+        (*ret)->current_memory_kib = (*ret)->memory_kib;
+    return 0;
+}
+
 static void propose(struct vq_qemu *qemu, const struct vq_domain *def, Vq__DomainDefine *define, vq_propose_cb cb,
                     void *data)
 {
@@ -216,7 +227,7 @@ static int changer_read(struct changer *changer, struct vq_error *err)
     if ((info.flags & VQ_INFO_PERSISTENT) == 0)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "transient domains do not have any persistent config");
     changer->version = info.version;
-    return vq_domain_parse(info.xml, VQ_PARSE_INACTIVE, &changer->def, err);
+    return vq_qemu_parse_stored(info.xml, &changer->def, err);
 }
 
 static void changer_try(struct changer *changer)

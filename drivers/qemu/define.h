@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "conf/base/error.h"
+#include "conf/base/macros.h"
 
 struct vq_domain;
 struct vq_proposal_result;
@@ -44,6 +45,9 @@ void vq_qemu_change_definition(struct vq_qemu *qemu, const uint8_t uuid[16], vq_
 /* The emulator that the definition names, else this host's for its architecture, borrowed for the loop turn. NULL, and err
  * set: there is none, or the domain is of another hypervisor (VIR_ERR_CONFIG_UNSUPPORTED). */
 const char *vq_qemu_choose_emulator(struct vq_qemu *qemu, const struct vq_domain *definition, struct vq_error *err);
+
+/* Read a definition as it is stored. What the text leaves out because it goes without saying is there again. */
+VQ_MUST_CHECK int vq_qemu_parse_stored(const char *xml, struct vq_domain **ret, struct vq_error *err);
 
 /* A definition as it travels in a command: canonical, inactive, with secrets, compressed where that helps. */
 struct vq_qemu_packed {

@@ -81,8 +81,7 @@ static void add_cpu(struct vq_buffer *text, const struct vq_qemu_capabilities *c
     } else {
         begin(text, "mode name='custom'");
         for (size_t i = 0; i < caps->n_cpu_models; i++)
-            if (strcmp(caps->cpu_models[i].name, "host") != 0 && strcmp(caps->cpu_models[i].name, "max") != 0 &&
-                strcmp(caps->cpu_models[i].name, "base") != 0)
+            if (vq_qemu_cpu_model_is_for_people(&caps->cpu_models[i]))
                 vq_buffer_line(text, "<model usable='%s' vendor='unknown'>%s</model>",
                                is_kvm ? "unknown" : caps->cpu_models[i].is_usable ? "yes" : "no",
                                caps->cpu_models[i].name);

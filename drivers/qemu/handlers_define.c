@@ -118,7 +118,7 @@ struct vq_domain *vq_qemu_read_definition(struct vq_request *request)
     struct vq_error err = VQ_ERROR_INIT;
     struct vq_domain *def = NULL;
 
-    if (text != NULL && vq_domain_parse(text, VQ_PARSE_INACTIVE, &def, &err) < 0)
+    if (text != NULL && vq_qemu_parse_stored(text, &def, &err) < 0)
         vq_request_fail(request, &err);
     return def;
 }

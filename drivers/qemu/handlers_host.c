@@ -102,27 +102,26 @@ static void models_known(const struct vq_qemu_capabilities *caps, const struct v
     struct vq_request *request = data;
     const struct vq_remote_connect_get_cpu_model_names_args *args = request->args;
     struct vq_remote_connect_get_cpu_model_names_ret *ret = request->ret;
-    size_t n;
+    size_t n = 0;
 
     if (err != NULL) {
         vq_request_fail(request, err);
         return;
     }
-    n = caps->n_cpu_models > MODELS_MAX ? MODELS_MAX : caps->n_cpu_models;
-    ret->ret = (int32_t)n;
-    if (args->need_results != 0) {
-        ret->models = vq_qemu_request_alloc(request, (n + 1) * sizeof(*ret->models));
-        if (ret->models == NULL)
+    ret->models = vq_qemu_request_alloc(request, (MODELS_MAX + 1) * sizeof(*ret->models));
+    if (ret->models == NULL)
+        return;
+    for (size_t i = 0; i < caps->n_cpu_models && n < MODELS_MAX; i++) {
+        if (!vq_qemu_cpu_model_is_for_people(&caps->cpu_models[i]))
+            continue;
+        ret->models[n] = vq_arena_strdup(request->arena, caps->cpu_models[i].name);
+        if (ret->models[n++] == NULL) {
+            vq_qemu_refuse(request, VQ_FROM, VIR_ERR_NO_MEMORY, "the answer is longer than one call may use");
             return;
-        for (size_t i = 0; i < n; i++) {
-            ret->models[i] = vq_arena_strdup(request->arena, caps->cpu_models[i].name);
-            if (ret->models[i] == NULL) {
-                vq_qemu_refuse(request, VQ_FROM, VIR_ERR_NO_MEMORY, "the answer is longer than one call may use");
-                return;
-            }
         }
-        ret->n_models = (uint32_t)n;
     }
+    ret->ret = (int32_t)n;
+    ret->n_models = args->need_results != 0 ? (uint32_t)n : 0;
     vq_request_reply(request);
 }
 

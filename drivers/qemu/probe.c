@@ -21,11 +21,17 @@
 
 enum { MACHINES_MAX = 4096, MODELS_MAX = 4096, DEVICES_MAX = 16384, NAME_MAX_BYTES = 256 };
 
+/* What the PC's firmware says when all is set up and there is nothing to boot. Its first words are no proof: where KVM is
+ * itself emulated, they come, and then the CPU hangs in the first 16-bit code. */
+#define BOOT_SIGN "No bootable device"
+
 struct vq_qemu_probe {
     uv_loop_t *loop;
     uv_timer_t deadline;
     uv_poll_t sign;            /* KVM trial: the firmware's debug output */
     int sign_fd;
+    char words[1024];          /* the last of what the firmware has said */
+    size_t n_words;
     unsigned open_handles;
     struct vq_process *process;
     struct vq_qmp *qmp;
@@ -225,8 +231,8 @@ static void deadline_reached(uv_timer_t *timer)
 
     if (probe->error.code == VIR_ERR_OK)
         (void)vq_error_set(&err, VIR_ERR_INTERNAL_ERROR,
-                           probe->is_trial ? "/dev/kvm is there, but a guest that was started under KVM did not run an "
-                                             "instruction within %d ms"
+                           probe->is_trial ? "/dev/kvm is there, but a guest that was started under KVM did not get "
+                                             "through its firmware within %d ms"
                                            : "the emulator did not answer within %d ms",
                            probe->is_trial ? VQ_QEMU_KVM_TRIAL_MS : VQ_QEMU_PROBE_MS);
     else
@@ -391,15 +397,26 @@ struct vq_qemu_probe *vq_qemu_probe_start(uv_loop_t *loop, const char *path, vq_
 static void sign_seen(uv_poll_t *poll, int status, int events)
 {
     struct vq_qemu_probe *probe = poll->data;
-    char bytes[256];
+    ssize_t n;
 
     if (status < 0 || (events & UV_READABLE) == 0)
         return; /* the process' end is told by its pidfd */
-    if (read(probe->sign_fd, bytes, sizeof(bytes)) > 0) {
+    if (probe->n_words == sizeof(probe->words) - 1) { /* the end is what counts */
+        memmove(probe->words, probe->words + sizeof(probe->words) / 2, sizeof(probe->words) / 2);
+        probe->n_words -= sizeof(probe->words) / 2;
+    }
+    n = read(probe->sign_fd, probe->words + probe->n_words, sizeof(probe->words) - 1 - probe->n_words);
+    if (n <= 0) {
+        (void)uv_poll_stop(poll);
+        return;
+    }
+    probe->n_words += (size_t)n;
+    probe->words[probe->n_words] = '\0';
+    for (char *c = probe->words; c < probe->words + probe->n_words; c++)
+        *c = *c == '\0' ? ' ' : *c;
+    if (strstr(probe->words, BOOT_SIGN) != NULL) {
         probe->works = true;
         over(probe);
-    } else {
-        (void)uv_poll_stop(poll);
     }
 }
 

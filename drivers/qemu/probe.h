@@ -9,14 +9,15 @@
 struct vq_qemu_capabilities;
 struct vq_qemu_probe;
 
-enum { VQ_QEMU_PROBE_MS = 15000, VQ_QEMU_KVM_TRIAL_MS = 3000 };
+enum { VQ_QEMU_PROBE_MS = 15000, VQ_QEMU_KVM_TRIAL_MS = 5000 };
 
 /* take_caps: one reference, without path and file identity; NULL when err is set. Called back once, never from inside
  * vq_qemu_probe_start(), unless cancelled. */
 typedef void (*vq_qemu_probe_cb)(struct vq_qemu_capabilities *take_caps, const struct vq_error *err, void *data);
 struct vq_qemu_probe *vq_qemu_probe_start(uv_loop_t *loop, const char *path, vq_qemu_probe_cb cb, void *data);
 
-/* Start a PC under KVM and wait for the first words of its firmware. Where /dev/kvm exists but guests hang, nothing comes.
+/* Start a PC under KVM and wait until its firmware has found nothing to boot. Where /dev/kvm exists but guests hang, that
+ * does not come.
  * Called back once, never from inside, unless cancelled. problem: for people. */
 typedef void (*vq_qemu_trial_cb)(bool works, const char *problem, void *data);
 struct vq_qemu_probe *vq_qemu_probe_kvm(uv_loop_t *loop, const char *path, const char *arch, vq_qemu_trial_cb cb,
