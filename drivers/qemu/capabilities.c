@@ -82,8 +82,22 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Names that QEMU takes for a device beside that of its type, which is what it lists. */
+static const char *type_of_device(const char *device)
+{
+    static const struct {
+        const char *alias, *type;
+    } aliases[] = {{"ahci", "ich9-ahci"}, {"lsi", "lsi53c895a"}};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(aliases); i++)
+        if (strcmp(aliases[i].alias, device) == 0)
+            return aliases[i].type;
+    return device;
+}
+
 bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, const char *device)
 {
+    device = type_of_device(device);
     return caps->n_devices > 0 &&
            bsearch(&device, caps->devices, caps->n_devices, sizeof(*caps->devices), compare_names) != NULL;
 }

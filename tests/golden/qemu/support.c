@@ -15,16 +15,17 @@
 
 /* In the order of strcmp(), as the real list is sorted. */
 static char *devices[] = {
-    "AC97", "ES1370", "VGA", "ahci", "am53c974", "bochs-display", "cirrus-vga", "dc390", "e1000", "e1000e", "floppy",
-    "hda-duplex", "hda-micro", "hda-output", "i6300esb", "i82559c", "ib700", "ich9-intel-hda", "ich9-usb-ehci1",
-    "ich9-usb-uhci1", "ide-cd", "ide-hd", "intel-hda", "intel-iommu", "ioh3420", "isa-debugcon", "isa-fdc", "isa-parallel",
-    "isa-serial", "lsi", "lsi53c895a", "megasas", "mptsas1068", "ne2k_pci", "nec-usb-xhci", "pci-bridge", "pci-ohci",
-    "pci-serial", "pcie-pci-bridge", "pcie-root-port", "pcnet", "piix3-usb-uhci", "pvpanic", "pvscsi", "qemu-xhci", "qxl",
-    "qxl-vga", "ramfb", "rtl8139", "sb16", "scsi-block", "scsi-cd", "scsi-hd", "tpm-crb", "tpm-tis", "tulip", "usb-audio",
-    "usb-ehci", "usb-host", "usb-hub", "usb-kbd", "usb-mouse", "usb-net", "usb-redir", "usb-serial", "usb-storage",
-    "usb-tablet", "vfio-pci", "vhost-vsock-pci", "virtio-balloon-pci", "virtio-blk-pci", "virtio-gpu-pci",
-    "virtio-keyboard-pci", "virtio-mouse-pci", "virtio-net-pci", "virtio-rng-pci", "virtio-scsi-pci",
-    "virtio-serial-pci", "virtio-tablet-pci", "virtio-vga", "vmcoreinfo", "vmgenid", "vmware-svga", "vmxnet3",
+    "AC97", "ES1370", "VGA", "am53c974", "bochs-display", "cirrus-vga", "dc390", "e1000", "e1000e", "floppy",
+    "hda-duplex", "hda-micro", "hda-output", "i6300esb", "i82559c", "ib700", "ich9-ahci", "ich9-intel-hda",
+    "ich9-usb-ehci1", "ich9-usb-uhci1", "ide-cd", "ide-hd", "intel-hda", "intel-iommu", "ioh3420", "isa-debugcon",
+    "isa-fdc", "isa-parallel", "isa-serial", "lsi53c895a", "megasas", "mptsas1068", "ne2k_pci", "nec-usb-xhci",
+    "pci-bridge", "pci-ohci", "pci-serial", "pcie-pci-bridge", "pcie-root-port", "pcnet", "piix3-usb-uhci", "pvpanic",
+    "pvscsi", "qemu-xhci", "qxl", "qxl-vga", "ramfb", "rtl8139", "sb16", "scsi-block", "scsi-cd", "scsi-hd",
+    "tpm-crb", "tpm-tis", "tulip", "usb-audio", "usb-ehci", "usb-host", "usb-hub", "usb-kbd", "usb-mouse", "usb-net",
+    "usb-redir", "usb-serial", "usb-storage", "usb-tablet", "vfio-pci", "vhost-vsock-pci", "virtio-balloon-pci",
+    "virtio-blk-pci", "virtio-gpu-pci", "virtio-keyboard-pci", "virtio-mouse-pci", "virtio-net-pci", "virtio-rng-pci",
+    "virtio-scsi-pci", "virtio-serial-pci", "virtio-tablet-pci", "virtio-vga", "vmcoreinfo", "vmgenid", "vmware-svga",
+    "vmxnet3",
 };
 
 static struct vq_qemu_machine machines[] = {
