@@ -19,7 +19,7 @@ PROJECT = {
     "proto": ["conf/base/", "proto/"],
     "store": ["conf/", "proto/cluster", "store/"],
     "raft": ["conf/base/", "proto/", "store/", "raft/"],
-    "drivers": ["conf/", "proto/gen/", "proto/xdr.h", "proto/procedure.h", "drivers/"],
+    "drivers": ["conf/", "proto/gen/", "proto/xdr.h", "proto/procedure.h", "proto/cluster.pb-c.h", "drivers/"],
     "node": ["conf/", "proto/", "store/", "raft/", "drivers/", "node/"],
     "tests": [""],
 }
