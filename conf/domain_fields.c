@@ -136,28 +136,39 @@ static bool is_implied_input(const void *element, const void *object)
            input->info.alias == NULL;
 }
 
+/* A lone one of the type that goes with the graphics. */
 static bool is_implied_audio(const void *element, const void *object)
 {
     const struct vq_audio *audio = element;
+    const struct vq_devices *devices = object;
+    const char *type = "none";
 
-    (void)object;
-    return audio->id == 1 && (strcmp(audio->type, "none") == 0 || strcmp(audio->type, "spice") == 0) &&
-           audio->timer_period == 0;
+    for (size_t i = 0; i < devices->n_graphics; i++) {
+        if (devices->graphics[i]->type == VQ_GRAPHICS_SPICE)
+            type = "spice";
+    }
+    return devices->n_audios == 1 && audio->id == 1 && strcmp(audio->type, type) == 0 && audio->timer_period == 0;
 }
 
+static size_t count_controllers(const struct vq_devices *devices, enum vq_controller_type type)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < devices->n_controllers; i++)
+        n += devices->controllers[i]->type == type;
+    return n;
+}
+
+/* With a second one of its type, the first is no longer what would be added. */
 static bool is_implied_controller(const void *element, const void *object)
 {
     const struct vq_controller *controller = element;
-    const struct vq_devices *devices = object;
-    size_t n_usb = 0;
 
-    if (controller->index != 0 || controller->model == NULL)
+    if (controller->index != 0 || controller->model == NULL || count_controllers(object, controller->type) != 1)
         return false;
     if (controller->type == VQ_CONTROLLER_PCI)
         return strcmp(controller->model, "pci-root") == 0 && !controller->has_pcihole64;
-    for (size_t i = 0; i < devices->n_controllers; i++)
-        n_usb += devices->controllers[i]->type == VQ_CONTROLLER_USB;
-    return controller->type == VQ_CONTROLLER_USB && n_usb == 1 && strcmp(controller->model, "piix3-uhci") == 0;
+    return controller->type == VQ_CONTROLLER_USB && strcmp(controller->model, "piix3-uhci") == 0;
 }
 
 static const struct vq_field devices_rows[] = {

@@ -332,11 +332,12 @@ static void what_any_daemon_adds_is_left_out_for_another(void **state)
 {
     VQ_AUTOPTR(vq_domain) domain =
         filled("", "<controller type='usb' index='0' model='piix3-uhci'/><controller type='pci' index='0' model='pci-root'/>"
-                   "<input type='mouse' bus='ps2'/><input type='keyboard' bus='ps2'/><audio id='1' type='none'/>");
+                   "<input type='mouse' bus='ps2'/><input type='keyboard' bus='ps2'/><audio id='1' type='none'/>"
+                   "<sound model='ich9'/>");
     VQ_AUTOFREE char *text = vq_domain_format(domain, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
 
     (void)state;
-    assert_non_null(strstr(text, "<devices>\n    <input type='mouse' bus='ps2'/>\n  </devices>"));
+    assert_non_null(strstr(text, "<devices>\n    <input type='mouse' bus='ps2'/>\n    <sound model='ich9'/>\n  </devices>"));
     /* With a second one the first is no longer what would be added. */
     VQ_AUTOPTR(vq_domain) two = filled("", "<controller type='usb' index='0' model='piix3-uhci'/>"
                                            "<controller type='usb' index='1' model='qemu-xhci'/>");
