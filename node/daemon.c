@@ -199,6 +199,22 @@ static int make_dir(const char *path, mode_t mode, struct vq_error *err)
     return errno == EEXIST ? 0 : vq_error_system(err, errno, "making %s", path);
 }
 
+/* The directory of the cluster's keys and of all definitions is nobody else's, whoever made it. */
+static int guard_state_dir(const char *path, struct vq_error *err)
+{
+    struct stat status;
+
+    if (lstat(path, &status) < 0)
+        return vq_error_system(err, errno, "looking at %s", path);
+    if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid())
+        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "%s must be a directory of this daemon's own user", path);
+    if ((status.st_mode & 077) == 0)
+        return 0;
+    vq_log(WARN, "daemon.modes", "%s was open to others (mode %03o), it is closed now", path,
+           (unsigned)status.st_mode & 0777);
+    return chmod(path, 0700) == 0 ? 0 : vq_error_system(err, errno, "closing %s to others", path);
+}
+
 static int make_dirs(const struct vq_config *config, struct vq_error *err)
 {
     VQ_AUTOFREE char *node_sockets = vq_asprintf("%s/node", config->run_dir);
@@ -214,7 +230,7 @@ static int make_dirs(const struct vq_config *config, struct vq_error *err)
     for (size_t i = 0; i < VQ_N_ELEMENTS(dirs); i++)
         if (make_dir(dirs[i].path, dirs[i].mode, err) < 0)
             return -1;
-    return 0;
+    return guard_state_dir(config->state_dir, err);
 }
 
 static int lock_state(struct vq_daemon *daemon, struct vq_error *err)

@@ -1,9 +1,9 @@
 # Does a client understand us: raw sockets for what no stock client sends, and stock clients.
 if(TARGET virtquorumd)
-    foreach(name every_procedure)
+    foreach(name every_procedure hostile)
         add_test(NAME protocol/${name}
             COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/protocol/${name}.py)
-        set_tests_properties(protocol/${name} PROPERTIES LABELS protocol TIMEOUT 120
+        set_tests_properties(protocol/${name} PROPERTIES LABELS protocol TIMEOUT 180
             ENVIRONMENT "VQ_DAEMON=$<TARGET_FILE:virtquorumd>")
     endforeach()
 endif()

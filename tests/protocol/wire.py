@@ -76,8 +76,8 @@ class Ended(Exception):
 class Client:
     def __init__(self, path, timeout=10):
         self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)  # blocking: with a time-out, a full queue would be an error at once
         self.socket.settimeout(timeout)
-        self.socket.connect(path)
         self.serial = 0
 
     def close(self):
