@@ -1,0 +1,1 @@
+vq_fuzz(qemu_command vq_golden_qemu)
