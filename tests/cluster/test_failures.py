@@ -73,6 +73,8 @@ def test_the_leader_is_killed_under_a_loop_of_defines(fresh_hosts):
         return all(view == views[0] for view in views)
     wait_for(caught_up, 5, f"{leader} showing what the others show")
     record_final_state(hosts, record, names)
+    told = [lambda listener=listener: {name: listener.kinds(name) for name in names} for listener in listeners]
+    wait_for(lambda: told[0]() == told[1](), 5, "both listeners having heard everything")
     for listener in listeners:
         listener.close()
     assert record.check() == []

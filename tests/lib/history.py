@@ -192,7 +192,9 @@ def check_events(events):
                 faults.append(f"{listener} was told of {domain}: {' '.join(kinds)}: {fault}")
         for (one, left), (other, right) in itertools.combinations(sorted(listeners.items()), 2):
             if left != right:
-                faults.append(f"events of {domain}: {one} saw {' '.join(left)}; {other} saw {' '.join(right)}")
+                same = next((i for i, (a, b) in enumerate(zip(left, right)) if a != b), min(len(left), len(right)))
+                faults.append(f"events of {domain}: after {same} equal ones {one} saw {' '.join(left[same:same + 5])} ...; "
+                              f"{other} saw {' '.join(right[same:same + 5])} ...")
     return faults
 
 

@@ -11,7 +11,7 @@ import re
 
 # Files that stay when a guest has gone, and should: logs, what was probed about QEMU, the daemon's own stores and keys.
 STAYING = re.compile(r"^/(run/virtquorum-demo\.pid|var/log/.*|var/lib/virtquorum(/.*)?|run/lock(/.*)?|run/user(/.*)?|run/utmp|etc/libvirt/qemu(/(networks(/autostart)?|autostart))?|"
-                     r"var/lib/libvirt/(qemu/(nvram|channel|dump|save|snapshot|checkpoint|ram|capabilities.*)|images|dnsmasq(/.*)?|boot)|"
+                     r"var/lib/libvirt/(qemu|qemu/(nvram|channel|dump|save|snapshot|checkpoint|ram|capabilities.*)|images|dnsmasq(/.*)?|boot)|"
                      r"run/(libvirt|virtquorum)(/(qemu|common|node|network|lxc|hostdevmgr|secrets|storage|nodedev|interface|nwfilter.*))?)$")
 FOLDERS = ("/run", "/var/lib/libvirt", "/etc/libvirt", "/tmp/.vq")
 
