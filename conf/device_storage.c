@@ -38,7 +38,7 @@ VQ_FIELDS_EXPORT(vq_source_host_fields, "host", vq_source_host, host_rows);
 
 static const struct vq_field cookie_rows[] = {
     VQ_STRING("@name", vq_cookie, name, .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING(".", vq_cookie, value),
+    VQ_STRING(".", vq_cookie, value, .flags = VQ_FIELD_SECRET),
 };
 VQ_FIELDS(cookie_fields, "cookie", vq_cookie, cookie_rows);
 

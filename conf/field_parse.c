@@ -59,7 +59,9 @@ static void add_words(struct vq_buffer *buffer, const struct vq_field *row)
 static int refuse_value(struct reading *reading, const struct value *value, const char *why)
 {
     VQ_AUTOBUFFER detail = VQ_BUFFER_INIT;
-    int length = quoted_length(value->text);
+    /* A secret is not told to whoever reads the message. */
+    const char *text = value->leaf->row->flags & VQ_FIELD_SECRET ? "" : value->text;
+    int length = quoted_length(text);
 
     vq_buffer_addf(&detail, "line %u", value->node->line);
     if (why != NULL)
@@ -69,10 +71,10 @@ static int refuse_value(struct reading *reading, const struct value *value, cons
     if (value->leaf->name != NULL)
         return vq_error_set(reading->err, VIR_ERR_XML_ERROR,
                             "Invalid value for attribute '%s' in element '%s': '%.*s%s' (%s)", value->leaf->name,
-                            value->node->name, length, value->text, value->text[length] != '\0' ? "..." : "",
+                            value->node->name, length, text, text[length] != '\0' ? "..." : "",
                             detail.data);
     return vq_error_set(reading->err, VIR_ERR_XML_ERROR, "Invalid value for element '%s': '%.*s%s' (%s)",
-                        value->node->name, length, value->text, value->text[length] != '\0' ? "..." : "",
+                        value->node->name, length, text, text[length] != '\0' ? "..." : "",
                         detail.data);
 }
 

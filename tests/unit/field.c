@@ -237,6 +237,17 @@ static void long_wrong_values_are_quoted_in_part(void **state)
     vq_fields_free(&thing_fields, thing);
 }
 
+static void secrets_are_not_quoted(void **state)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+    struct thing *thing;
+
+    (void)state;
+    assert_int_equal(parse("<thing><name>x</name><secret>hush\nhush</secret></thing>", 0, NULL, &thing, &err), -1);
+    assert_string_equal(err.message, "Invalid value for element 'secret': '' (line 1; it has a line break)");
+    vq_fields_free(&thing_fields, thing);
+}
+
 static void what_no_row_knows_is_reported_with_its_place(void **state)
 {
     struct vq_field_report report = {.document = "t.xml"};
@@ -347,6 +358,7 @@ int main(void)
         cmocka_unit_test(live_and_secret_values_are_left_out),
         cmocka_unit_test(wrong_values_are_refused_naming_element_and_line),
         cmocka_unit_test(long_wrong_values_are_quoted_in_part),
+        cmocka_unit_test(secrets_are_not_quoted),
         cmocka_unit_test(what_no_row_knows_is_reported_with_its_place),
         cmocka_unit_test(reports_are_bounded),
         cmocka_unit_test(sizes_have_units),
