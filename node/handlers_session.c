@@ -20,9 +20,11 @@ enum { CLOSE_LINGER_MS = 5000, AUTH_NONE = 0 };
 enum {
     FEATURE_REMOTE = 2,
     FEATURE_FD_PASSING = 8,
+    FEATURE_TYPED_PARAM_STRING = 9, /* we take and send strings as typed parameters */
     FEATURE_KEEPALIVE = 10,
     FEATURE_EVENT_CALLBACK = 14,
     FEATURE_CLOSE_CALLBACK = 15,
+    FEATURE_NETWORK_UPDATE_ORDER = 16, /* network_update has the command first, then the section */
 };
 
 /* ---- Authentication: none is needed ---- */
@@ -92,9 +94,11 @@ static bool is_supported(struct vq_session *session, int feature)
     case FEATURE_REMOTE:
         return false;
     case FEATURE_FD_PASSING:
+    case FEATURE_TYPED_PARAM_STRING:
     case FEATURE_KEEPALIVE:
     case FEATURE_EVENT_CALLBACK:
     case FEATURE_CLOSE_CALLBACK:
+    case FEATURE_NETWORK_UPDATE_ORDER:
         return true;
     default:
         return driver != NULL && driver->supports_feature != NULL && driver->supports_feature(driver, feature);

@@ -58,7 +58,7 @@ static int driver_open_uri(struct vq_driver *driver, const char *path, struct vq
 static bool driver_supports_feature(struct vq_driver *driver, int feature)
 {
     (void)driver;
-    return feature == 9;
+    return feature == 11;
 }
 
 struct vq_driver vq_qemu_driver = {

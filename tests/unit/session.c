@@ -116,6 +116,25 @@ static void the_handshake_of_a_client_succeeds(void **state)
     assert_string_equal(uri.uri, "qemu:///system");
 }
 
+static void features_are_told_as_libvirtd_does(void **state)
+{
+    static const struct {
+        int feature, supported;
+    } cases[] = {{0, 0}, {2, 0}, {8, 1}, {9, 1}, {10, 1}, {14, 1}, {15, 1}, {16, 1}, {17, 0}, {-1, 0}};
+
+    (void)state;
+    fake_client_open(&client, "qemu:///system");
+    for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {
+        struct vq_remote_connect_supports_feature_args args = {.feature = cases[i].feature};
+        struct vq_remote_connect_supports_feature_ret ret = {.supported = -1};
+        assert_int_equal(fake_client_ask(&client, VQ_REMOTE_CONNECT_SUPPORTS_FEATURE,
+                                         &vq_xdr_remote_connect_supports_feature_args, &args,
+                                         &vq_xdr_remote_connect_supports_feature_ret, &ret, NULL),
+                         0);
+        assert_int_equal(ret.supported, cases[i].supported);
+    }
+}
+
 static void before_open_only_the_first_calls_are_answered(void **state)
 {
     struct vq_frame call = plain_call();
@@ -526,6 +545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(the_handshake_of_a_client_succeeds),
+        CASE(features_are_told_as_libvirtd_does),
         CASE(before_open_only_the_first_calls_are_answered),
         CASE(a_second_open_and_one_without_a_name_are_refused),
         CASE(wrong_numbers_are_answered_and_the_connection_stays),
