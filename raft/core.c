@@ -81,11 +81,18 @@ bool vq_core_has_data(struct vq_core *core)
 
 /* ---- Starting ---- */
 
+static void set_snapshot_distance(struct vq_core *core)
+{
+    unsigned threshold = core->options.snapshot_threshold, trailing = core->options.snapshot_trailing;
+
+    raft_set_snapshot_threshold(&core->raft, threshold == 0 ? SNAPSHOT_THRESHOLD : threshold);
+    raft_set_snapshot_trailing(&core->raft, trailing == 0 ? SNAPSHOT_TRAILING : trailing);
+}
+
 /* The address is the id: who that is and where it listens is the transport's knowledge. */
 int vq_core_open(struct vq_core *core, struct raft_io *io, struct vq_error *err)
 {
     unsigned election_ms = core->options.election_ms;
-    unsigned threshold = core->options.snapshot_threshold, trailing = core->options.snapshot_trailing;
     char address[24];
     int rv;
 
@@ -101,15 +108,15 @@ int vq_core_open(struct vq_core *core, struct raft_io *io, struct vq_error *err)
     raft_set_heartbeat_timeout(&core->raft, election_ms / 10);
     raft_set_election_timeout(&core->raft, election_ms);
     raft_set_pre_vote(&core->raft, true);
-    raft_set_snapshot_threshold(&core->raft, threshold == 0 ? SNAPSHOT_THRESHOLD : threshold);
-    raft_set_snapshot_trailing(&core->raft, trailing == 0 ? SNAPSHOT_TRAILING : trailing);
+    set_snapshot_distance(core);
     raft_set_max_inflight_entries(&core->raft, INFLIGHT_ENTRIES);
     raft_set_install_snapshot_timeout(&core->raft, INSTALL_TIMEOUT_MS);
     raft_set_max_catch_up_rounds(&core->raft, CATCH_UP_ROUNDS);
     raft_set_max_catch_up_round_duration(&core->raft, CATCH_UP_ROUND_MS);
     vq_core_receive_through(core, io);
     core->is_open = true;
-    core->is_closing = false;
+    core->is_closing = core->log_is_long = false;
+    core->log_bytes = core->log_entries = 0;
     return 0;
 }
 
@@ -205,8 +212,7 @@ static void look_at_leadership(struct vq_core *core)
             vq_core_fail(core, "beginning to lead", rv);
         core->has_no_space = rv == RAFT_NOSPACE;
     }
-    if (core->barrier_term == raft_current_term(&core->raft) &&
-        raft_last_applied(&core->raft) >= core->barrier.index)
+    if (core->barrier_term == raft_current_term(&core->raft) && raft_last_applied(&core->raft) >= core->barrier.index)
         core->barrier_has_passed = true;
 }
 
@@ -220,6 +226,24 @@ static void look_at_durability(struct vq_core *core)
         vq_log(WARN, "raft.durable", "%s, continuing as before", err.message);
 }
 
+/* libraft keeps the log in memory and counts entries, not bytes. When those since the last snapshot have become many, a
+ * snapshot comes early, and as many entries are kept behind it as make up the same amount. */
+static void look_at_log_size(struct vq_core *core)
+{
+    bool is_long = core->log_bytes >= VQ_CORE_LOG_MAX_BYTES;
+
+    if (is_long == core->log_is_long || core->snapshot_is_open)
+        return;
+    core->log_is_long = is_long;
+    set_snapshot_distance(core);
+    if (!is_long)
+        return;
+    uint64_t kept = VQ_CORE_LOG_MAX_BYTES / (core->log_bytes / core->log_entries);
+    raft_set_snapshot_threshold(&core->raft, 1);
+    if (kept < SNAPSHOT_TRAILING)
+        raft_set_snapshot_trailing(&core->raft, (unsigned)kept);
+}
+
 void vq_core_turn(struct vq_core *core, uint64_t now_ms)
 {
     core->now_ms = now_ms;
@@ -229,6 +253,7 @@ void vq_core_turn(struct vq_core *core, uint64_t now_ms)
         vq_core_commit(core);
         vq_core_answer_applied(core);
         look_at_durability(core);
+        look_at_log_size(core);
     }
     vq_core_fail_lost(core);
     vq_core_expire(core);

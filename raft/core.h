@@ -28,9 +28,9 @@ struct vq_core_callbacks {
 struct vq_core_options {
     uint64_t node_id;
     struct vq_store *store;
-    unsigned election_ms; /* 0: 500 */
+    unsigned election_ms;                           /* 0: 500 */
     unsigned snapshot_threshold, snapshot_trailing; /* 0: 8192 */
-    bool counts_members;  /* flush the store's commits while there are at most two members */
+    bool counts_members;                            /* flush the store's commits while there are at most two members */
 };
 
 enum {
@@ -40,6 +40,7 @@ enum {
     VQ_CORE_WAITING_MAX_BYTES = 64 * 1024 * 1024, /* of commands that are not in an entry yet */
     VQ_CORE_CHANGES_MAX = 64,                     /* membership changes that wait */
     VQ_CORE_IN_FLIGHT_MAX = 8,                    /* entries of ours not applied yet; what waits is grouped */
+    VQ_CORE_LOG_MAX_BYTES = 16 * 1024 * 1024,     /* in memory since the last snapshot, and again behind it */
     VQ_CORE_TIMEOUT_MS = 10000,                   /* of a proposal that named none */
 };
 

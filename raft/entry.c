@@ -69,8 +69,7 @@ bool vq_entry_open(const void *base, size_t length, const void **ret_entry, size
     if (length < sizeof(frame) || length % ALIGN != 0)
         return false;
     memcpy(&frame, base, sizeof(frame));
-    if (frame.magic != MAGIC || frame.length > length - sizeof(frame) ||
-        length - sizeof(frame) - frame.length >= ALIGN)
+    if (frame.magic != MAGIC || frame.length > length - sizeof(frame) || length - sizeof(frame) - frame.length >= ALIGN)
         return false;
     *ret_entry = (const uint8_t *)base + sizeof(frame);
     *ret_length = frame.length;

@@ -51,6 +51,8 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
         fail(core, &err);
     }
     core->has_applied = true;
+    core->log_bytes += buf->len;
+    core->log_entries++;
     if (group == NULL) {
         free(results);
         return 0;
@@ -68,7 +70,8 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     struct vq_core *core = fsm->data;
     struct vq_error err = VQ_ERROR_INIT;
 
-    static_assert(sizeof(struct raft_buffer) == sizeof(struct vq_store_buf), "the store's buffers are given as they are");
+    static_assert(sizeof(struct raft_buffer) == sizeof(struct vq_store_buf),
+                  "the store's buffers are given as they are");
     if (core->snapshot_is_open)
         return RAFT_BUSY;
     if (vq_store_snapshot_take(core->store, &core->snapshot, &err) < 0) {
@@ -87,6 +90,7 @@ static int fsm_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[
 
     vq_store_snapshot_free(&core->snapshot);
     core->snapshot_is_open = false;
+    core->log_bytes = core->log_entries = 0;
     *bufs = NULL;
     *n_bufs = 0;
     return 0;
@@ -103,7 +107,7 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
         if (!core->is_starting)
             fail(core, &err);
         vq_log(ERROR, "raft.restore", "%s", err.message);
-        return RAFT_CORRUPT;
+        return err.code == VIR_ERR_SYSTEM_ERROR ? RAFT_IOERR : RAFT_CORRUPT; /* the first may pass */
     }
     raft_free(buf->base);
     if (!was_loaded)

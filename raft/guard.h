@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 enum {
-    VQ_GUARD_EXIT = 76,            /* what the supervisor sees */
-    VQ_GUARD_WRITE_MS = 5000,      /* a write to the log may take */
-    VQ_GUARD_CAPACITY_KIB = 8192,  /* less room than this in the log is told as a problem */
+    VQ_GUARD_EXIT = 76,           /* what the supervisor sees */
+    VQ_GUARD_WRITE_MS = 5000,     /* a write to the log may take */
+    VQ_GUARD_CAPACITY_KIB = 8192, /* less room than this in the log is told as a problem */
 };
 
 struct vq_guard {

@@ -54,7 +54,7 @@ struct vq_core {
     const struct vq_core_callbacks *callbacks;
     void *data;
     struct vq_store *store;
-    bool is_open;    /* raft_init() has succeeded */
+    bool is_open; /* raft_init() has succeeded */
     bool is_started;
     bool is_starting; /* inside raft_start(): an error of restore() is the caller's to handle */
     bool is_closing;
@@ -65,7 +65,9 @@ struct vq_core {
     bool has_applied;              /* something in this turn, also what the store had already */
     struct vq_store_snapshot snapshot;
     bool snapshot_is_open;
-    struct raft_message *held;     /* see receive.c */
+    uint64_t log_bytes, log_entries; /* applied since the last snapshot */
+    bool log_is_long;                /* and a snapshot is wanted before its time */
+    struct raft_message *held;       /* see receive.c */
     int (*io_start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
     raft_io_recv_cb io_recv;
 
@@ -77,7 +79,7 @@ struct vq_core {
 
     /* Leadership. */
     struct raft_barrier barrier;
-    raft_term barrier_term;  /* the term it was asked for, 0: none */
+    raft_term barrier_term; /* the term it was asked for, 0: none */
     bool barrier_has_passed;
 
     /* Membership. */
@@ -86,9 +88,9 @@ struct vq_core {
     int wanted_role; /* of the step that libraft has, -1: no member */
     enum vq_change_stage stage;
     uint64_t stage_deadline_ms;
-    raft_index catch_up_match;     /* progress seen last */
+    raft_index catch_up_match; /* progress seen last */
     raft_id transfer_target;
-    struct raft_change change;     /* libraft's while raft.legacy.change points to it */
+    struct raft_change change; /* libraft's while raft.legacy.change points to it */
     struct raft_transfer transfer;
 
     /* Status. */

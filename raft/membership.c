@@ -3,7 +3,8 @@
  *   idle ─► wait-snapshot ─► ready ─► changing ─┐       A change that takes several steps (spare, stand-by, voter)
  *     ▲                       ▲ │               │       comes back to ready until nothing is left to do.
  *     │ done                  │ ├─► catch-up ───┤
- *     └───────────────────────┴─┘◄──────────────┘       A leader that is to go hands over first: drain, transferring. */
+ *     └───────────────────────┴─┘◄──────────────┘       A leader that is to go hands over first: drain, transferring.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -281,9 +282,15 @@ static void step(struct vq_core *core)
     const struct raft_server *server = vq_core_server(core, change->id);
 
     switch (change->kind) {
-    case VQ_CORE_ADD: step_add(core, server); break;
-    case VQ_CORE_ASSIGN: step_assign(core, server); break;
-    case VQ_CORE_REMOVE: step_remove(core, server); break;
+    case VQ_CORE_ADD:
+        step_add(core, server);
+        break;
+    case VQ_CORE_ASSIGN:
+        step_assign(core, server);
+        break;
+    case VQ_CORE_REMOVE:
+        step_remove(core, server);
+        break;
     case VQ_CORE_TRANSFER:
         if (change->id == core->raft.id)
             finish(core, VQ_RAFT_APPLIED);
@@ -379,10 +386,19 @@ void vq_core_membership_turn(struct vq_core *core)
             return;
         enter(core, VQ_STAGE_READY, STEP_MS);
         /* fall through */
-    case VQ_STAGE_READY: step(core); break;
-    case VQ_STAGE_CHANGING: changing(core); break;
-    case VQ_STAGE_CATCH_UP: catch_up(core); break;
-    case VQ_STAGE_DRAIN: drain(core); break;
-    case VQ_STAGE_TRANSFERRING: break;
+    case VQ_STAGE_READY:
+        step(core);
+        break;
+    case VQ_STAGE_CHANGING:
+        changing(core);
+        break;
+    case VQ_STAGE_CATCH_UP:
+        catch_up(core);
+        break;
+    case VQ_STAGE_DRAIN:
+        drain(core);
+        break;
+    case VQ_STAGE_TRANSFERRING:
+        break;
     }
 }

@@ -106,8 +106,8 @@ static int start_thread(struct vq_raft *raft, struct vq_error *err)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     rc = uv_thread_create(&raft->id, vq_raft_thread_run, raft->thread);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return rc == 0 ? 0 : vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "starting the thread of consensus: %s",
-                                      uv_strerror(rc));
+    return rc == 0 ? 0
+                   : vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "starting the thread of consensus: %s", uv_strerror(rc));
 }
 
 int vq_raft_start(uv_loop_t *node_loop, const struct vq_raft_options *options,

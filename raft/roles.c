@@ -9,11 +9,11 @@
 #include "conf/base/macros.h"
 
 struct counts {
-    unsigned members;       /* that may vote: in the table and not kept out */
-    unsigned voters;        /* in raft's configuration */
+    unsigned members; /* that may vote: in the table and not kept out */
+    unsigned voters;  /* in raft's configuration */
     unsigned online_voters;
-    unsigned candidates;    /* stand-bys that could vote now */
-    unsigned hopeful;       /* stand-bys that soon may: not long gone */
+    unsigned candidates; /* stand-bys that could vote now */
+    unsigned hopeful;    /* stand-bys that soon may: not long gone */
     unsigned target;
 };
 

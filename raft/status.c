@@ -9,10 +9,14 @@ enum { POSITIONS_EVERY_MS = 200 };
 static enum vq_raft_role role_of(int role)
 {
     switch (role) {
-    case RAFT_VOTER: return VQ_RAFT_VOTER;
-    case RAFT_STANDBY: return VQ_RAFT_STANDBY;
-    case RAFT_SPARE: return VQ_RAFT_SPARE;
-    default: return VQ_RAFT_NO_ROLE;
+    case RAFT_VOTER:
+        return VQ_RAFT_VOTER;
+    case RAFT_STANDBY:
+        return VQ_RAFT_STANDBY;
+    case RAFT_SPARE:
+        return VQ_RAFT_SPARE;
+    default:
+        return VQ_RAFT_NO_ROLE;
     }
 }
 
@@ -39,7 +43,7 @@ static void fill(struct vq_core *core, struct vq_raft_status *status)
     memset(status, 0, sizeof(*status));
     status->applied_index = vq_store_applied(core->store);
     (void)snprintf(status->problem, sizeof(status->problem), "%s",
-                   core->problem[0] != '\0'  ? core->problem
+                   core->problem[0] != '\0' ? core->problem
                    : core->has_no_space     ? "the disk of the log is full, no changes are taken"
                    : core->has_low_capacity ? "the disk of the log is nearly full"
                                             : "");

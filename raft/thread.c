@@ -22,8 +22,8 @@ struct vq_raft_thread {
     struct vq_queue orders;
     uv_prepare_t prepare; /* turns end here and in check: before and after the loop waits */
     uv_check_t check;
-    uv_timer_t look;      /* deadlines, the guard */
-    uv_timer_t retry;     /* of an instance that could not start */
+    uv_timer_t look;  /* deadlines, the guard */
+    uv_timer_t retry; /* of an instance that could not start */
 
     struct vq_core *core;
     struct raft_io io;
@@ -32,7 +32,7 @@ struct vq_raft_thread {
     struct vq_guard guard;
     struct vq_tls_credentials *credentials;
     struct vq_raft_addresses *addresses;
-    bool is_known;    /* the mark beside the directory is there */
+    bool is_known; /* the mark beside the directory is there */
     bool has_told_of_mark;
     bool is_stopping;
     bool has_run;
@@ -158,7 +158,12 @@ static void instance_closed(void *data)
 
 static void on_retry(uv_timer_t *timer)
 {
-    start_instance(timer->data);
+    struct vq_raft_thread *thread = timer->data;
+
+    if (vq_core_is_open(thread->core)) /* the one that failed is still closing */
+        uv_timer_start(&thread->retry, on_retry, RETRY_MS, 0);
+    else
+        start_instance(thread);
 }
 
 /* Reads go on from the store meanwhile. */
@@ -184,14 +189,15 @@ static bool check_directory(struct vq_raft_thread *thread, bool has_log, struct 
         return true;
     (void)vq_error_set(err, VIR_ERR_OPERATION_INVALID,
                        "the log in '%s' is gone, but node %llu had one; put it back from where it went, or remove this "
-                       "node from the cluster ('virtquorum remove') and join again", dir,
-                       (unsigned long long)thread->options.node_id);
+                       "node from the cluster ('virtquorum remove') and join again",
+                       dir, (unsigned long long)thread->options.node_id);
     return false;
 }
 
 static int open_instance(struct vq_raft_thread *thread, struct vq_error *err)
 {
-    struct vq_transport_options options = {.node_id = thread->options.node_id, .credentials = thread->credentials,
+    struct vq_transport_options options = {.node_id = thread->options.node_id,
+                                           .credentials = thread->credentials,
                                            .stalled_ms = 2 * (uint64_t)vq_core_election_ms(thread->core)};
     int rv;
 
@@ -375,8 +381,10 @@ struct vq_raft_thread *vq_raft_thread_new(const struct vq_raft_options *options,
                                           struct vq_error *err)
 {
     struct vq_raft_thread *thread = vq_new(struct vq_raft_thread);
-    struct vq_core_options core_options = {.node_id = options->node_id, .store = options->store,
-                                           .election_ms = options->election_ms, .counts_members = true,
+    struct vq_core_options core_options = {.node_id = options->node_id,
+                                           .store = options->store,
+                                           .election_ms = options->election_ms,
+                                           .counts_members = true,
                                            .snapshot_threshold = options->snapshot_threshold,
                                            .snapshot_trailing = options->snapshot_threshold};
     int rc = uv_loop_init(&thread->loop);

@@ -6,7 +6,12 @@
 #include "raft/queue.h"
 
 enum vq_order_kind {
-    VQ_ORDER_PROPOSE, VQ_ORDER_CHANGE, VQ_ORDER_ADDRESSES, VQ_ORDER_CREDENTIALS, VQ_ORDER_ACCEPT, VQ_ORDER_STOP
+    VQ_ORDER_PROPOSE,
+    VQ_ORDER_CHANGE,
+    VQ_ORDER_ADDRESSES,
+    VQ_ORDER_CREDENTIALS,
+    VQ_ORDER_ACCEPT,
+    VQ_ORDER_STOP
 };
 
 /* Node loop to raft thread. PROPOSE and CHANGE come back as the tag of the answer. */

@@ -76,7 +76,8 @@ static int apply_decoded(struct vq_apply *apply)
     if ((found = vq_request_find(apply->store, apply->result->request_id, apply->result, apply->err)) != 0)
         return found < 0 ? -1 : 0;
     if (kind >= VQ_N_ELEMENTS(apply_functions) || apply_functions[kind] == NULL)
-        (void)vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_NO_SUPPORT, "command %u is not known to this version", kind);
+        (void)vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_NO_SUPPORT, "command %u is not known to this version",
+                              kind);
     else if (VQ_FAILPOINT("store.apply"))
         return vq_error_set(apply->err, VIR_ERR_INTERNAL_ERROR, "failure point store.apply");
     else if (apply_functions[kind](apply) < 0)
@@ -154,9 +155,8 @@ static int put_digest(struct vq_store *store, uint64_t index, uint64_t hash, str
     return vq_table_put(store, VQ_TABLE_DIGEST, &key, sizeof(key), &digest, sizeof(digest), err);
 }
 
-int vq_store_apply(struct vq_store *store, uint64_t index, const void *entry, size_t length,
-                   struct vq_result **results, size_t *n_results, struct vq_change_list *changes, bool *ret_diverged,
-                   struct vq_error *err)
+int vq_store_apply(struct vq_store *store, uint64_t index, const void *entry, size_t length, struct vq_result **results,
+                   size_t *n_results, struct vq_change_list *changes, bool *ret_diverged, struct vq_error *err)
 {
     uint64_t hash = XXH3_64bits(entry, length);
     const uint8_t *at = entry, *end = at + length, *command;

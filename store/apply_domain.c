@@ -309,14 +309,14 @@ int vq_apply_domain_define(struct vq_apply *apply)
     if (!name_is_usable(define->name))
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_XML_ERROR, "'%s' cannot be the name of a domain", define->name);
     if (!xml_is_usable(&define->xml, define->xml_size))
-        return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_INVALID_ARG, "the definition of '%s' is empty, too long or damaged",
-                               define->name);
+        return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_INVALID_ARG,
+                               "the definition of '%s' is empty, too long or damaged", define->name);
     int may = check_define(apply, define, driver, &copy, &is_new);
     if (may <= 0)
         return may;
 
-    struct vq_text_head text = {define->max_memory_kib, define->memory_kib, define->vcpus, define->max_vcpus,
-                                define->xml_size, 0};
+    struct vq_text_head text = {define->max_memory_kib, define->memory_kib, define->vcpus,
+                                define->max_vcpus,      define->xml_size,   0};
     if (is_new)
         make_head(apply, define, driver, &copy);
     if (copy.head.id < 0)
@@ -349,8 +349,8 @@ int vq_apply_domain_undefine(struct vq_apply *apply)
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_INVALID,
                                "domain '%s' has a managed save image; remove it first", copy.head.name);
     if (undefine->make_transient || copy.head.id >= 0) {
-        copy.head.flags &= ~(uint32_t)(VQ_DOMAIN_PERSISTENT | VQ_DOMAIN_AUTOSTART | VQ_DOMAIN_AUTOSTART_ONCE |
-                                       VQ_DOMAIN_MANAGED_SAVE);
+        copy.head.flags &=
+            ~(uint32_t)(VQ_DOMAIN_PERSISTENT | VQ_DOMAIN_AUTOSTART | VQ_DOMAIN_AUTOSTART_ONCE | VQ_DOMAIN_MANAGED_SAVE);
         if (write_head(apply, &copy) < 0)
             return -1;
     } else if (remove_domain(apply, &copy) < 0) {
@@ -564,8 +564,8 @@ int vq_apply_domain_rename(struct vq_apply *apply)
     if (found <= 0 || (found = check_rename(apply, rename, &copy.head)) <= 0)
         return found;
     if (read_text_head(apply, copy.head.uuid, &text) < 0 ||
-        vq_table_delete(apply->store, VQ_TABLE_NAME, key, name_key(copy.head.driver, copy.head.name, key),
-                        apply->err) < 0)
+        vq_table_delete(apply->store, VQ_TABLE_NAME, key, name_key(copy.head.driver, copy.head.name, key), apply->err) <
+            0)
         return -1;
     struct vq_change *change = domain_change(apply, VQ_CHANGE_DOMAIN_RENAMED, &copy.head);
     change->new_name = vq_strdup(rename->new_name);

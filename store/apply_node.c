@@ -248,7 +248,8 @@ int vq_apply_cluster_init(struct vq_apply *apply)
         return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_OPERATION_INVALID, "this cluster was named before");
     if (!vq_name_is_component(init->name) || init->cluster_id.len != 16 || init->authority_pem[0] == '\0' ||
         strlen(init->authority_pem) > VQ_STORE_SETTING_MAX || init->authority_key_sealed.len > VQ_STORE_SETTING_MAX)
-        return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "a cluster needs a name, an id and an authority");
+        return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_INVALID_ARG,
+                               "a cluster needs a name, an id and an authority");
     int put = put_node(apply, init->node);
     if (put <= 0)
         return put;

@@ -14,7 +14,7 @@
 
 enum {
     VQ_ID_CLUSTER_MAX = 999999,
-    VQ_ID_LOCAL_SPAN  = 1000000,
+    VQ_ID_LOCAL_SPAN = 1000000,
     VQ_ID_LOCAL_NODES = 2146, /* ranges that fit into a positive int32 */
     VQ_RUN_LOCAL_BITS = 16,
 };

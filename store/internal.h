@@ -82,7 +82,8 @@ struct vq_store {
     MDB_dbi own; /* not replicated: how far this node's log is known to reach */
     char *dir;
     bool is_durable;
-    uint64_t reserved_bytes; /* of the data file that are surely there */
+    uint64_t reserve_bytes;  /* the data file is made this much longer than what is in use */
+    uint64_t reserved_bytes; /* of it that are surely there */
     unsigned commits_until_look;
     _Atomic bool has_room;
 

@@ -105,7 +105,8 @@ void vq_local_close(struct vq_local *local)
         if (env != NULL)
             mdb_env_close(env);
         if (is_flushed && i == UNFLUSHED)
-            (void)vq_boot_mark(local->envs[i].dir, false, VQ_BOOT_CLEAN, &ignored); /* matters only when the host goes down */
+            (void)vq_boot_mark(local->envs[i].dir, false, VQ_BOOT_CLEAN,
+                               &ignored); /* matters only when the host goes down */
         free(local->envs[i].dir);
     }
     free(local);
@@ -171,8 +172,7 @@ int vq_local_put(struct vq_local *local, const char *table, const void *key, siz
     return other <= 0 ? other : change(local, !which, &k, NULL, 0, err);
 }
 
-int vq_local_delete(struct vq_local *local, const char *table, const void *key, size_t key_length,
-                    struct vq_error *err)
+int vq_local_delete(struct vq_local *local, const char *table, const void *key, size_t key_length, struct vq_error *err)
 {
     struct local_key k;
 

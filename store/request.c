@@ -112,8 +112,12 @@ int vq_request_find(struct vq_store *store, const uint8_t id[16], struct vq_resu
         !record_is_valid(&value))
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the record of a request is missing or damaged");
     memcpy(&record, value.mv_data, sizeof(record));
-    *ret = (struct vq_result){.index = record.index, .code = record.code, .from = record.from,
-                              .number = record.number, .id = record.id, .version = record.version};
+    *ret = (struct vq_result){.index = record.index,
+                              .code = record.code,
+                              .from = record.from,
+                              .number = record.number,
+                              .id = record.id,
+                              .version = record.version};
     memcpy(ret->request_id, record.request_id, 16);
     memcpy(ret->uuid, record.uuid, 16);
     memcpy(ret->message, (const char *)value.mv_data + sizeof(record), record.message_length);
@@ -123,8 +127,12 @@ int vq_request_find(struct vq_store *store, const uint8_t id[16], struct vq_resu
 int vq_request_keep(struct vq_store *store, const struct vq_result *result, struct vq_error *err)
 {
     uint8_t bytes[sizeof(struct vq_request_record) + sizeof(result->message)];
-    struct vq_request_record record = {.index = result->index, .number = result->number, .version = result->version,
-                                       .code = result->code, .from = result->from, .id = result->id};
+    struct vq_request_record record = {.index = result->index,
+                                       .number = result->number,
+                                       .version = result->version,
+                                       .code = result->code,
+                                       .from = result->from,
+                                       .id = result->id};
     uint32_t slot = (uint32_t)(store->meta.n_requests % VQ_STORE_REQUESTS_MAX);
     struct vq_key32 key = vq_key32(slot);
 
@@ -133,7 +141,8 @@ int vq_request_keep(struct vq_store *store, const struct vq_result *result, stru
     record.message_length = (uint32_t)strlen(result->message);
     memcpy(bytes, &record, sizeof(record));
     memcpy(bytes + sizeof(record), result->message, record.message_length);
-    if (vq_table_put(store, VQ_TABLE_REQUEST, &key, sizeof(key), bytes, sizeof(record) + record.message_length, err) < 0)
+    if (vq_table_put(store, VQ_TABLE_REQUEST, &key, sizeof(key), bytes, sizeof(record) + record.message_length, err) <
+        0)
         return -1;
     forget(store->requests, store->requests->ids[slot], slot);
     remember(store->requests, result->request_id, slot);

@@ -148,8 +148,8 @@ int vq_store_snapshot_take(struct vq_store *store, struct vq_store_snapshot *ret
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "failure point store.snapshot.take");
     if (vq_store_commit(store, err) < 0 || vq_store_view_begin(store, &view, err) < 0)
         return -1;
-    struct snapshot_header header = {.format = SNAPSHOT_FORMAT, .applied = store->meta.applied,
-                                     .generation = store->meta.generation};
+    struct snapshot_header header = {
+        .format = SNAPSHOT_FORMAT, .applied = store->meta.applied, .generation = store->meta.generation};
     memcpy(header.magic, magic, sizeof(magic));
     add_packed(&taking, &header, sizeof(header));
     *ret = (struct vq_store_snapshot){.view = view};

@@ -11,16 +11,15 @@
 #define MAP_BYTES_DEFAULT ((size_t)16 << 30)
 
 enum {
-    READERS_MAX     = 1000,
-    RESERVE_BYTES   = 16 * 1024 * 1024, /* the data file is made this much longer than what is in use */
-    RESERVE_LEAST   = 8 * 1024 * 1024,  /* when less is left, it is made longer again */
-    RESERVE_COMMITS = 64,               /* looked at once in so many commits, and each time while there is no room */
+    READERS_MAX = 1000,
+    RESERVE_BYTES = 16 * 1024 * 1024, /* when less than half of it is left, the file is made longer again */
+    RESERVE_COMMITS = 64,             /* looked at once in so many commits, and each time while there is no room */
 };
 
 static const char *const table_names[VQ_N_TABLES] = {
-    [VQ_TABLE_META] = "meta",           [VQ_TABLE_HEAD] = "domain.head",  [VQ_TABLE_TEXT] = "domain.text",
-    [VQ_TABLE_NAME] = "domain.name",    [VQ_TABLE_ID] = "domain.id",      [VQ_TABLE_NODE] = "node",
-    [VQ_TABLE_NODE_NAME] = "node.name", [VQ_TABLE_SETTING] = "setting",   [VQ_TABLE_TOKEN] = "token",
+    [VQ_TABLE_META] = "meta",           [VQ_TABLE_HEAD] = "domain.head", [VQ_TABLE_TEXT] = "domain.text",
+    [VQ_TABLE_NAME] = "domain.name",    [VQ_TABLE_ID] = "domain.id",     [VQ_TABLE_NODE] = "node",
+    [VQ_TABLE_NODE_NAME] = "node.name", [VQ_TABLE_SETTING] = "setting",  [VQ_TABLE_TOKEN] = "token",
     [VQ_TABLE_REQUEST] = "request",     [VQ_TABLE_DIGEST] = "digest",
 };
 
@@ -41,14 +40,14 @@ static void look_for_room(struct vq_store *store)
         return;
     uint64_t used = (info.me_last_pgno + 1) * stat.ms_psize;
     store->commits_until_look = RESERVE_COMMITS;
-    if (used + RESERVE_LEAST <= store->reserved_bytes)
+    if (used + store->reserve_bytes / 2 <= store->reserved_bytes)
         return;
-    if (VQ_FAILPOINT("store.reserve") || posix_fallocate(fd, 0, (off_t)(used + RESERVE_BYTES)) != 0) {
+    if (VQ_FAILPOINT("store.reserve") || posix_fallocate(fd, 0, (off_t)(used + store->reserve_bytes)) != 0) {
         store->has_room = false;
         store->commits_until_look = 0;
         return;
     }
-    store->reserved_bytes = used + RESERVE_BYTES;
+    store->reserved_bytes = used + store->reserve_bytes;
     store->has_room = true;
 }
 
@@ -158,7 +157,8 @@ int vq_store_commit(struct vq_store *store, struct vq_error *err)
 {
     if (store->txn == NULL)
         return 0;
-    if (vq_table_put(store, VQ_TABLE_META, meta_key, sizeof(meta_key) - 1, &store->meta, sizeof(store->meta), err) < 0 ||
+    if (vq_table_put(store, VQ_TABLE_META, meta_key, sizeof(meta_key) - 1, &store->meta, sizeof(store->meta), err) <
+            0 ||
         write_stored(store, err) < 0 || VQ_FAILPOINT("store.commit")) {
         vq_store_write_abort(store);
         return vq_error_wrap(err, "committing");
@@ -358,11 +358,11 @@ int vq_store_open(const char *dir, const struct vq_store_options *options, struc
         return vq_error_wrap(err, "opening the store");
     if (vq_boot_is_doubtful(dir) && vq_store_set_aside(dir, err) < 0)
         return -1;
-    if (vq_boot_mark(dir, options->durable, VQ_BOOT_OPEN, err) < 0)
+    if (vq_boot_mark(dir, false, VQ_BOOT_OPEN, err) < 0)
         return -1;
     store = vq_new(struct vq_store);
     store->dir = vq_strdup(dir);
-    store->is_durable = options->durable;
+    store->reserve_bytes = options->reserve_bytes == 0 ? RESERVE_BYTES : options->reserve_bytes;
     store->requests = vq_request_index_new();
     store->meta = empty_meta;
     if (open_env(store, options->map_bytes, err) < 0) {
@@ -373,6 +373,11 @@ int vq_store_open(const char *dir, const struct vq_store_options *options, struc
             vq_store_close(store);
             return -1;
         }
+    }
+    /* What a killed process wrote may still be on its way to the disk; only then is it flushed. */
+    if (options->durable && vq_store_set_durable(store, true, err) < 0) {
+        vq_store_close(store);
+        return -1;
     }
     look_for_room(store);
     *ret = store;
@@ -397,7 +402,8 @@ void vq_store_close(struct vq_store *store)
         bool is_flushed = mdb_env_sync(store->env, 1) == 0;
         close_env(store);
         if (is_flushed && !store->is_condemned)
-            (void)vq_boot_mark(store->dir, store->is_durable, VQ_BOOT_CLEAN, &ignored); /* without it the log fills it again */
+            (void)vq_boot_mark(store->dir, store->is_durable, VQ_BOOT_CLEAN,
+                               &ignored); /* without it the log fills it again */
     }
     vq_request_index_free(store->requests);
     free(store->dir);

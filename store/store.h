@@ -54,6 +54,7 @@ struct vq_domain_head {
  * one and two). A store that an unclean stop of the host made doubtful is emptied: the log fills it again. */
 struct vq_store_options {
     size_t map_bytes;
+    size_t reserve_bytes; /* room on disk kept ahead of the next commits; 0: 16 MiB */
     bool durable;
 };
 VQ_MUST_CHECK int vq_store_open(const char *dir, const struct vq_store_options *options, struct vq_store **ret,

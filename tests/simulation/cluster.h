@@ -31,15 +31,15 @@ struct sim_own {
 
 struct sim_client {
     struct sim_cluster *cluster;
-    uint64_t id, number;     /* of its operations */
-    uint64_t attempt;        /* answers of earlier attempts are stale */
-    uint64_t node;           /* asked last */
+    uint64_t id, number; /* of its operations */
+    uint64_t attempt;    /* answers of earlier attempts are stale */
+    uint64_t node;       /* asked last */
     bool is_busy;
     uint64_t busy_since_ms;
     uint8_t request_id[16];
-    uint8_t *command;        /* packed */
+    uint8_t *command; /* packed */
     size_t length;
-    unsigned kind, which;    /* what is being done, to what */
+    unsigned kind, which; /* what is being done, to what */
     struct sim_own own[SIM_OWN_DOMAINS];
     uint64_t n_done;
 };

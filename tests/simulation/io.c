@@ -452,9 +452,9 @@ static struct packet *make_packet(struct sim_io *io, const struct raft_message *
         const struct raft_append_entries *args = &message->append_entries;
         packet->entries = vq_calloc(args->n_entries, sizeof(*packet->entries));
         for (unsigned i = 0; i < args->n_entries; i++)
-            packet->entries[i] = (struct sim_entry){
-                args->entries[i].term, (unsigned short)args->entries[i].type, args->entries[i].buf.len,
-                copy_bytes(args->entries[i].buf.base, args->entries[i].buf.len)};
+            packet->entries[i] = (struct sim_entry){args->entries[i].term, (unsigned short)args->entries[i].type,
+                                                    args->entries[i].buf.len,
+                                                    copy_bytes(args->entries[i].buf.base, args->entries[i].buf.len)};
     } else if (message->type == RAFT_INSTALL_SNAPSHOT) {
         packet->data.len = message->install_snapshot.data.len;
         packet->data.base = copy_bytes(message->install_snapshot.data.base, packet->data.len);
@@ -479,8 +479,8 @@ static void unpack_entries(const struct packet *packet, struct raft_append_entri
     for (unsigned i = 0; i < args->n_entries; i++) {
         const struct sim_entry *from = &packet->entries[i];
         memcpy(batch + at, from->bytes, from->length);
-        args->entries[i] = (struct raft_entry){from->term, (enum raft_entry_type)from->type, {batch + at, from->length},
-                                               batch};
+        args->entries[i] =
+            (struct raft_entry){from->term, (enum raft_entry_type)from->type, {batch + at, from->length}, batch};
         at += from->length;
     }
 }
@@ -594,11 +594,24 @@ struct sim_io *sim_io_new(struct sim_network *network, struct sim_disk *disk, vo
 {
     struct sim_io *io = vq_new(struct sim_io);
 
-    io->raft = (struct raft_io){
-        .version = 2, .capacity = CAPACITY_KIB, .impl = io, .init = io_init, .close = io_close, .load = io_load,
-        .start = io_start, .bootstrap = io_bootstrap, .recover = io_recover, .set_term = io_set_term,
-        .set_vote = io_set_vote, .send = io_send, .append = io_append, .truncate = io_truncate,
-        .snapshot_put = io_snapshot_put, .snapshot_get = io_snapshot_get, .time = io_time, .random = io_random};
+    io->raft = (struct raft_io){.version = 2,
+                                .capacity = CAPACITY_KIB,
+                                .impl = io,
+                                .init = io_init,
+                                .close = io_close,
+                                .load = io_load,
+                                .start = io_start,
+                                .bootstrap = io_bootstrap,
+                                .recover = io_recover,
+                                .set_term = io_set_term,
+                                .set_vote = io_set_vote,
+                                .send = io_send,
+                                .append = io_append,
+                                .truncate = io_truncate,
+                                .snapshot_put = io_snapshot_put,
+                                .snapshot_get = io_snapshot_get,
+                                .time = io_time,
+                                .random = io_random};
     io->world = network->world;
     io->network = network;
     io->disk = disk;

@@ -38,8 +38,8 @@ void sim_disk_forget_last(struct sim_disk *disk, size_t n);
 struct sim_io;
 struct sim_network {
     struct world *world;
-    struct sim_io *ios[8];      /* by node id; NULL while dead */
-    bool is_cut[8][8];          /* from, to */
+    struct sim_io *ios[8]; /* by node id; NULL while dead */
+    bool is_cut[8][8];     /* from, to */
     unsigned drop_per_thousand, duplicate_per_thousand;
     uint64_t delay_min_us, delay_max_us;
 };

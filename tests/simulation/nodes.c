@@ -109,14 +109,17 @@ static void node_closed(void *data)
 void sim_node_start(struct sim_node *node, bool bootstrap)
 {
     struct sim_cluster *cluster = node->cluster;
-    struct vq_core_options options = {.node_id = node->id, .election_ms = ELECTION_MS,
-                                      .snapshot_threshold = SNAPSHOT_EVERY, .snapshot_trailing = SNAPSHOT_EVERY / 2};
+    struct vq_core_options options = {.node_id = node->id,
+                                      .election_ms = ELECTION_MS,
+                                      .snapshot_threshold = SNAPSHOT_EVERY,
+                                      .snapshot_trailing = SNAPSHOT_EVERY / 2};
     struct vq_error err = VQ_ERROR_INIT;
 
     if (node->is_up || node->is_closing)
         return;
     memset(&node->status, 0, sizeof(node->status));
-    if (vq_store_open(node->store_dir, &(struct vq_store_options){0}, &node->store, &err) < 0) {
+    if (vq_store_open(node->store_dir, &(struct vq_store_options){.reserve_bytes = 512 * 1024}, &node->store, &err) <
+        0) {
         world_fail(&cluster->world, "node %" PRIu64 ": %s", node->id, err.message);
         return;
     }

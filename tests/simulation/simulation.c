@@ -123,20 +123,38 @@ static void fault(void *data)
         return;
     switch (world_between(world, 0, 11)) {
     case 0:
-    case 1: crash(cluster, any_node(cluster)); break;
+    case 1:
+        crash(cluster, any_node(cluster));
+        break;
     case 2:
         for (int i = 1; i <= SIM_NODES; i++)
             if (world_chance(world, 700))
                 crash(cluster, &cluster->nodes[i]);
         break;
-    case 3: cut(cluster, false); break;
-    case 4: cut(cluster, true); break;
-    case 5: roughen_network(cluster); break;
-    case 6: mend_network(cluster); break;
-    case 7: move_leadership(cluster); break;
-    case 8: change_role(cluster); break;
-    case 9: fill_disk(cluster, any_node(cluster)); break;
-    default: start_all(cluster); break;
+    case 3:
+        cut(cluster, false);
+        break;
+    case 4:
+        cut(cluster, true);
+        break;
+    case 5:
+        roughen_network(cluster);
+        break;
+    case 6:
+        mend_network(cluster);
+        break;
+    case 7:
+        move_leadership(cluster);
+        break;
+    case 8:
+        change_role(cluster);
+        break;
+    case 9:
+        fill_disk(cluster, any_node(cluster));
+        break;
+    default:
+        start_all(cluster);
+        break;
     }
     world_plan(world, 1000 * world_between(world, FAULT_EVERY_MIN_MS, FAULT_EVERY_MAX_MS), fault, cluster, NULL, NULL);
 }
@@ -258,11 +276,16 @@ static struct outcome run(uint64_t seed, uint64_t steps, enum sim_plant plant)
     if (!world->has_failed)
         heal(cluster);
     clock_gettime(CLOCK_MONOTONIC, &ended);
-    outcome = (struct outcome){
-        .trace = world->trace, .has_failed = world->has_failed, .simulated_s = (double)world->now_us / 1e6,
-        .real_s = (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) / 1e9,
-        .n_done = cluster->n_done, .n_crashes = cluster->n_crashes, .n_elections = cluster->n_elections,
-        .n_snapshots = cluster->n_snapshots, .n_steps = world->n_steps};
+    outcome = (struct outcome){.trace = world->trace,
+                               .has_failed = world->has_failed,
+                               .simulated_s = (double)world->now_us / 1e6,
+                               .real_s = (double)(ended.tv_sec - began.tv_sec) +
+                                         (double)(ended.tv_nsec - began.tv_nsec) / 1e9,
+                               .n_done = cluster->n_done,
+                               .n_crashes = cluster->n_crashes,
+                               .n_elections = cluster->n_elections,
+                               .n_snapshots = cluster->n_snapshots,
+                               .n_steps = world->n_steps};
     memcpy(outcome.failure, world->failure, sizeof(outcome.failure));
     end_run(cluster);
     return outcome;

@@ -12,7 +12,7 @@ struct event {
     uint64_t at_us, order;
     event_fn fn;
     void *data;
-    const void *owner; /* whose events can be forgotten together */
+    const void *owner;  /* whose events can be forgotten together */
     event_fn forgotten; /* then called instead; may be NULL */
 };
 
@@ -35,8 +35,7 @@ uint64_t world_between(struct world *world, uint64_t min, uint64_t max); /* both
 bool world_chance(struct world *world, unsigned per_thousand);
 uint64_t world_ms(const struct world *world);
 
-void world_plan(struct world *world, uint64_t delay_us, event_fn fn, void *data, const void *owner,
-                event_fn forgotten);
+void world_plan(struct world *world, uint64_t delay_us, event_fn fn, void *data, const void *owner, event_fn forgotten);
 void world_forget(struct world *world, const void *owner);
 /* The next event; false when there is none. */
 bool world_step(struct world *world);

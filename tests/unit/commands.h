@@ -66,8 +66,8 @@ static inline void number_bytes(uint8_t bytes[16], uint64_t number, uint8_t tag)
     memcpy(bytes, &number, sizeof(number));
 }
 
-#define NAME_CASE(member, type, CASE)                                                                                  \
-    parts->command.change_case = VQ__COMMAND__CHANGE_##CASE;                                                           \
+#define NAME_CASE(member, type, CASE)                        \
+    parts->command.change_case = VQ__COMMAND__CHANGE_##CASE; \
     parts->command.member = &parts->type
 
 static inline void begin_command(struct command_parts *parts, uint64_t request, uint64_t uuid)

@@ -28,7 +28,6 @@ static int plain_snapshot_get(struct raft_io *raft VQ_UNUSED, struct raft_io_sna
     return 0;
 }
 
-
 static void snapshot_got(struct raft_io_snapshot_get *req, struct raft_snapshot *snapshot VQ_UNUSED, int status)
 {
     *(int *)req->data = status;

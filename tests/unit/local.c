@@ -156,10 +156,8 @@ static void a_failed_commit_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(records_are_kept_per_table),
-        TEST(each_visits_one_table_and_may_delete),
-        TEST(keys_have_a_limit),
-        TEST(after_a_crash_of_the_host_only_flushed_records_are_there),
+        TEST(records_are_kept_per_table), TEST(each_visits_one_table_and_may_delete),
+        TEST(keys_have_a_limit),          TEST(after_a_crash_of_the_host_only_flushed_records_are_there),
         TEST(a_failed_commit_is_told),
     };
     return cmocka_run_group_tests_name("local", tests, NULL, NULL);

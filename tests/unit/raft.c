@@ -78,15 +78,15 @@ static void on_late(uv_timer_t *timer)
     ((struct node *)timer->data)->is_late = true;
 }
 
-#define RUN_UNTIL(node, condition)                                                                                     \
-    do {                                                                                                               \
-        (node)->is_late = false;                                                                                       \
-        uv_update_time(&(node)->loop);                                                                                 \
-        uv_timer_start(&(node)->timer, on_late, 10000, 0);                                                             \
-        while (!(condition) && !(node)->is_late)                                                                       \
-            uv_run(&(node)->loop, UV_RUN_ONCE);                                                                        \
-        uv_timer_stop(&(node)->timer);                                                                                 \
-        assert_true(condition);                                                                                        \
+#define RUN_UNTIL(node, condition)                         \
+    do {                                                   \
+        (node)->is_late = false;                           \
+        uv_update_time(&(node)->loop);                     \
+        uv_timer_start(&(node)->timer, on_late, 10000, 0); \
+        while (!(condition) && !(node)->is_late)           \
+            uv_run(&(node)->loop, UV_RUN_ONCE);            \
+        uv_timer_stop(&(node)->timer);                     \
+        assert_true(condition);                            \
     } while (0)
 
 static const struct vq_raft_callbacks callbacks = {on_status, on_applied};
@@ -94,8 +94,8 @@ static const struct vq_raft_callbacks callbacks = {on_status, on_applied};
 static void start_with(struct node *node, uint64_t id, bool bootstrap)
 {
     struct vq_error err = VQ_ERROR_INIT;
-    struct vq_raft_options options = {.node_id = id, .dir = node->raft_dir, .bootstrap = bootstrap,
-                                      .snapshot_threshold = snapshot_threshold};
+    struct vq_raft_options options = {
+        .node_id = id, .dir = node->raft_dir, .bootstrap = bootstrap, .snapshot_threshold = snapshot_threshold};
 
     if (vq_store_open(node->store_dir, &(struct vq_store_options){.durable = true}, &node->store, &err) < 0)
         fail_msg("%s", err.message);
@@ -514,6 +514,30 @@ static void a_snapshot_that_cannot_be_taken_is_put_off(void **state)
     assert_int_equal(node->result.version, 62);
 }
 
+static void large_entries_bring_the_snapshot_forward(void **state)
+{
+    struct node *node = *state;
+    struct command_parts parts;
+    VQ_AUTOFREE char *text = vq_calloc(1, 200001);
+
+    start(node);
+    memset(text, 'x', 200000);
+    for (unsigned i = 0; i < 100; i++) {
+        unsigned before = node->n_answers;
+        make_define(&parts, node->next_request++, 1, "web1");
+        parts.define.xml = (ProtobufCBinaryData){200000, (uint8_t *)text};
+        propose(node, &parts.command, 0);
+        RUN_UNTIL(node, node->n_answers > before);
+        assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+    }
+    RUN_UNTIL(node, has_file(node, "snapshot-"));
+    stop(node);
+    remove_tree(node->store_dir);
+    start(node);
+    define(node, 1, "web1");
+    assert_int_equal(node->result.version, 101);
+}
+
 static void a_snapshot_that_cannot_be_restored_is_told(void **state)
 {
     struct node *node = *state;
@@ -663,10 +687,10 @@ static void fill_up(struct node *node, const char *path)
     close(fd);
 }
 
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition))                                                                                              \
-            _exit(100 + (__LINE__ % 100));                                                                             \
+#define CHECK(condition)                   \
+    do {                                   \
+        if (!(condition))                  \
+            _exit(100 + (__LINE__ % 100)); \
     } while (0)
 
 static void fill_the_disk(struct node *node)
@@ -687,7 +711,8 @@ static void fill_the_disk(struct node *node)
     memset(text, 'x', 200000);
     do {
         before = node->n_answers;
-        make_define(&parts, node->next_request++, 2 + written % 5, (const char *[]){"a", "b", "c", "d", "e"}[written % 5]);
+        make_define(&parts, node->next_request++, 2 + written % 5,
+                    (const char *[]){"a", "b", "c", "d", "e"}[written % 5]);
         parts.define.xml = (ProtobufCBinaryData){200000, (uint8_t *)text};
         propose(node, &parts.command, 0);
         RUN_UNTIL(node, node->n_answers > before);
@@ -770,6 +795,7 @@ int main(void)
         TEST(a_joining_node_waits_to_be_added),
         TEST(the_only_voter_stays),
         TEST(a_snapshot_that_cannot_be_taken_is_put_off),
+        TEST(large_entries_bring_the_snapshot_forward),
         TEST(a_snapshot_that_cannot_be_restored_is_told),
         TEST(a_cluster_may_have_two_hundred_members),
         TEST(too_many_waiting_changes_are_refused),

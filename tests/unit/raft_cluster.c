@@ -55,15 +55,15 @@ static void on_tick(uv_timer_t *t VQ_UNUSED)
 {
 }
 
-#define RUN_UNTIL_MS(condition, ms)                                                                                    \
-    do {                                                                                                               \
-        is_late = false;                                                                                               \
-        uv_update_time(&loop);                                                                                         \
-        uv_timer_start(&timer, on_late, (ms), 0);                                                                      \
-        while (!(condition) && !is_late)                                                                               \
-            uv_run(&loop, UV_RUN_ONCE);                                                                                \
-        uv_timer_stop(&timer);                                                                                         \
-        assert_true(condition);                                                                                        \
+#define RUN_UNTIL_MS(condition, ms)               \
+    do {                                          \
+        is_late = false;                          \
+        uv_update_time(&loop);                    \
+        uv_timer_start(&timer, on_late, (ms), 0); \
+        while (!(condition) && !is_late)          \
+            uv_run(&loop, UV_RUN_ONCE);           \
+        uv_timer_stop(&timer);                    \
+        assert_true(condition);                   \
     } while (0)
 #define RUN_UNTIL(condition) RUN_UNTIL_MS(condition, 20000)
 
@@ -198,8 +198,11 @@ static void start(uint64_t id)
         node->credentials = test_credentials(&authority, id);
         make_listener(node);
     }
-    struct vq_raft_options options = {.node_id = id, .dir = node->raft_dir, .bootstrap = id == 1,
-                                      .credentials = node->credentials, .election_ms = election_ms,
+    struct vq_raft_options options = {.node_id = id,
+                                      .dir = node->raft_dir,
+                                      .bootstrap = id == 1,
+                                      .credentials = node->credentials,
+                                      .election_ms = election_ms,
                                       .snapshot_threshold = snapshot_threshold};
     if (vq_store_open(node->store_dir, &(struct vq_store_options){0}, &node->store, &err) < 0)
         fail_msg("%s", err.message);
@@ -301,10 +304,18 @@ static struct answer change_at(struct node *node, enum kind kind, uint64_t id, e
     struct answer answer = {0};
 
     switch (kind) {
-    case ADD: vq_raft_add(node->raft, id, on_changed, &answer); break;
-    case ASSIGN: vq_raft_assign(node->raft, id, role, on_changed, &answer); break;
-    case REMOVE: vq_raft_remove(node->raft, id, on_changed, &answer); break;
-    case TRANSFER: vq_raft_transfer(node->raft, id, on_changed, &answer); break;
+    case ADD:
+        vq_raft_add(node->raft, id, on_changed, &answer);
+        break;
+    case ASSIGN:
+        vq_raft_assign(node->raft, id, role, on_changed, &answer);
+        break;
+    case REMOVE:
+        vq_raft_remove(node->raft, id, on_changed, &answer);
+        break;
+    case TRANSFER:
+        vq_raft_transfer(node->raft, id, on_changed, &answer);
+        break;
     }
     RUN_UNTIL_MS(answer.n > 0, 60000);
     return answer;
@@ -454,8 +465,7 @@ static void a_lost_leader_is_replaced(void **state VQ_UNUSED)
         stop(old);
         uint64_t began = uv_hrtime();
         define(10 * round + 2);
-        print_message("leader lost, next write after %llu ms\n",
-                      (unsigned long long)((uv_hrtime() - began) / 1000000));
+        print_message("leader lost, next write after %llu ms\n", (unsigned long long)((uv_hrtime() - began) / 1000000));
         start(old);
         RUN_UNTIL(nodes[old].status.is_running && nodes[old].status.leader == leader()->id);
         RUN_UNTIL(all_are_equal());
@@ -747,7 +757,6 @@ static void many_writers_are_fast(void **state VQ_UNUSED)
     RUN_UNTIL(all_are_equal());
 }
 
-
 /* ---- Killed at any moment ---- */
 
 /* In a child: a cluster that writes as fast as it can, and tells of each define that was acknowledged. */
@@ -799,7 +808,8 @@ static void all_killed_together_lose_nothing(void **state VQ_UNUSED)
         start(id);
     next_request = 99000;
     define(99999);
-    RUN_UNTIL(nodes[1].status.is_running && nodes[2].status.is_running && nodes[3].status.is_running && all_are_equal());
+    RUN_UNTIL(nodes[1].status.is_running && nodes[2].status.is_running && nodes[3].status.is_running &&
+              all_are_equal());
     for (int id = 1; id <= 3; id++) {
         struct vq_store_view *view;
         struct vq_error err = VQ_ERROR_INIT;

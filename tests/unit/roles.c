@@ -20,11 +20,19 @@ static void cluster(const char *text)
             node[-1].is_online = false;
             node[-1].offline_ms = 3000;
             continue;
-        case '.': node[-1].is_caught_up = false; continue;
-        case '!': node[-1].wants_spare = true; continue;
-        case 'x': node[-1].is_member = false; continue;
-        case ' ': continue;
-        default: break;
+        case '.':
+            node[-1].is_caught_up = false;
+            continue;
+        case '!':
+            node[-1].wants_spare = true;
+            continue;
+        case 'x':
+            node[-1].is_member = false;
+            continue;
+        case ' ':
+            continue;
+        default:
+            break;
         }
         char letter = *c >= 'a' ? (char)(*c - 'a' + 'A') : *c;
         node->id = n_nodes + 1;
@@ -56,8 +64,8 @@ static void expect_nothing(const char *text)
 
 static void clusters_at_rest_are_left_alone(void **state)
 {
-    static const char *const texts[] = {"V", "VS", "VVV", "VVVS", "VVVSSS", "VVVP!", "VVv", "Vvv", "VV-V", "VVvP!",
-                                        "VVvs", "VVvS.", "VVvS-"};
+    static const char *const texts[] = {"V",   "VS",   "VVV",   "VVVS", "VVVSSS", "VVVP!", "VVv",
+                                        "Vvv", "VV-V", "VVvP!", "VVvs", "VVvS.",  "VVvS-"};
 
     (void)state;
     for (size_t i = 0; i < VQ_N_ELEMENTS(texts); i++)
@@ -85,9 +93,9 @@ static void the_third_node_makes_three_voters(void **state)
     (void)state;
     expect("VSS", VQ_ROLES_ASSIGN, 2, VQ_RAFT_VOTER);
     expect("VVS", VQ_ROLES_ASSIGN, 3, VQ_RAFT_VOTER);
-    expect_nothing("VSS.");  /* an even number only on the way to the next odd one */
+    expect_nothing("VSS."); /* an even number only on the way to the next odd one */
     expect_nothing("VSs");
-    expect_nothing("VVS.");  /* soon */
+    expect_nothing("VVS.");                             /* soon */
     expect("VVs", VQ_ROLES_ASSIGN, 2, VQ_RAFT_STANDBY); /* not soon: two voters are worse than one */
 }
 
@@ -112,7 +120,7 @@ static void a_cluster_never_shrinks_into_a_loss(void **state)
     (void)state;
     expect_nothing("VVv"); /* dead nodes are members until somebody removes them */
     expect_nothing("Vvv");
-    expect_nothing("VvvS"); /* no majority: nothing could be committed */
+    expect_nothing("VvvS");                /* no majority: nothing could be committed */
     expect("VVvx", VQ_ROLES_REMOVE, 3, 0); /* somebody has */
 }
 
@@ -177,10 +185,12 @@ static void every_shape_comes_to_rest(void **state)
         for (size_t i = 0; i < n_nodes; i++) {
             seed = seed * 1103515245 + 12345;
             unsigned r = seed >> 8;
-            nodes[i] = (struct vq_roles_node){
-                .id = i + 1, .is_member = i == 0 || r % 8 != 0, .is_online = i == 0 || r / 8 % 4 != 0,
-                .role = i == 0 ? VQ_RAFT_VOTER : (enum vq_raft_role)(r / 32 % 4), .is_caught_up = i == 0 || r / 128 % 4 != 0,
-                .wants_spare = i > 0 && r / 512 % 8 == 0};
+            nodes[i] = (struct vq_roles_node){.id = i + 1,
+                                              .is_member = i == 0 || r % 8 != 0,
+                                              .is_online = i == 0 || r / 8 % 4 != 0,
+                                              .role = i == 0 ? VQ_RAFT_VOTER : (enum vq_raft_role)(r / 32 % 4),
+                                              .is_caught_up = i == 0 || r / 128 % 4 != 0,
+                                              .wants_spare = i > 0 && r / 512 % 8 == 0};
             nodes[i].offline_ms = nodes[i].is_online ? 0 : r / 4096 % 20000;
         }
         unsigned voters = 0, online = 0;
@@ -214,16 +224,11 @@ static void every_shape_comes_to_rest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clusters_at_rest_are_left_alone),
-        cmocka_unit_test(a_new_member_comes_in),
-        cmocka_unit_test(two_nodes_are_a_voter_and_a_stand_by),
-        cmocka_unit_test(the_third_node_makes_three_voters),
-        cmocka_unit_test(more_than_three_do_not_vote),
-        cmocka_unit_test(a_lost_voter_is_replaced),
-        cmocka_unit_test(a_cluster_never_shrinks_into_a_loss),
-        cmocka_unit_test(a_removed_node_goes),
-        cmocka_unit_test(five_voters_when_asked_for),
-        cmocka_unit_test(every_shape_comes_to_rest),
+        cmocka_unit_test(clusters_at_rest_are_left_alone),      cmocka_unit_test(a_new_member_comes_in),
+        cmocka_unit_test(two_nodes_are_a_voter_and_a_stand_by), cmocka_unit_test(the_third_node_makes_three_voters),
+        cmocka_unit_test(more_than_three_do_not_vote),          cmocka_unit_test(a_lost_voter_is_replaced),
+        cmocka_unit_test(a_cluster_never_shrinks_into_a_loss),  cmocka_unit_test(a_removed_node_goes),
+        cmocka_unit_test(five_voters_when_asked_for),           cmocka_unit_test(every_shape_comes_to_rest),
     };
     return cmocka_run_group_tests_name("roles", tests, NULL, NULL);
 }

@@ -311,8 +311,9 @@ static void an_entry_that_cannot_be_decoded_takes_nothing_along(void **state)
     VQ_AUTOFREE uint8_t *entry = pack_entry(&f->parts.command, &length);
     memcpy(bytes + 5, entry, length);
     memcpy(bytes + 5 + length, "\x0a\xff\xff\xff\xff\xff\xff", 7);
-    assert_int_equal(vq_store_apply(f->store, ++f->index, bytes, 5 + length + 7, &results, &n_results, &f->changes,
-                                    &diverged, &err), 0);
+    assert_int_equal(
+        vq_store_apply(f->store, ++f->index, bytes, 5 + length + 7, &results, &n_results, &f->changes, &diverged, &err),
+        0);
     assert_int_equal(n_results, 2);
     assert_int_equal(results[0].code, VIR_ERR_INVALID_ARG);
     assert_int_equal(results[1].code, VIR_ERR_OK);
