@@ -15,3 +15,7 @@ target_link_libraries(test_accept_qemu PRIVATE vq_golden_qemu PkgConfig::CMOCKA)
 target_compile_definitions(test_accept_qemu PRIVATE GOLDEN_DIR="${golden_cases}")
 add_test(NAME golden/accept_qemu COMMAND test_accept_qemu)
 set_tests_properties(golden/accept_qemu PROPERTIES LABELS golden TIMEOUT 600 SKIP_RETURN_CODE 77)
+
+vq_unit_test(qemudef_define vq_qemu PkgConfig::ZSTD)
+vq_unit_test(qemudef_metadata vq_qemu)
+vq_unit_test(qemudef_host vq_golden_qemu)

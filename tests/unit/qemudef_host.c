@@ -1,0 +1,215 @@
+/* Capabilities of a host whose /proc and /sys are a directory of the test, and of an emulator that is always the same. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "conf/base/memory.h"
+#include "conf/xml.h"
+#include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/domain_capabilities.h"
+#include "drivers/qemu/host_capabilities.h"
+#include "tests/golden/qemu/support.h"
+
+static char root[] = "/tmp/host.XXXXXX";
+
+static void put(const char *path, const char *text)
+{
+    VQ_AUTOFREE char *command = vq_asprintf("mkdir -p \"$(dirname '%s%s')\"", root, path);
+    VQ_AUTOFREE char *whole = vq_asprintf("%s%s", root, path);
+
+    assert_int_equal(system(command), 0);
+    FILE *file = fopen(whole, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void put_cpu(unsigned number, const char *socket, const char *core, const char *siblings)
+{
+    const struct {
+        const char *name, *text;
+    } files[] = {{"physical_package_id", socket}, {"die_id", "0"}, {"core_id", core}, {"thread_siblings_list", siblings}};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(files); i++) {
+        VQ_AUTOFREE char *path = vq_asprintf("/sys/devices/system/cpu/cpu%u/topology/%s", number, files[i].name);
+        VQ_AUTOFREE char *text = vq_asprintf("%s\n", files[i].text);
+        put(path, text);
+    }
+}
+
+/* Two sockets with two cores of two threads each, and a node of memory for each socket. */
+static int make_root(void **state)
+{
+    (void)state;
+    if (mkdtemp(root) == NULL)
+        return -1;
+    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 158\nstepping\t: 9\n"
+                         "microcode\t: 0x84\nflags\t\t: fpu vme sse4_1 avx2 nonstop_tsc vmx made_up\n"
+                         "address sizes\t: 39 bits physical, 48 bits virtual\n\nprocessor\t: 1\nvendor_id\t: Nobody\n");
+    put("/sys/devices/system/cpu/online", "0-7\n");
+    for (unsigned i = 0; i < 8; i++) {
+        char siblings[8], core[4];
+        (void)snprintf(siblings, sizeof(siblings), "%u-%u", i / 2 * 2, i / 2 * 2 + 1);
+        (void)snprintf(core, sizeof(core), "%u", i / 2 % 2);
+        put_cpu(i, i < 4 ? "0" : "1", core, siblings);
+    }
+    put("/sys/devices/system/node/online", "0-1\n");
+    put("/sys/devices/system/node/node0/meminfo", "Node 0 MemTotal:       1000 kB\n");
+    put("/sys/devices/system/node/node1/meminfo", "Node 1 MemTotal:       2000 kB\n");
+    put("/sys/devices/system/node/node0/cpulist", "0-3\n");
+    put("/sys/devices/system/node/node1/cpulist", "4-7\n");
+    put("/sys/devices/system/node/node0/distance", "10 21\n");
+    put("/sys/devices/system/node/node1/distance", "21 10\n");
+    put("/sys/power/state", "freeze mem disk\n");
+    put("/sys/class/dmi/id/product_uuid", "C7A5FDBD-EDAF-9455-926A-D65C16DB1809\n");
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    VQ_AUTOFREE char *command = vq_asprintf("rm -rf '%s'", root);
+
+    (void)state;
+    return system(command);
+}
+
+static void expect(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL)
+        print_error("not there: %s\nin:\n%s", part, text);
+    assert_non_null(strstr(text, part));
+}
+
+static void the_host_is_told_as_its_kernel_tells_it(void **state)
+{
+    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+
+    (void)state;
+    expect(host, "<uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>");
+    expect(host, "<vendor>Intel</vendor>");
+    expect(host, "<microcode version='132'/>");
+    expect(host, "<signature family='6' model='158' stepping='9'/>");
+    expect(host, "<topology sockets='2' dies='1' cores='2' threads='2'/>");
+    expect(host, "<maxphysaddr mode='emulate' bits='39'/>");
+    expect(host, "<feature name='sse4.1'/>");
+    expect(host, "<feature name='invtsc'/>");
+    assert_null(strstr(host, "made_up"));
+    expect(host, "<suspend_mem/>");
+    expect(host, "<suspend_disk/>");
+}
+
+static void each_node_has_its_memory_and_cpus(void **state)
+{
+    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+
+    (void)state;
+    expect(host, "<cells num='2'>");
+    expect(host, "<memory unit='KiB'>1000</memory>");
+    expect(host, "<memory unit='KiB'>2000</memory>");
+    expect(host, "<sibling id='1' value='21'/>");
+    expect(host, "<cpu id='6' socket_id='1' die_id='0' core_id='1' siblings='6-7'/>");
+}
+
+static void a_host_that_tells_nothing_still_gives_a_document(void **state)
+{
+    VQ_AUTOFREE char *host = vq_qemu_host_read("/nonexistent", NULL);
+
+    (void)state;
+    expect(host, "<topology sockets='1' dies='1' cores='1' threads='1'/>");
+    expect(host, "<cells num='1'>");
+    expect(host, "<power_management/>");
+}
+
+static void check_well_formed(const char *text, const char *name)
+{
+    VQ_AUTOPTR(vq_xml_doc) doc = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    assert_int_equal(vq_xml_read(text, "capabilities", name, &doc, &err), 0);
+}
+
+static void each_emulator_is_a_guest_of_each_of_its_architectures(void **state)
+{
+    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+    const struct vq_qemu_capabilities *caps = golden_capabilities();
+    VQ_AUTOFREE char *text = vq_qemu_host_capabilities_format(host, &caps, 1);
+
+    (void)state;
+    check_well_formed(text, "capabilities");
+    expect(text, "<arch name='i686'>");
+    expect(text, "<arch name='x86_64'>");
+    expect(text, "<machine canonical='pc-q35-7.2' maxCpus='288'>q35</machine>");
+    expect(text, "<domain type='kvm'/>");
+}
+
+static void kvm_is_told_only_where_it_works(void **state)
+{
+    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+    struct vq_qemu_capabilities without = *golden_capabilities();
+    const struct vq_qemu_capabilities *caps = &without;
+
+    (void)state;
+    without.has_kvm = false;
+    VQ_AUTOFREE char *text = vq_qemu_host_capabilities_format(host, &caps, 1);
+    assert_null(strstr(text, "type='kvm'/>\n    </arch>"));
+    assert_null(strstr(text, "<domain type='kvm'/>"));
+}
+
+static void domain_capabilities_name_what_the_emulator_has(void **state)
+{
+    struct vq_qemu_capabilities caps = *golden_capabilities();
+    const struct vq_qemu_machine *q35 = vq_qemu_capabilities_machine(&caps, "q35");
+    const struct vq_qemu_machine *pc = vq_qemu_capabilities_machine(&caps, "pc");
+
+    (void)state;
+    caps.path = (char *)"/opt/<q>&emu";
+    VQ_AUTOFREE char *text = vq_qemu_domain_capabilities_format(&caps, q35, "x86_64", false);
+    check_well_formed(text, "domainCapabilities");
+    expect(text, "<path>/opt/&lt;q&gt;&amp;emu</path>");
+    expect(text, "<vcpu max='288'/>");
+    expect(text, "<value>sata</value>");
+    assert_null(strstr(text, "<value>ide</value>"));
+    expect(text, "vendor='unknown'>qemu64</model>");
+    assert_null(strstr(text, ">host</model>"));
+    expect(text, "<mode name='host-passthrough' supported='no'/>");
+    VQ_AUTOFREE char *of_pc = vq_qemu_domain_capabilities_format(&caps, pc, "x86_64", true);
+    check_well_formed(of_pc, "domainCapabilities");
+    expect(of_pc, "<value>ide</value>");
+    expect(of_pc, "<mode name='host-passthrough' supported='yes'>");
+}
+
+static void versions_of_a_cpu_model_are_not_for_people(void **state)
+{
+    static const struct {
+        const char *name;
+        bool is_for_people;
+    } cases[] = {{"qemu64", true}, {"qemu64-v1", false}, {"EPYC-v12", false}, {"host", false}, {"max", false},
+                 {"base", false}, {"Haswell-noTSX", true}, {"x-v", true}, {"x-v1a", true}, {"486", true}};
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {
+        const struct vq_qemu_cpu_model model = {.name = (char *)cases[i].name};
+        assert_int_equal(vq_qemu_cpu_model_is_for_people(&model), cases[i].is_for_people);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_host_is_told_as_its_kernel_tells_it),
+        cmocka_unit_test(each_node_has_its_memory_and_cpus),
+        cmocka_unit_test(a_host_that_tells_nothing_still_gives_a_document),
+        cmocka_unit_test(each_emulator_is_a_guest_of_each_of_its_architectures),
+        cmocka_unit_test(kvm_is_told_only_where_it_works),
+        cmocka_unit_test(domain_capabilities_name_what_the_emulator_has),
+        cmocka_unit_test(versions_of_a_cpu_model_are_not_for_people),
+    };
+
+    return cmocka_run_group_tests(tests, make_root, remove_root);
+}
