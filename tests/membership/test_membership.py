@@ -1,0 +1,212 @@
+"""How hosts become nodes and stop being nodes."""
+import subprocess
+import time
+
+import pytest
+
+from daemons import wait_for
+
+
+def test_a_lone_daemon_opens_no_port(lab):
+    node = lab.node()
+    wait_for(lambda: node.status()["leader"] == "node1", 5, "a lone node to lead itself")
+    said = node.status()
+    assert said["standalone"] and said["apiVersion"] == "virtquorum/v1" and said["cluster"] is None
+    sockets = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True).stdout
+    assert f"pid={node.process.pid}," not in sockets
+    node.ask("leave")                      # says so
+    assert "virtquorum init" in node.ask("token", code=1)
+    assert node.stop() == 0
+
+
+def test_init_twice_is_one_cluster(lab):
+    node = lab.node()
+    assert "cluster lab created, this host is node1" in node.ask("init", "lab", "--advertise", node.address)
+    assert "already" in node.ask("init")
+    assert "already" in node.ask("init", "lab")
+    assert "leave first" in node.ask("init", "other", code=7)
+    node.kill()
+    node.start()
+    wait_for(lambda: node.status()["cluster"] == "lab" and node.status()["quorum"], 10, "the cluster after a restart")
+    node.ask("init", "a/b", code=7)        # it is a member: the name is not even looked at
+    other = lab.node()
+    assert "cannot be the name of a cluster" in other.ask("init", "a/b", code=2)
+    assert "not a numeric address" in other.ask("init", "--advertise", "[nowhere]:1", code=2)
+    assert other.status()["standalone"]
+
+
+def test_three_hosts_become_one_cluster(lab):
+    nodes = lab.cluster(3)
+    lab.wait_for_equal_stores()
+    for node in nodes:
+        said = node.status()
+        assert said["quorum"] and said["canLose"] == 1 and [each["name"] for each in said["nodes"]] == ["node1", "node2", "node3"]
+        assert all(each["state"] == "online" for each in said["nodes"])
+    assert nodes[1].ask("nodes", "-o", "name").split() == ["node1", "node2", "node3"]
+    assert "lab: healthy, 3 nodes" in nodes[2].ask("status")
+    assert "already" in nodes[2].join(nodes[0].token())
+    for node in nodes:
+        assert node.stop() == 0
+
+
+def test_a_dry_run_and_failed_checks_change_nothing(lab):
+    first, second = lab.cluster(1)[0], lab.node()
+    assert "nothing was changed" in second.join(first.token(), "--dry-run")
+    assert second.status()["standalone"]
+    first.define("web")
+    second.define("web")
+    said = second.join(first.token(), code=7)
+    assert "guests" in said and "'web' is taken" in said and "clock" in said and "Nothing was changed" in said
+    assert "'node1' is another node" in second.join(first.token(), "--name", "node1", code=7)
+    assert second.status()["standalone"] and second.guests() == ["web"]
+    second.virsh("undefine", "web")
+    second.join(first.token())
+
+
+def test_a_token_is_good_once_and_not_for_ever(lab):
+    first, second, third = lab.cluster(1)[0], lab.node(), lab.node()
+    short = first.token("--ttl", "1s")
+    used = first.token()
+    second.join(used)
+    time.sleep(1.1)
+    assert "expired" in third.join(short, code=6)
+    assert "used already" in third.join(used, code=6)
+    assert "damaged" in third.join(used[:-6], code=2)
+    assert "no token" in third.join("hello", code=2)
+    assert third.status()["standalone"]
+    # Of another cluster with the same address: the authority is not the one that the token names.
+    first.kill()
+    other = lab.node()
+    other.port = first.port
+    other.kill()
+    other.start()
+    other.ask("init", "lab", "--advertise", first.address)
+    code, said = third.ask("join", used, "--advertise", third.address, code=None)
+    assert code in (5, 6), said
+    assert third.status()["standalone"]
+
+
+def test_the_leader_dies_and_comes_back(lab):
+    lab.cluster(3)
+    leader = lab.leader()
+    leader.kill()
+    others = [node for node in lab.nodes if node is not leader]
+    begin = time.monotonic()
+    others[0].token()
+    assert time.monotonic() - begin < 3
+    others[1].token()
+    assert "not reachable since" in others[0].ask("status")
+    leader.start()
+    lab.wait_for_equal_stores()
+
+
+def test_without_a_majority_changes_are_refused_at_once(lab):
+    nodes = lab.cluster(3)
+    nodes[1].kill()
+    nodes[2].kill()
+    for _ in range(3):
+        begin = time.monotonic()
+        code, said = nodes[0].ask("token", code=None)
+        assert time.monotonic() - begin < 2
+        assert code != 0
+    assert code == 4 and "1 of 3 voters reachable (missing: node2 since" in said and "node3 since" in said
+    said = nodes[0].ask("status", "--why", code=4)
+    assert "NO QUORUM" in said and "Still working" in said
+    nodes[1].start()
+    wait_for(lambda: nodes[0].ask("token", code=None)[0] == 0, 5, "changes after healing")
+
+
+@pytest.mark.parametrize("who", ["leader", "follower"])
+def test_a_node_leaves_and_comes_again(lab, who):
+    lab.cluster(3)
+    leader = lab.leader()
+    node = leader if who == "leader" else next(each for each in lab.nodes if each is not leader)
+    others = [each for each in lab.nodes if each is not node]
+    others[0].define("theirs")
+    begin = time.monotonic()
+    node.ask("leave")
+    assert time.monotonic() - begin < 6
+    assert node.status()["standalone"] and node.guests() == []
+    wait_for(lambda: [each["name"] for each in others[0].status()["nodes"]] == [each.name for each in others], 5, "the table")
+    others[1].token()
+    node.join(others[0].token())
+    wait_for(lambda: node.guests() == ["theirs"], 5, "the cluster's guests")
+
+
+def test_a_removed_node_stands_alone_with_its_guests(lab):
+    nodes = lab.cluster(3)
+    nodes[2].define("mine")
+    assert "1 guests belong to node3" in nodes[0].ask("remove", "node3", code=7)
+    nodes[0].ask("remove", "node9", code=3)
+    nodes[0].ask("remove", "node1", code=7)
+    nodes[0].ask("remove", "node3", "--force")
+    wait_for(lambda: nodes[2].status().get("standalone"), 10, "the removed node to stand alone")
+    wait_for(lambda: nodes[2].guests() == ["mine"], 10, "its guests")
+    assert nodes[0].guests() == ["mine"]
+    nodes[0].virsh("undefine", "mine")
+    assert "no node 'node3'" in nodes[0].ask("remove", "node3", code=3)
+
+
+def test_a_node_that_was_removed_while_it_was_down_is_not_let_in(lab):
+    nodes = lab.cluster(3)
+    nodes[2].kill()
+    nodes[0].ask("remove", "node3")
+    wait_for(lambda: lab.voters() == 1, 10, "one voter")
+    nodes[2].start()
+    time.sleep(2)
+    assert all(each["name"] != "node3" for each in nodes[0].status()["nodes"])
+    nodes[2].ask("leave", "--force")
+    nodes[2].join(nodes[0].token())
+
+
+def test_guests_come_along(lab):
+    first, second = lab.cluster(1)[0], lab.node()
+    first.define("a")
+    for name in ("b", "c"):
+        second.define(name)
+    second.virsh("autostart", "c")
+    second.virsh("start", "b")
+    shown = second.virsh("list")
+    second.join(first.token())
+    wait_for(lambda: first.guests() == ["a", "b", "c"], 10, "all guests on the first node")
+    assert "enable" in first.virsh("dominfo", "c")
+    wait_for(lambda: first.virsh("domstate", "b") == "running", 10, "the guest's state")
+    assert second.virsh("list") == shown
+    lab.wait_for_equal_stores()
+    second.ask("leave", code=7)
+    second.ask("leave", "--force")
+    wait_for(lambda: second.guests() == ["b", "c"] and second.virsh("domstate", "b") == "running", 10, "own guests")
+    assert second.virsh("list") == shown
+    wait_for(lambda: first.virsh("domstate", "b") == "shut off", 10, "the guest that went to be shown as ended")
+    second.virsh("destroy", "b")
+
+
+@pytest.mark.parametrize("place", ["join.recorded", "move.recorded", "move.log_aside", "move.store_reset", "move.saved"])
+def test_a_join_that_dies_anywhere_is_finished_or_can_be_repeated(lab, place):
+    first = lab.cluster(1)[0]
+    second = lab.node(failpoints=f"{place}=crash@1")
+    second.define("mine")
+    token = first.token()
+    code, said = second.ask("join", token, "--advertise", second.address, code=None)
+    assert code != 0 and second.process.wait(timeout=10) != 0, said
+    second.start()
+    if place == "join.recorded":
+        assert second.guests() == ["mine"] and second.status()["standalone"]
+        second.join(token)                 # the same token, by the same host
+    wait_for(lambda: second.status().get("cluster") == "lab" and second.status()["quorum"], 10, "membership")
+    wait_for(lambda: first.guests() == ["mine"] and second.guests() == ["mine"], 10, "its guest")
+    lab.wait_for_equal_stores()
+    assert [each["name"] for each in first.status()["nodes"]] == ["node1", "node2"]
+
+
+@pytest.mark.parametrize("place", ["init.recorded", "init.saved"])
+def test_an_init_that_dies_anywhere_is_finished_or_can_be_repeated(lab, place):
+    node = lab.node(failpoints=f"{place}=crash@1")
+    node.ask("init", "lab", "--advertise", node.address, code=None)
+    assert node.process.wait(timeout=10) != 0
+    node.start()
+    time.sleep(1.5)
+    node.ask("init", "lab", "--advertise", node.address)
+    other = lab.node()
+    other.join(node.token())
+    lab.wait_for_equal_stores()
