@@ -23,6 +23,7 @@ struct vq_qemu_settings {
     uint16_t vnc_port_min, vnc_port_max;
     uint64_t files_max, processes_max; /* 0: as ours */
     bool clear_emulator_capabilities;
+    bool dynamic_ownership;  /* images are QEMU's user's while it runs */
 };
 
 /* driver->state of vq_qemu_driver. */

@@ -86,6 +86,7 @@ struct vq_qemu_guest *vq_qemu_guest_new(struct vq_qemu *qemu, const uint8_t uuid
 static void guest_release(struct vq_qemu_guest *guest)
 {
     vq_qemu_taps_done(guest);
+    vq_qemu_ownership_done(guest);
     if (guest->monitor_fd >= 0)
         (void)close(guest->monitor_fd);
     if (guest->log_fd >= 0)

@@ -24,6 +24,7 @@
 #include "conf/base/text.h"
 #include "drivers/job.h"
 #include "drivers/qemu/driver.h"
+#include "drivers/qemu/ownership.h"
 
 struct vq_domain;
 struct vq_process;
@@ -34,7 +35,7 @@ struct vq_qmp;
 enum vq_qemu_phase { VQ_GUEST_NEW, VQ_GUEST_STARTING, VQ_GUEST_ACTIVE, VQ_GUEST_FOUND, VQ_GUEST_STOPPING,
                      VQ_GUEST_ENDED, VQ_GUEST_PHASES };
 
-enum { VQ_GUEST_TAPS_MAX = 64, VQ_GUEST_PORTS_MAX = 16, VQ_GUEST_WAITING_MAX = 32 };
+enum { VQ_GUEST_TAPS_MAX = 64, VQ_GUEST_PORTS_MAX = 16, VQ_GUEST_OWNED_MAX = 128, VQ_GUEST_WAITING_MAX = 32 };
 
 /* How it ended, for state and event. */
 struct vq_qemu_end {
@@ -78,6 +79,8 @@ struct vq_qemu_guest {
     size_t n_taps;
     uint16_t ports[VQ_GUEST_PORTS_MAX];
     size_t n_ports;
+    struct vq_qemu_owned owned[VQ_GUEST_OWNED_MAX]; /* images that QEMU's user has for this run */
+    size_t n_owned;
 
     struct vq_job job;       /* start or stop */
     uv_timer_t job_timer, retry_timer, end_timer;

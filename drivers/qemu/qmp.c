@@ -50,7 +50,7 @@ struct vq_qmp {
     struct call *calls, **calls_end;
     size_t n_calls;
     struct output *outputs, **outputs_end;
-    struct output *held, **held_end; /* until the handshake is over */
+    struct output *held, **held_end; /* until the greeting has come */
     size_t output_bytes;
     uint64_t last_id;
     struct vq_error why;
@@ -248,7 +248,7 @@ static bool queue_request(struct vq_qmp *qmp, json_t *request, int fd, bool is_h
     output->length = length + 1;
     output->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
     qmp->output_bytes += output->length;
-    if (qmp->is_ready || is_handshake) {
+    if (qmp->is_greeted || is_handshake) {
         *qmp->outputs_end = output;
         qmp->outputs_end = &output->next;
         flush_output(qmp);
@@ -327,6 +327,11 @@ static void negotiated(json_t *reply, const struct vq_error *err, void *data)
         return;
     }
     qmp->is_ready = true;
+}
+
+/* What was asked before the greeting follows the negotiation at once: QEMU takes one command after the other. */
+static void release_held(struct vq_qmp *qmp)
+{
     if (qmp->held == NULL)
         return;
     *qmp->outputs_end = qmp->held;
@@ -347,6 +352,7 @@ static int take_greeting(struct vq_qmp *qmp, struct vq_error *err)
     request = json_object();
     (void)json_object_set_new(request, "execute", json_string("qmp_capabilities"));
     (void)send_call(qmp, request, -1, HANDSHAKE_MS, false, true, negotiated, qmp);
+    release_held(qmp);
     return 0;
 }
 

@@ -34,6 +34,16 @@ static json_t *pack_ports(const struct vq_qemu_guest *guest)
     return list;
 }
 
+static json_t *pack_owned(const struct vq_qemu_guest *guest)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < guest->n_owned; i++)
+        (void)json_array_append_new(list, json_pack("[s,I,I]", guest->owned[i].path, (json_int_t)guest->owned[i].uid,
+                                                    (json_int_t)guest->owned[i].gid));
+    return list;
+}
+
 static void put(json_t *root, const char *name, json_t *take_value)
 {
     (void)json_object_set_new(root, name, take_value); /* fails for NULL only: the field is then left out */
@@ -63,6 +73,7 @@ static json_t *pack_guest(const struct vq_qemu_guest *guest)
     put(root, "kill", json_boolean(guest->may_kill));
     put(root, "taps", pack_taps(guest));
     put(root, "ports", pack_ports(guest));
+    put(root, "owned", pack_owned(guest));
     if (guest->autodestroy)
         put(root, "autodestroy", json_pack("[I,I]", (json_int_t)guest->autodestroy_node,
                                            (json_int_t)guest->autodestroy_session));
@@ -153,6 +164,23 @@ static void get_ports(const json_t *root, struct vq_qemu_guest *guest)
     }
 }
 
+static void get_owned(const json_t *root, struct vq_qemu_guest *guest)
+{
+    const json_t *list = json_object_get(root, "owned");
+
+    for (size_t i = 0; i < json_array_size(list) && guest->n_owned < VQ_GUEST_OWNED_MAX; i++) {
+        const json_t *entry = json_array_get(list, i);
+        const char *path = json_string_value(json_array_get(entry, 0));
+        json_int_t uid = json_integer_value(json_array_get(entry, 1)), gid = json_integer_value(json_array_get(entry, 2));
+
+        if (path == NULL || path[0] != '/' || json_array_size(entry) != 3 || uid < 0 || uid >= UINT32_MAX || gid < 0 ||
+            gid >= UINT32_MAX)
+            continue;
+        guest->owned[guest->n_owned++] = (struct vq_qemu_owned){ .path = vq_strdup(path), .uid = (unsigned)uid,
+                                                                 .gid = (unsigned)gid };
+    }
+}
+
 static void get_pairs(const json_t *root, struct vq_qemu_guest *guest)
 {
     const json_t *autodestroy = json_object_get(root, "autodestroy"), *end = json_object_get(root, "end");
@@ -225,6 +253,7 @@ int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, size_t key_length
     guest->is_claimed = true;
     get_taps(root, guest);
     get_ports(root, guest);
+    get_owned(root, guest);
     get_pairs(root, guest);
     get_definition(root, guest);
     *ret_boot_id = vq_strdup(json_string_value(json_object_get(root, "boot")));

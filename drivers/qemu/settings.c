@@ -128,6 +128,16 @@ static int set_clear(struct vq_qemu_settings *settings, const char *value, struc
     return 0;
 }
 
+static int set_ownership(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    uint64_t number;
+
+    if (number_of(value, 1, &number, err) < 0)
+        return -1;
+    settings->dynamic_ownership = number == 1;
+    return 0;
+}
+
 static const struct {
     const char *name;
     setting_fn fn;
@@ -142,6 +152,7 @@ static const struct {
     { "max_files", set_files },
     { "max_processes", set_processes },
     { "clear_emulator_capabilities", set_clear },
+    { "dynamic_ownership", set_ownership },
 };
 
 static char *trim(char *text)
@@ -210,7 +221,8 @@ int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_
 
     *settings = (struct vq_qemu_settings){ .sandbox = true, .vnc_listen = vq_strdup("127.0.0.1"),
                                            .spice_listen = vq_strdup("127.0.0.1"), .vnc_port_min = PORT_MIN,
-                                           .vnc_port_max = UINT16_MAX, .clear_emulator_capabilities = true };
+                                           .vnc_port_max = UINT16_MAX, .clear_emulator_capabilities = true,
+                                           .dynamic_ownership = true };
     file = fopen(path, "re");
     if (file == NULL)
         return errno == ENOENT ? 0 : vq_error_system(err, errno, "cannot read '%s'", path);

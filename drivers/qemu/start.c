@@ -280,6 +280,23 @@ static enum vq_step_result ports_undo(struct vq_job *job)
     return VQ_STEP_DONE;
 }
 
+/* ---- images ---- */
+
+static enum vq_step_result images_run(struct vq_job *job)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.start.images"))
+        return failed(job, "qemu.start.images");
+    return vq_qemu_ownership_take(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
+}
+
+static enum vq_step_result images_undo(struct vq_job *job)
+{
+    vq_qemu_ownership_give_back(undoing(job));
+    return VQ_STEP_DONE;
+}
+
 /* ---- taps ---- */
 
 static bool needs_tap(const struct vq_interface *interface)
@@ -522,6 +539,7 @@ const struct vq_step vq_qemu_guest_steps[] = {
     { "write the record",        record_run,  record_undo,  0 },
     { "make directory and log",  files_run,   files_undo,   0 },
     { "reserve ports",           ports_run,   ports_undo,   0 },
+    { "give images to QEMU",     images_run,  images_undo,  0 },
     { "make taps",               taps_run,    taps_undo,    0 },
     { "run QEMU",                spawn_run,   spawn_undo,   0 },
     { "greet the monitor",       greet_run,   greet_undo,   30000 },

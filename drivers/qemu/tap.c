@@ -1,5 +1,5 @@
-/* Tap devices: see tap.h. By ioctl: each is one short system call in the kernel's rtnl lock, which a netlink request
- * would be too. */
+/* Tap devices: see tap.h. Made by ioctl: each is one short system call in the kernel's rtnl lock, as a netlink request
+ * would be. */
 #define VQ_FROM VIR_FROM_QEMU
 
 #include "drivers/qemu/tap.h"
@@ -7,7 +7,10 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -190,54 +193,54 @@ void vq_qemu_taps_done(struct vq_qemu_guest *guest)
     }
 }
 
-static bool read_counter(int dir, const char *name, int64_t *ret)
+/* Ask the kernel for one link by netlink: /sys may show another network namespace than ours. Answered within the call. */
+static int ask_link(const char *name, char *answer, size_t size, struct vq_error *err)
 {
-    char text[32];
-    uint64_t value;
-    ssize_t n;
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+    struct {
+        struct nlmsghdr header;
+        struct ifinfomsg link;
+    } request = { .header = { .nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST },
+                  .link = { .ifi_family = AF_UNSPEC, .ifi_index = (int)if_nametoindex(name) } };
+    int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    ssize_t n = -1;
 
-    if (fd < 0)
-        return false;
-    n = read(fd, text, sizeof(text) - 1);
-    (void)close(fd);
-    if (n <= 0)
-        return false;
-    text[text[n - 1] == '\n' ? n - 1 : n] = '\0';
-    if (!vq_parse_u64(text, 10, INT64_MAX, &value))
-        return false;
-    *ret = (int64_t)value;
-    return true;
+    if (sock >= 0 && request.link.ifi_index != 0 && send(sock, &request, sizeof(request), 0) == sizeof(request))
+        n = recv(sock, answer, size, MSG_DONTWAIT);
+    if (sock >= 0)
+        (void)close(sock);
+    if (n < (ssize_t)sizeof(struct nlmsghdr))
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot read the counters of '%s'", name);
+    return (int)n;
 }
 
 /* What the guest received is what the tap sent. */
 int vq_qemu_tap_stats(const char *name, struct vq_tap_stats *ret_stats, struct vq_error *err)
 {
-    struct vq_tap_stats stats = { 0 };
-    const struct {
-        const char *file;
-        int64_t *value;
-    } counters[] = {
-        { "tx_bytes", &stats.rx_bytes }, { "tx_packets", &stats.rx_packets }, { "tx_errors", &stats.rx_errs },
-        { "tx_dropped", &stats.rx_drop }, { "rx_bytes", &stats.tx_bytes }, { "rx_packets", &stats.tx_packets },
-        { "rx_errors", &stats.tx_errs }, { "rx_dropped", &stats.tx_drop },
-    };
-    char path[64];
-    int dir;
+    _Alignas(struct nlmsghdr) char answer[16384];
+    const struct nlmsghdr *header = (const struct nlmsghdr *)(const void *)answer;
+    struct rtnl_link_stats64 stats;
+    int length;
 
     if (!is_link_name(name))
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' is no name for a network device", name);
-    (void)snprintf(path, sizeof(path), "/sys/class/net/%s/statistics", name);
-    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return vq_error_system(err, errno, "cannot read the counters of '%s'", name);
-    for (size_t i = 0; i < VQ_N_ELEMENTS(counters); i++) {
-        if (!read_counter(dir, counters[i].file, counters[i].value)) {
-            (void)close(dir);
-            return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot read the counters of '%s'", name);
+    length = ask_link(name, answer, sizeof(answer), err);
+    if (length < 0)
+        return -1;
+    if (NLMSG_OK(header, (unsigned)length) && header->nlmsg_type == RTM_NEWLINK) {
+        int left = (int)IFLA_PAYLOAD(header);
+
+        for (const struct rtattr *at = IFLA_RTA(NLMSG_DATA(header)); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
+            if (at->rta_type != IFLA_STATS64 || RTA_PAYLOAD(at) < offsetof(struct rtnl_link_stats64, multicast))
+                continue;
+            memcpy(&stats, RTA_DATA(at), offsetof(struct rtnl_link_stats64, multicast));
+            *ret_stats = (struct vq_tap_stats){
+                .rx_bytes = (int64_t)stats.tx_bytes, .rx_packets = (int64_t)stats.tx_packets,
+                .rx_errs = (int64_t)stats.tx_errors, .rx_drop = (int64_t)stats.tx_dropped,
+                .tx_bytes = (int64_t)stats.rx_bytes, .tx_packets = (int64_t)stats.rx_packets,
+                .tx_errs = (int64_t)stats.rx_errors, .tx_drop = (int64_t)stats.rx_dropped,
+            };
+            return 0;
         }
     }
-    (void)close(dir);
-    *ret_stats = stats;
-    return 0;
+    return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot read the counters of '%s'", name);
 }

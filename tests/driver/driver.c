@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -92,7 +93,7 @@ static void use_script(const char *script)
     assert_int_equal(fclose(file), 0);
 }
 
-static char os_more[256]; /* within <os> of the next definition */
+static char os_more[256], devices_more[512]; /* within <os> and <devices> of the next definition */
 
 /* A definition as the define side leaves it. script NULL: the real QEMU. */
 static struct fake_domain *define(const char *script, bool persistent, const char *more)
@@ -111,8 +112,8 @@ static struct fake_domain *define(const char *script, bool persistent, const cha
                    "<memory unit='MiB'>32</memory><currentMemory unit='MiB'>32</currentMemory><vcpu>1</vcpu>"
                    "<os><type arch='x86_64' machine='q35'>hvm</type>%s</os><features><acpi/></features>%s"
                    "<devices><emulator>%s</emulator><serial type='pty'><target port='0'/></serial>"
-                   "<console type='pty'><target type='serial' port='0'/></console></devices></domain>",
-                   fake.n_domains + 1, fake.n_domains + 1, os_more, more, emulator);
+                   "<console type='pty'><target type='serial' port='0'/></console>%s</devices></domain>",
+                   fake.n_domains + 1, fake.n_domains + 1, os_more, more, emulator, devices_more);
     if (vq_domain_parse(text, 0, &definition, &err) < 0)
         fail_msg("%s", err.message);
     found_caps = NULL;
@@ -223,7 +224,7 @@ static void nothing_is_left(void)
 static int setup(void **state)
 {
     (void)state;
-    os_more[0] = '\0';
+    os_more[0] = devices_more[0] = '\0';
     fake_host_init(false);
     start_driver();
     return 0;
@@ -447,6 +448,87 @@ static void stats_of_all_domains_have_their_groups(void **state)
     assert_non_null(strstr(fake_text, "t2: state.state=5 state.reason=0 balloon.current="));
     must("domain_memory_stats", domain);
     must("domain_destroy", domain);
+    nothing_is_left();
+}
+
+/* ---- Another user ---- */
+
+static void qemu_runs_as_its_user_and_images_come_back(void **state)
+{
+    char path[128], status[64], text[4096];
+    struct fake_domain *domain;
+    struct stat image;
+    ssize_t n;
+    int fd;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    (void)snprintf(path, sizeof(path), "%s/etc/qemu.conf", fake.dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(dprintf(fd, "# a line\nuser = \"+64000\"\ngroup = \"+64001\"\n") > 0);
+    (void)close(fd);
+    assert_int_equal(chmod(fake.dir, 0711), 0);
+    stop_driver();
+    start_driver();
+    (void)snprintf(path, sizeof(path), "%s/disk.img", fake.dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, 1024 * 1024), 0);
+    (void)close(fd);
+    (void)snprintf(devices_more, sizeof(devices_more), "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+                   "<source file='%s'/><target dev='vda' bus='virtio'/></disk>", path);
+    domain = define(NULL, true, "");
+    must("domain_create", domain);
+    assert_int_equal(stat(path, &image), 0);
+    assert_int_equal(image.st_uid, 64000);
+    (void)snprintf(status, sizeof(status), "/proc/%d/status", (int)guest_of(domain)->pid);
+    fd = open(status, O_RDONLY | O_CLOEXEC);
+    n = read(fd, text, sizeof(text) - 1);
+    (void)close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    assert_non_null(strstr(text, "Uid:\t64000\t64000\t64000\t64000"));
+    assert_non_null(strstr(text, "Groups:\t64001 \n"));
+    assert_non_null(strstr(text, "CapBnd:\t0000000000000000"));
+    restart(domain);
+    assert_true(fake_host_until(is_active, domain));
+    must("domain_destroy", domain);
+    assert_int_equal(stat(path, &image), 0);
+    assert_int_equal(image.st_uid, 0);
+    nothing_is_left();
+}
+
+/* ---- Taps ---- */
+
+static void a_tap_joins_its_bridge_is_counted_and_goes_with_the_guest(void **state)
+{
+    const struct vq_remote_domain_interface_stats_args stats = { .device = "vnet0" };
+    const struct vq_remote_domain_interface_stats_args unknown = { .device = "vnet1" };
+    struct fake_domain *domain;
+
+    (void)state;
+    if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0) /* a network of our own, for this process and its children */
+        skip();
+    assert_int_equal(system("ip link add br0 type bridge && ip link set br0 up"), 0);
+    (void)snprintf(devices_more, sizeof(devices_more), "<interface type='bridge'><mac address='52:54:00:12:34:56'/>"
+                   "<source bridge='br0'/><model type='virtio'/></interface>");
+    domain = define(NULL, true, "");
+    must("domain_create", domain);
+    assert_int_equal(system("ip link show vnet0 master br0 | grep -q fe:54:00:12:34:56"), 0);
+    assert_string_equal(guest_of(domain)->live->devices.interfaces[0]->target, "vnet0");
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_interface_stats", domain, &stats), VIR_ERR_OK);
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_interface_stats", domain, &unknown),
+                     VIR_ERR_INVALID_ARG);
+    restart(domain);
+    assert_true(fake_host_until(is_active, domain));
+    must("domain_destroy", domain);
+    assert_int_not_equal(system("ip link show vnet0 >/dev/null 2>&1"), 0);
+    nothing_is_left();
+
+    (void)snprintf(devices_more, sizeof(devices_more), "<interface type='bridge'><source bridge='nobridge'/></interface>");
+    domain = define(NULL, true, "");
+    assert_int_equal(call("domain_create", domain), VIR_ERR_SYSTEM_ERROR);
+    assert_non_null(strstr(fake_error.message, "'nobridge'"));
+    assert_int_not_equal(system("ip link show vnet0 >/dev/null 2>&1"), 0);
     nothing_is_left();
 }
 
@@ -809,7 +891,7 @@ static void a_daemon_that_dies_at_any_step_leaves_nothing_behind(void **state)
 {
     static const char *const points[] = {
         "qemu.start.claim", "qemu.record.write", "qemu.start.files", "qemu.files.create", "qemu.start.ports",
-        "qemu.start.taps", "qemu.start.spawn", "qemu.process.fork", "qemu.start.go", "qemu.start.greet",
+        "qemu.start.images", "qemu.start.taps", "qemu.start.spawn", "qemu.process.fork", "qemu.start.go", "qemu.start.greet",
         "qemu.qmp.connect", "qemu.qmp.send", "qemu.start.cont", "qemu.start.publish", "qemu.stop.term",
         "qemu.stop.recorded", "qemu.record.delete",
     };
@@ -841,6 +923,7 @@ int main(void)
         TEST(autodestroy_ends_the_guest_with_its_connection),
         TEST(monitor_commands_go_through_and_come_back_as_they_are),
         TEST(stats_of_all_domains_have_their_groups),
+        TEST(qemu_runs_as_its_user_and_images_come_back),
         TEST(a_console_carries_what_the_guest_says_and_belongs_to_one_client),
         TEST(a_guest_that_powers_off_is_shut_off),
         TEST(a_guest_that_powered_off_while_nobody_looked_is_shut_off),
@@ -858,6 +941,7 @@ int main(void)
         TEST(a_record_that_cannot_be_read_is_kept_aside),
         TEST(a_guest_of_another_boot_is_off),
         TEST(a_daemon_that_dies_at_any_step_leaves_nothing_behind),
+        TEST(a_tap_joins_its_bridge_is_counted_and_goes_with_the_guest), /* last: it leaves the host's network */
     };
 
     vq_log_level = getenv("VQ_TEST_LOG") != NULL ? VQ_LOG_DEBUG : VQ_LOG_ERROR;
