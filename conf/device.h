@@ -449,7 +449,7 @@ struct vq_interface {
     char *portgroup;
     char *bridge;                 /* bridge; live for network */
     char *source_dev;             /* direct, ethernet, vdpa */
-    char *source_mode;            /* direct: "vepa", "bridge", "private", "passthrough"; vhostuser: "server", "client" */
+    char *source_mode;            /* direct: "vepa", "bridge", "private", "passthrough"; vhostuser: "server" ... */
     char *source_path;            /* vhostuser */
     char *source_type;            /* vhostuser: "unix" */
     char *source_address;         /* server, client, mcast, udp */

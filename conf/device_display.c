@@ -2,12 +2,8 @@
 #include "conf/device_fields.h"
 
 static const char *const graphics_type_names[VQ_GRAPHICS_N] = {
-    [VQ_GRAPHICS_SDL] = "sdl",
-    [VQ_GRAPHICS_VNC] = "vnc",
-    [VQ_GRAPHICS_RDP] = "rdp",
-    [VQ_GRAPHICS_DESKTOP] = "desktop",
-    [VQ_GRAPHICS_SPICE] = "spice",
-    [VQ_GRAPHICS_EGL_HEADLESS] = "egl-headless",
+    [VQ_GRAPHICS_SDL] = "sdl",         [VQ_GRAPHICS_VNC] = "vnc",     [VQ_GRAPHICS_RDP] = "rdp",
+    [VQ_GRAPHICS_DESKTOP] = "desktop", [VQ_GRAPHICS_SPICE] = "spice", [VQ_GRAPHICS_EGL_HEADLESS] = "egl-headless",
     [VQ_GRAPHICS_DBUS] = "dbus",
 };
 
@@ -172,20 +168,15 @@ static const struct vq_field audio_rows[] = {
 VQ_FIELDS_EXPORT(vq_audio_fields, "audio", vq_audio, audio_rows);
 
 static const char *const input_type_names[VQ_INPUT_N] = {
-    [VQ_INPUT_MOUSE] = "mouse",
-    [VQ_INPUT_TABLET] = "tablet",
-    [VQ_INPUT_KEYBOARD] = "keyboard",
-    [VQ_INPUT_PASSTHROUGH] = "passthrough",
+    [VQ_INPUT_MOUSE] = "mouse",       [VQ_INPUT_TABLET] = "tablet",
+    [VQ_INPUT_KEYBOARD] = "keyboard", [VQ_INPUT_PASSTHROUGH] = "passthrough",
     [VQ_INPUT_EVDEV] = "evdev",
 };
 
 static const char *const input_bus_names[VQ_INPUT_BUS_N] = {
-    [VQ_INPUT_BUS_PS2] = "ps2",
-    [VQ_INPUT_BUS_USB] = "usb",
-    [VQ_INPUT_BUS_XEN] = "xen",
-    [VQ_INPUT_BUS_PARALLELS] = "parallels",
-    [VQ_INPUT_BUS_VIRTIO] = "virtio",
-    [VQ_INPUT_BUS_NONE] = "none",
+    [VQ_INPUT_BUS_PS2] = "ps2",       [VQ_INPUT_BUS_USB] = "usb",
+    [VQ_INPUT_BUS_XEN] = "xen",       [VQ_INPUT_BUS_PARALLELS] = "parallels",
+    [VQ_INPUT_BUS_VIRTIO] = "virtio", [VQ_INPUT_BUS_NONE] = "none",
 };
 
 static bool input_bus_is_said(const void *object)

@@ -4,18 +4,10 @@
 #include "conf/device_fields.h"
 
 static const char *const type_names[VQ_INTERFACE_N] = {
-    [VQ_INTERFACE_NETWORK] = "network",
-    [VQ_INTERFACE_BRIDGE] = "bridge",
-    [VQ_INTERFACE_USER] = "user",
-    [VQ_INTERFACE_ETHERNET] = "ethernet",
-    [VQ_INTERFACE_DIRECT] = "direct",
-    [VQ_INTERFACE_VHOSTUSER] = "vhostuser",
-    [VQ_INTERFACE_SERVER] = "server",
-    [VQ_INTERFACE_CLIENT] = "client",
-    [VQ_INTERFACE_MCAST] = "mcast",
-    [VQ_INTERFACE_UDP] = "udp",
-    [VQ_INTERFACE_INTERNAL] = "internal",
-    [VQ_INTERFACE_HOSTDEV] = "hostdev",
+    [VQ_INTERFACE_NETWORK] = "network",   [VQ_INTERFACE_BRIDGE] = "bridge",     [VQ_INTERFACE_USER] = "user",
+    [VQ_INTERFACE_ETHERNET] = "ethernet", [VQ_INTERFACE_DIRECT] = "direct",     [VQ_INTERFACE_VHOSTUSER] = "vhostuser",
+    [VQ_INTERFACE_SERVER] = "server",     [VQ_INTERFACE_CLIENT] = "client",     [VQ_INTERFACE_MCAST] = "mcast",
+    [VQ_INTERFACE_UDP] = "udp",           [VQ_INTERFACE_INTERNAL] = "internal", [VQ_INTERFACE_HOSTDEV] = "hostdev",
     [VQ_INTERFACE_VDPA] = "vdpa",
 };
 
@@ -29,7 +21,8 @@ static bool is_user_target(const char *target)
     for (size_t i = 0; i < VQ_N_ELEMENTS(generated); i++) {
         size_t length = strlen(generated[i]);
 
-        if (strncmp(target, generated[i], length) == 0 && target[length + strspn(target + length, "0123456789")] == '\0')
+        if (strncmp(target, generated[i], length) == 0 &&
+            target[length + strspn(target + length, "0123456789")] == '\0')
             return target[length] == '\0';
     }
     return true;
@@ -101,11 +94,8 @@ static const struct vq_field host_offload_rows[] = {
 VQ_FIELDS(host_offload_fields, "driver", vq_offloads, host_offload_rows);
 
 static const struct vq_field guest_offload_rows[] = {
-    VQ_ON_OFF("@csum", vq_offloads, csum),
-    VQ_ON_OFF("@tso4", vq_offloads, tso4),
-    VQ_ON_OFF("@tso6", vq_offloads, tso6),
-    VQ_ON_OFF("@ecn", vq_offloads, ecn),
-    VQ_ON_OFF("@ufo", vq_offloads, ufo),
+    VQ_ON_OFF("@csum", vq_offloads, csum), VQ_ON_OFF("@tso4", vq_offloads, tso4), VQ_ON_OFF("@tso6", vq_offloads, tso6),
+    VQ_ON_OFF("@ecn", vq_offloads, ecn),   VQ_ON_OFF("@ufo", vq_offloads, ufo),
 };
 VQ_FIELDS(guest_offload_fields, "driver", vq_offloads, guest_offload_rows);
 

@@ -84,10 +84,8 @@ VQ_FIELDS_EXPORT(vq_tpm_fields, "tpm", vq_tpm, tpm_rows);
 /* ---- host devices ---- */
 
 static const char *const hostdev_type_names[VQ_HOSTDEV_N] = {
-    [VQ_HOSTDEV_USB] = "usb",
-    [VQ_HOSTDEV_PCI] = "pci",
-    [VQ_HOSTDEV_SCSI] = "scsi",
-    [VQ_HOSTDEV_SCSI_HOST] = "scsi_host",
+    [VQ_HOSTDEV_USB] = "usb",   [VQ_HOSTDEV_PCI] = "pci",
+    [VQ_HOSTDEV_SCSI] = "scsi", [VQ_HOSTDEV_SCSI_HOST] = "scsi_host",
     [VQ_HOSTDEV_MDEV] = "mdev",
 };
 

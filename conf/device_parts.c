@@ -97,12 +97,8 @@ const char *const vq_startup_policy_names[VQ_STARTUP_N] = {
 };
 
 static const char *const secret_usage_names[VQ_SECRET_USAGE_N] = {
-    [VQ_SECRET_USAGE_CEPH] = "ceph",
-    [VQ_SECRET_USAGE_ISCSI] = "iscsi",
-    [VQ_SECRET_USAGE_TLS] = "tls",
-    [VQ_SECRET_USAGE_VOLUME] = "volume",
-    [VQ_SECRET_USAGE_PASSPHRASE] = "passphrase",
-    [VQ_SECRET_USAGE_VTPM] = "vtpm",
+    [VQ_SECRET_USAGE_CEPH] = "ceph",     [VQ_SECRET_USAGE_ISCSI] = "iscsi",           [VQ_SECRET_USAGE_TLS] = "tls",
+    [VQ_SECRET_USAGE_VOLUME] = "volume", [VQ_SECRET_USAGE_PASSPHRASE] = "passphrase", [VQ_SECRET_USAGE_VTPM] = "vtpm",
 };
 
 static const struct vq_field secret_rows[] = {
@@ -145,20 +141,13 @@ VQ_FIELDS_EXPORT(vq_seclabel_fields, "seclabel", vq_seclabel, seclabel_rows);
 /* ---- character devices ---- */
 
 static const char *const chardev_type_names[VQ_CHARDEV_N] = {
-    [VQ_CHARDEV_NULL] = "null",
-    [VQ_CHARDEV_VC] = "vc",
-    [VQ_CHARDEV_PTY] = "pty",
-    [VQ_CHARDEV_DEV] = "dev",
-    [VQ_CHARDEV_FILE] = "file",
-    [VQ_CHARDEV_PIPE] = "pipe",
-    [VQ_CHARDEV_STDIO] = "stdio",
-    [VQ_CHARDEV_UDP] = "udp",
-    [VQ_CHARDEV_TCP] = "tcp",
-    [VQ_CHARDEV_UNIX] = "unix",
-    [VQ_CHARDEV_SPICEVMC] = "spicevmc",
-    [VQ_CHARDEV_SPICEPORT] = "spiceport",
-    [VQ_CHARDEV_NMDM] = "nmdm",
-    [VQ_CHARDEV_QEMU_VDAGENT] = "qemu-vdagent",
+    [VQ_CHARDEV_NULL] = "null",         [VQ_CHARDEV_VC] = "vc",
+    [VQ_CHARDEV_PTY] = "pty",           [VQ_CHARDEV_DEV] = "dev",
+    [VQ_CHARDEV_FILE] = "file",         [VQ_CHARDEV_PIPE] = "pipe",
+    [VQ_CHARDEV_STDIO] = "stdio",       [VQ_CHARDEV_UDP] = "udp",
+    [VQ_CHARDEV_TCP] = "tcp",           [VQ_CHARDEV_UNIX] = "unix",
+    [VQ_CHARDEV_SPICEVMC] = "spicevmc", [VQ_CHARDEV_SPICEPORT] = "spiceport",
+    [VQ_CHARDEV_NMDM] = "nmdm",         [VQ_CHARDEV_QEMU_VDAGENT] = "qemu-vdagent",
     [VQ_CHARDEV_DBUS] = "dbus",
 };
 
@@ -167,7 +156,7 @@ static const char *const chardev_mode_names[VQ_CHARDEV_MODE_N] = {
     [VQ_CHARDEV_BIND] = "bind",
 };
 
-#define OF(kind) VQ_IS(VQ_CHARDEV_##kind)
+#define OF(kind)   VQ_IS(VQ_CHARDEV_##kind)
 #define FOR(kinds) VQ_WHEN(vq_chardev, type, kinds)
 
 static const struct vq_field chardev_end_rows[] = {

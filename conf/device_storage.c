@@ -13,18 +13,10 @@ const char *const vq_source_type_names[VQ_SOURCE_N] = {
 };
 
 static const char *const protocol_names[VQ_NET_PROTOCOL_N] = {
-    [VQ_NET_PROTOCOL_NBD] = "nbd",
-    [VQ_NET_PROTOCOL_RBD] = "rbd",
-    [VQ_NET_PROTOCOL_SHEEPDOG] = "sheepdog",
-    [VQ_NET_PROTOCOL_GLUSTER] = "gluster",
-    [VQ_NET_PROTOCOL_ISCSI] = "iscsi",
-    [VQ_NET_PROTOCOL_HTTP] = "http",
-    [VQ_NET_PROTOCOL_HTTPS] = "https",
-    [VQ_NET_PROTOCOL_FTP] = "ftp",
-    [VQ_NET_PROTOCOL_FTPS] = "ftps",
-    [VQ_NET_PROTOCOL_TFTP] = "tftp",
-    [VQ_NET_PROTOCOL_SSH] = "ssh",
-    [VQ_NET_PROTOCOL_VXHS] = "vxhs",
+    [VQ_NET_PROTOCOL_NBD] = "nbd",         [VQ_NET_PROTOCOL_RBD] = "rbd",     [VQ_NET_PROTOCOL_SHEEPDOG] = "sheepdog",
+    [VQ_NET_PROTOCOL_GLUSTER] = "gluster", [VQ_NET_PROTOCOL_ISCSI] = "iscsi", [VQ_NET_PROTOCOL_HTTP] = "http",
+    [VQ_NET_PROTOCOL_HTTPS] = "https",     [VQ_NET_PROTOCOL_FTP] = "ftp",     [VQ_NET_PROTOCOL_FTPS] = "ftps",
+    [VQ_NET_PROTOCOL_TFTP] = "tftp",       [VQ_NET_PROTOCOL_SSH] = "ssh",     [VQ_NET_PROTOCOL_VXHS] = "vxhs",
     [VQ_NET_PROTOCOL_NFS] = "nfs",
 };
 
@@ -78,7 +70,8 @@ static const struct vq_field source_rows[] = {
     VQ_STRUCT("address", vq_source, nvme_address, vq_pci_address_fields, FOR(OF(NVME))),
     VQ_LIST("slices/slice", vq_source, slices, slice_fields, .size = 16),
     VQ_YES_NO("ssl/@verify", vq_source, ssl_verify, FOR(OF(NETWORK))),
-    VQ_LIST("cookies/cookie", vq_source, cookies, cookie_fields, FOR(OF(NETWORK)), .flags = VQ_FIELD_SECRET, .size = 64),
+    VQ_LIST("cookies/cookie", vq_source, cookies, cookie_fields, FOR(OF(NETWORK)), .flags = VQ_FIELD_SECRET,
+            .size = 64),
     VQ_U64("readahead/@size", vq_source, readahead, FOR(OF(NETWORK))),
     VQ_UINT("timeout/@seconds", vq_source, timeout_s, FOR(OF(NETWORK))),
     VQ_OPTIONAL("auth", vq_source, auth, vq_auth_fields),
@@ -111,18 +104,15 @@ static const char *const device_names[VQ_DISK_DEVICE_N] = {
 };
 
 static const char *const bus_names[VQ_DISK_BUS_N] = {
-    [VQ_DISK_BUS_IDE] = "ide",       [VQ_DISK_BUS_FDC] = "fdc", [VQ_DISK_BUS_SCSI] = "scsi",
-    [VQ_DISK_BUS_VIRTIO] = "virtio", [VQ_DISK_BUS_XEN] = "xen", [VQ_DISK_BUS_USB] = "usb",
+    [VQ_DISK_BUS_IDE] = "ide",       [VQ_DISK_BUS_FDC] = "fdc",   [VQ_DISK_BUS_SCSI] = "scsi",
+    [VQ_DISK_BUS_VIRTIO] = "virtio", [VQ_DISK_BUS_XEN] = "xen",   [VQ_DISK_BUS_USB] = "usb",
     [VQ_DISK_BUS_UML] = "uml",       [VQ_DISK_BUS_SATA] = "sata", [VQ_DISK_BUS_SD] = "sd",
 };
 
 static const char *const cache_names[VQ_DISK_CACHE_N] = {
-    [VQ_DISK_CACHE_DEFAULT] = "default",
-    [VQ_DISK_CACHE_NONE] = "none",
-    [VQ_DISK_CACHE_WRITETHROUGH] = "writethrough",
-    [VQ_DISK_CACHE_WRITEBACK] = "writeback",
-    [VQ_DISK_CACHE_DIRECTSYNC] = "directsync",
-    [VQ_DISK_CACHE_UNSAFE] = "unsafe",
+    [VQ_DISK_CACHE_DEFAULT] = "default",           [VQ_DISK_CACHE_NONE] = "none",
+    [VQ_DISK_CACHE_WRITETHROUGH] = "writethrough", [VQ_DISK_CACHE_WRITEBACK] = "writeback",
+    [VQ_DISK_CACHE_DIRECTSYNC] = "directsync",     [VQ_DISK_CACHE_UNSAFE] = "unsafe",
 };
 
 static const char *const error_policy_names[VQ_DISK_ERROR_N] = {
@@ -138,8 +128,7 @@ static const char *const discard_names[VQ_DISK_DISCARD_N] = {
     [VQ_DISK_DISCARD_UNMAP] = "unmap", [VQ_DISK_DISCARD_IGNORE] = "ignore"};
 static const char *const zeroes_names[VQ_DISK_ZEROES_N] = {
     [VQ_DISK_ZEROES_OFF] = "off", [VQ_DISK_ZEROES_ON] = "on", [VQ_DISK_ZEROES_UNMAP] = "unmap"};
-static const char *const tray_names[VQ_DISK_TRAY_N] = {
-    [VQ_DISK_TRAY_CLOSED] = "closed", [VQ_DISK_TRAY_OPEN] = "open"};
+static const char *const tray_names[VQ_DISK_TRAY_N] = {[VQ_DISK_TRAY_CLOSED] = "closed", [VQ_DISK_TRAY_OPEN] = "open"};
 
 static const struct vq_field iotune_rows[] = {
     VQ_U64("total_bytes_sec", vq_iotune, total_bytes),
@@ -232,7 +221,7 @@ static const char *const controller_type_names[VQ_CONTROLLER_N] = {
     [VQ_CONTROLLER_ISA] = "isa",
 };
 
-#define PCI VQ_WHEN(vq_controller, type, VQ_IS(VQ_CONTROLLER_PCI))
+#define PCI         VQ_WHEN(vq_controller, type, VQ_IS(VQ_CONTROLLER_PCI))
 #define HAS(member) VQ_HAS(vq_controller, has_##member)
 
 static const struct vq_field controller_rows[] = {

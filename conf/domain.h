@@ -1,7 +1,7 @@
 /* One domain as the user defined it, and, with live fields, as it runs. Pure data: no handles, no I/O.
  *
- * The element-by-element description (names, order, which field) is the tables of conf/domain_fields.c and
- * conf/device_fields.c; device.h tells the conventions. Owned by whoever parsed or copied it; nothing in it is shared. */
+ * The description element by element (names, order, which member) is the tables of conf/domain_*.c and
+ * conf/device_*.c; device.h tells the conventions. Owned by whoever parsed or copied it; nothing in it is shared. */
 #pragma once
 
 #include "conf/base/error.h"
@@ -555,8 +555,8 @@ struct vq_domain_fill {
  * Errors: VIR_ERR_XML_ERROR, VIR_ERR_XML_DETAIL, VIR_ERR_CONFIG_UNSUPPORTED. */
 VQ_MUST_CHECK int vq_domain_fill(struct vq_domain *domain, const struct vq_domain_fill *fill, struct vq_error *err);
 
-/* Controllers of one type in the order of their indexes, types in the order in which they first appear: for whoever adds
- * controllers. */
+/* Controllers of one type in the order of their indexes, types in the order in which they first appear: for whoever
+ * adds controllers. */
 void vq_domain_sort_controllers(struct vq_domain *domain);
 /* "vda" is 0, "sdaa" 26; -1 when the name is not of that kind. */
 int32_t vq_disk_target_index(const char *target);

@@ -132,8 +132,8 @@ static bool is_implied_input(const void *element, const void *object)
     const struct vq_input *input = element;
 
     (void)object;
-    return input->type == VQ_INPUT_KEYBOARD && input->bus == VQ_INPUT_BUS_PS2 && input->model == VQ_VIRTIO_MODEL_UNSET &&
-           input->info.alias == NULL;
+    return input->type == VQ_INPUT_KEYBOARD && input->bus == VQ_INPUT_BUS_PS2 &&
+           input->model == VQ_VIRTIO_MODEL_UNSET && input->info.alias == NULL;
 }
 
 /* A lone one of the type that goes with the graphics. */

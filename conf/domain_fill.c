@@ -161,8 +161,7 @@ static int fill_drive_address(struct vq_disk *disk, struct vq_error *err)
     if (address->type != VQ_ADDRESS_UNSET)
         return 0;
     if (index < 0)
-        return vq_error_set(err, VIR_ERR_XML_ERROR,
-                            "Unknown disk name '%s' and no address specified", disk->target);
+        return vq_error_set(err, VIR_ERR_XML_ERROR, "Unknown disk name '%s' and no address specified", disk->target);
     address->type = VQ_ADDRESS_DRIVE;
     switch (disk->bus) {
     case VQ_DISK_BUS_IDE: /* two channels of two */
@@ -427,7 +426,8 @@ static void fill_ports_of_graphics(struct vq_graphics *graphics)
         return;
     }
     if (graphics->type == VQ_GRAPHICS_SPICE) {
-        bool is_open = (graphics->has_port && graphics->port == -1) || (graphics->has_tls_port && graphics->tls_port == -1);
+        bool is_open =
+            (graphics->has_port && graphics->port == -1) || (graphics->has_tls_port && graphics->tls_port == -1);
         bool is_fixed =
             (graphics->has_port && graphics->port != -1) || (graphics->has_tls_port && graphics->tls_port != -1);
 

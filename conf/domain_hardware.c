@@ -265,9 +265,14 @@ static const char *const offset_names[VQ_CLOCK_N] = {
 static const char *const basis_names[VQ_CLOCK_BASIS_N] = {
     [VQ_CLOCK_BASIS_UTC] = "utc", [VQ_CLOCK_BASIS_LOCALTIME] = "localtime"};
 static const char *const timer_names[VQ_TIMER_N] = {
-    [VQ_TIMER_PLATFORM] = "platform",       [VQ_TIMER_PIT] = "pit", [VQ_TIMER_RTC] = "rtc",
-    [VQ_TIMER_HPET] = "hpet",               [VQ_TIMER_TSC] = "tsc", [VQ_TIMER_KVMCLOCK] = "kvmclock",
-    [VQ_TIMER_HYPERVCLOCK] = "hypervclock", [VQ_TIMER_ARMVTIMER] = "armvtimer",
+    [VQ_TIMER_PLATFORM] = "platform",
+    [VQ_TIMER_PIT] = "pit",
+    [VQ_TIMER_RTC] = "rtc",
+    [VQ_TIMER_HPET] = "hpet",
+    [VQ_TIMER_TSC] = "tsc",
+    [VQ_TIMER_KVMCLOCK] = "kvmclock",
+    [VQ_TIMER_HYPERVCLOCK] = "hypervclock",
+    [VQ_TIMER_ARMVTIMER] = "armvtimer",
 };
 static const char *const tick_names[VQ_TICK_N] = {
     [VQ_TICK_DELAY] = "delay", [VQ_TICK_CATCHUP] = "catchup", [VQ_TICK_MERGE] = "merge", [VQ_TICK_DISCARD] = "discard"};

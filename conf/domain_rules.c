@@ -23,8 +23,10 @@ int vq_domain_check_names(const struct vq_domain *domain, struct vq_error *err)
     if (name[strspn(name, " \t\r")] == '\0')
         return vq_error_set(err, VIR_ERR_XML_ERROR, "name must contain at least one visible character");
     if (!vq_name_is_component(name))
-        return vq_error_set(err, VIR_ERR_XML_ERROR, "name '%.80s' is not allowed: '.', '..', control characters and "
-                            "more than %d bytes are not", name, NAME_BYTES_MAX);
+        return vq_error_set(err, VIR_ERR_XML_ERROR,
+                            "name '%.80s' is not allowed: '.', '..', control characters and "
+                            "more than %d bytes are not",
+                            name, NAME_BYTES_MAX);
     if (domain->os.type == NULL && domain->bootloader == NULL)
         return vq_error_set(err, VIR_ERR_XML_ERROR, "an os <type> must be specified");
     if (domain->has_uuid && !vq_uuid_is_usable(domain->uuid))
@@ -43,7 +45,9 @@ static int check_vcpus(const struct vq_domain *domain, struct vq_error *err)
         return 0;
     if (cpu->sockets == 0 || cpu->cores == 0 || cpu->threads == 0)
         return vq_error_set(err, VIR_ERR_XML_ERROR, "Missing '%s' attribute in CPU topology",
-                            cpu->sockets == 0 ? "sockets" : cpu->cores == 0 ? "cores" : "threads");
+                            cpu->sockets == 0 ? "sockets"
+                            : cpu->cores == 0 ? "cores"
+                                              : "threads");
     /* Each factor is below 2^16. */
     if ((uint64_t)cpu->sockets * cpu->dies * cpu->cores > UINT32_MAX ||
         (uint64_t)cpu->sockets * cpu->dies * cpu->cores * cpu->threads != domain->vcpus)
@@ -97,8 +101,9 @@ static int check_targets(const struct vq_devices *devices, struct vq_error *err)
         const char *first = targets[i - 1].disk->source.path, *second = targets[i].disk->source.path;
 
         if (strcmp(targets[i].name, targets[i - 1].name) == 0)
-            return vq_error_set(err, VIR_ERR_XML_ERROR, "target '%.80s' duplicated for disk sources '%.160s' and '%.160s'",
-                                targets[i].name, first != NULL ? first : "", second != NULL ? second : "");
+            return vq_error_set(err, VIR_ERR_XML_ERROR,
+                                "target '%.80s' duplicated for disk sources '%.160s' and '%.160s'", targets[i].name,
+                                first != NULL ? first : "", second != NULL ? second : "");
     }
     return 0;
 }
@@ -126,7 +131,8 @@ static int check_drive_addresses(const struct vq_devices *devices, struct vq_err
         if (address->type != VQ_ADDRESS_DRIVE)
             continue;
         places[n].key[0] = (uint64_t)disk->bus << 32 | address->drive.controller;
-        places[n].key[1] = (uint64_t)address->drive.bus << 48 ^ (uint64_t)address->drive.target << 24 ^ address->drive.unit;
+        places[n].key[1] =
+            (uint64_t)address->drive.bus << 48 ^ (uint64_t)address->drive.target << 24 ^ address->drive.unit;
         places[n++].disk = disk;
     }
     qsort(places, n, sizeof(*places), compare_places);
@@ -137,8 +143,9 @@ static int check_drive_addresses(const struct vq_devices *devices, struct vq_err
             a->drive.target == b->drive.target && a->drive.unit == b->drive.unit)
             return vq_error_set(err, VIR_ERR_XML_ERROR,
                                 "Found duplicate drive address for disk with target name '%.80s' controller='%u' "
-                                "bus='%u' target='%u' unit='%u'", places[i].disk->target, a->drive.controller,
-                                a->drive.bus, a->drive.target, a->drive.unit);
+                                "bus='%u' target='%u' unit='%u'",
+                                places[i].disk->target, a->drive.controller, a->drive.bus, a->drive.target,
+                                a->drive.unit);
     }
     return 0;
 }
@@ -148,10 +155,10 @@ typedef int (*info_fn)(const struct vq_device_info *info, void *data, struct vq_
 
 static int each_info(const struct vq_devices *devices, info_fn fn, void *data, struct vq_error *err)
 {
-#define EACH(list)                                                                                                     \
-    for (size_t i = 0; i < devices->n_##list; i++) {                                                                   \
-        if (fn(&devices->list[i]->info, data, err) < 0)                                                                \
-            return -1;                                                                                                 \
+#define EACH(list)                                      \
+    for (size_t i = 0; i < devices->n_##list; i++) {    \
+        if (fn(&devices->list[i]->info, data, err) < 0) \
+            return -1;                                  \
     }
     EACH(disks)
     EACH(controllers)
@@ -227,7 +234,8 @@ static int check_collected(const struct vq_domain *domain, struct collected *all
         qsort(all->orders, all->n_orders, sizeof(*all->orders), compare_orders);
     for (size_t i = 1; i < all->n_orders; i++) {
         if (all->orders[i] == all->orders[i - 1])
-            return vq_error_set(err, VIR_ERR_XML_ERROR, "boot order '%u' used for more than one device", all->orders[i]);
+            return vq_error_set(err, VIR_ERR_XML_ERROR, "boot order '%u' used for more than one device",
+                                all->orders[i]);
     }
     if (all->n_aliases > 1)
         qsort(all->aliases, all->n_aliases, sizeof(*all->aliases), compare_texts);

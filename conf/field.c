@@ -70,8 +70,10 @@ static bool owns_memory(const struct vq_field *row)
     case VQ_FIELD_CPUSET:
     case VQ_FIELD_MARKUP:
     case VQ_FIELD_OPTIONAL:
-    case VQ_FIELD_LIST: return true;
-    default: return false;
+    case VQ_FIELD_LIST:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -92,19 +94,28 @@ static void choose_probe(struct vq_leaf *leaf)
 
     leaf->probe_offset = leaf->base + row->offset;
     switch (row->kind) {
-    case VQ_FIELD_LIST: leaf->probe_offset = leaf->base + row->count_offset; /* fall through */
+    case VQ_FIELD_LIST:
+        leaf->probe_offset = leaf->base + row->count_offset; /* fall through */
     case VQ_FIELD_STRING:
     case VQ_FIELD_CPUSET:
     case VQ_FIELD_MARKUP:
     case VQ_FIELD_OPTIONAL:
     case VQ_FIELD_U64:
     case VQ_FIELD_I64:
-    case VQ_FIELD_SIZE: leaf->probe = VQ_PROBE_U64; break;
+    case VQ_FIELD_SIZE:
+        leaf->probe = VQ_PROBE_U64;
+        break;
     case VQ_FIELD_ENUM:
     case VQ_FIELD_UINT:
-    case VQ_FIELD_INT: leaf->probe = VQ_PROBE_U32; break;
-    case VQ_FIELD_CONSTANT: leaf->probe = VQ_PROBE_ALWAYS; break;
-    default: leaf->probe = VQ_PROBE_BYTE; break;
+    case VQ_FIELD_INT:
+        leaf->probe = VQ_PROBE_U32;
+        break;
+    case VQ_FIELD_CONSTANT:
+        leaf->probe = VQ_PROBE_ALWAYS;
+        break;
+    default:
+        leaf->probe = VQ_PROBE_BYTE;
+        break;
     }
     if (row->has_offset != 0) {
         leaf->probe_offset = leaf->base + row->has_offset - 1;
@@ -118,8 +129,11 @@ static_assert(sizeof(void *) == sizeof(uint64_t) && sizeof(size_t) == sizeof(uin
 static void add_leaf(struct vq_leaf **leaves, size_t *n, const struct place *place, const struct vq_field *row,
                      const char *name)
 {
-    struct vq_leaf leaf = {
-        .row = row, .name = name, .base = place->base, .is_inner = place->is_inner, .n_conditions = place->n_conditions};
+    struct vq_leaf leaf = {.row = row,
+                           .name = name,
+                           .base = place->base,
+                           .is_inner = place->is_inner,
+                           .n_conditions = place->n_conditions};
 
     memcpy(leaf.conditions, place->conditions, sizeof(leaf.conditions));
     leaf.name_length = name != NULL ? (uint32_t)strlen(name) : 0;

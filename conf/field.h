@@ -1,5 +1,5 @@
-/* Tables that describe XML elements: one row serves the parser, the formatter, copying, freeing, the list of what is not
- * known, and the tests.
+/* Tables that describe XML elements: one row serves the parser, the formatter, copying, freeing, the list of what is
+ * not known, and the tests.
  *
  * A table describes one struct. A row says where in the document a value stands, relative to the struct's own
  * element, and in which member it is kept:
@@ -103,11 +103,15 @@ enum { VQ_FIELD_LIST_MAX = 4096 };
 #define VQ_MEMBER_SIZED_(type, member, bytes)                                                                          \
     (offsetof(struct type, member) + 0 * sizeof(char[sizeof(((struct type *)0)->member) == (bytes) ? 1 : -1]))
 
-#define VQ_STRING(p, type, m, ...) {.path = p, .kind = VQ_FIELD_STRING, .offset = VQ_MEMBER_(type, m, char *), __VA_ARGS__}
-#define VQ_CPUSET(p, type, m, ...) {.path = p, .kind = VQ_FIELD_CPUSET, .offset = VQ_MEMBER_(type, m, char *), __VA_ARGS__}
-#define VQ_MARKUP(p, type, m, ...) {.path = p, .kind = VQ_FIELD_MARKUP, .offset = VQ_MEMBER_(type, m, char *), __VA_ARGS__}
+#define VQ_STRING(p, type, m, ...)                                                                                     \
+    {.path = p, .kind = VQ_FIELD_STRING, .offset = VQ_MEMBER_(type, m, char *), __VA_ARGS__}
+#define VQ_CPUSET(p, type, m, ...)                                                                                     \
+    {.path = p, .kind = VQ_FIELD_CPUSET, .offset = VQ_MEMBER_(type, m, char *), __VA_ARGS__}
+#define VQ_MARKUP(p, type, m, ...)                                                                                     \
+    {.path = p, .kind = VQ_FIELD_MARKUP, .offset = VQ_MEMBER_(type, m, char *), __VA_ARGS__}
 #define VQ_CHARS(p, type, m, ...)                                                                                      \
-    {.path = p, .kind = VQ_FIELD_CHARS, .offset = offsetof(struct type, m), .size = sizeof(((struct type *)0)->m), __VA_ARGS__}
+    {.path = p, .kind = VQ_FIELD_CHARS, .offset = offsetof(struct type, m),                                        \
+     .size = sizeof(((struct type *)0)->m), __VA_ARGS__}
 #define VQ_ENUM(p, type, m, n, ...)                                                                                    \
     {.path = p, .kind = VQ_FIELD_ENUM, .offset = VQ_MEMBER_SIZED_(type, m, sizeof(unsigned)), .names = n,              \
      .n_names = VQ_N_ELEMENTS(n), __VA_ARGS__}
@@ -117,7 +121,8 @@ enum { VQ_FIELD_LIST_MAX = 4096 };
 #define VQ_ON_OFF(p, type, m, ...)                                                                                     \
     {.path = p, .kind = VQ_FIELD_ENUM, .offset = VQ_MEMBER_(type, m, enum vq_switch), .names = vq_on_off_names,        \
      .n_names = 3, __VA_ARGS__}
-#define VQ_UINT(p, type, m, ...) {.path = p, .kind = VQ_FIELD_UINT, .offset = VQ_MEMBER_(type, m, uint32_t), __VA_ARGS__}
+#define VQ_UINT(p, type, m, ...)                                                                                       \
+    {.path = p, .kind = VQ_FIELD_UINT, .offset = VQ_MEMBER_(type, m, uint32_t), __VA_ARGS__}
 #define VQ_INT(p, type, m, ...) {.path = p, .kind = VQ_FIELD_INT, .offset = VQ_MEMBER_(type, m, int32_t), __VA_ARGS__}
 #define VQ_U64(p, type, m, ...) {.path = p, .kind = VQ_FIELD_U64, .offset = VQ_MEMBER_(type, m, uint64_t), __VA_ARGS__}
 #define VQ_I64(p, type, m, ...) {.path = p, .kind = VQ_FIELD_I64, .offset = VQ_MEMBER_(type, m, int64_t), __VA_ARGS__}

@@ -120,17 +120,39 @@ static void add_value(struct writing *writing, const struct vq_leaf *leaf, const
 
     switch (row->kind) {
     case VQ_FIELD_STRING:
-    case VQ_FIELD_CPUSET: add_string(writing, leaf, vq_pointer_at(member)); return;
-    case VQ_FIELD_CHARS: add_string(writing, leaf, member); return;
-    case VQ_FIELD_ENUM: add(writing, row->names[*(const unsigned *)member]); return;
-    case VQ_FIELD_WORD: add(writing, row->names[*(const bool *)member]); return;
-    case VQ_FIELD_CONSTANT: add(writing, row->names[0]); return;
-    case VQ_FIELD_UUID: add_uuid(writing, member); return;
-    case VQ_FIELD_MAC: add_mac(writing, member); return;
-    case VQ_FIELD_INT: add_signed(writing, *(const int32_t *)member); return;
-    case VQ_FIELD_I64: add_signed(writing, *(const int64_t *)member); return;
-    case VQ_FIELD_UINT: number = *(const uint32_t *)member; break;
-    default: number = *(const uint64_t *)member; break;
+    case VQ_FIELD_CPUSET:
+        add_string(writing, leaf, vq_pointer_at(member));
+        return;
+    case VQ_FIELD_CHARS:
+        add_string(writing, leaf, member);
+        return;
+    case VQ_FIELD_ENUM:
+        add(writing, row->names[*(const unsigned *)member]);
+        return;
+    case VQ_FIELD_WORD:
+        add(writing, row->names[*(const bool *)member]);
+        return;
+    case VQ_FIELD_CONSTANT:
+        add(writing, row->names[0]);
+        return;
+    case VQ_FIELD_UUID:
+        add_uuid(writing, member);
+        return;
+    case VQ_FIELD_MAC:
+        add_mac(writing, member);
+        return;
+    case VQ_FIELD_INT:
+        add_signed(writing, *(const int32_t *)member);
+        return;
+    case VQ_FIELD_I64:
+        add_signed(writing, *(const int64_t *)member);
+        return;
+    case VQ_FIELD_UINT:
+        number = *(const uint32_t *)member;
+        break;
+    default:
+        number = *(const uint64_t *)member;
+        break;
     }
     if (row->kind == VQ_FIELD_SIZE)
         number /= size_scale(row, number) / row->scale;

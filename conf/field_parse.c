@@ -71,11 +71,9 @@ static int refuse_value(struct reading *reading, const struct value *value, cons
     if (value->leaf->name != NULL)
         return vq_error_set(reading->err, VIR_ERR_XML_ERROR,
                             "Invalid value for attribute '%s' in element '%s': '%.*s%s' (%s)", value->leaf->name,
-                            value->node->name, length, text, text[length] != '\0' ? "..." : "",
-                            detail.data);
+                            value->node->name, length, text, text[length] != '\0' ? "..." : "", detail.data);
     return vq_error_set(reading->err, VIR_ERR_XML_ERROR, "Invalid value for element '%s': '%.*s%s' (%s)",
-                        value->node->name, length, text, text[length] != '\0' ? "..." : "",
-                        detail.data);
+                        value->node->name, length, text, text[length] != '\0' ? "..." : "", detail.data);
 }
 
 /* ---- reporting what is not known ---- */
@@ -205,8 +203,8 @@ static int read_unsigned(struct reading *reading, const struct value *value, uin
     uint64_t max = row->max != 0 ? row->max : type_max;
 
     if (!vq_parse_u64(value->text, row->flags & VQ_FIELD_HEX ? 0 : 10, max, ret_number) || *ret_number < row->min) {
-        VQ_AUTOFREE char *range =
-            vq_asprintf("a number from %llu to %llu was expected", (unsigned long long)row->min, (unsigned long long)max);
+        VQ_AUTOFREE char *range = vq_asprintf("a number from %llu to %llu was expected", (unsigned long long)row->min,
+                                              (unsigned long long)max);
         return refuse_value(reading, value, range);
     }
     return 0;
@@ -223,7 +221,8 @@ static int read_number(struct reading *reading, const struct value *value, void 
             return -1;
         *(uint32_t *)member = (uint32_t)number;
         return 0;
-    case VQ_FIELD_U64: return read_unsigned(reading, value, UINT64_MAX, member);
+    case VQ_FIELD_U64:
+        return read_unsigned(reading, value, UINT64_MAX, member);
     case VQ_FIELD_INT:
         if (!vq_parse_i64(value->text, INT32_MIN, INT32_MAX, &with_sign))
             return refuse_value(reading, value, "a number was expected");
@@ -368,20 +367,39 @@ static int read_value(struct reading *reading, struct value value, void *object)
     if (leaf->name == NULL && row->kind != VQ_FIELD_STRING)
         value.text = trimmed(value.text, &reading->scratch);
     switch (row->kind) {
-    case VQ_FIELD_STRING: result = read_string(reading, &value, member); break;
-    case VQ_FIELD_CHARS: result = read_chars(reading, &value, member); break;
-    case VQ_FIELD_ENUM: result = read_enum(reading, &value, member); break;
-    case VQ_FIELD_WORD: result = read_word(reading, &value, member); break;
-    case VQ_FIELD_SIZE: result = read_size(reading, &value, member); break;
+    case VQ_FIELD_STRING:
+        result = read_string(reading, &value, member);
+        break;
+    case VQ_FIELD_CHARS:
+        result = read_chars(reading, &value, member);
+        break;
+    case VQ_FIELD_ENUM:
+        result = read_enum(reading, &value, member);
+        break;
+    case VQ_FIELD_WORD:
+        result = read_word(reading, &value, member);
+        break;
+    case VQ_FIELD_SIZE:
+        result = read_size(reading, &value, member);
+        break;
     case VQ_FIELD_UUID:
         if (!vq_uuid_parse(value.text, member))
             result = refuse_value(reading, &value, "malformed uuid");
         break;
-    case VQ_FIELD_MAC: result = read_mac(reading, &value, member); break;
-    case VQ_FIELD_CPUSET: result = read_cpuset(reading, &value, member); break;
-    case VQ_FIELD_MARKUP: read_markup(reading, &value, member); break;
-    case VQ_FIELD_CONSTANT: return 0;
-    default: result = read_number(reading, &value, member); break;
+    case VQ_FIELD_MAC:
+        result = read_mac(reading, &value, member);
+        break;
+    case VQ_FIELD_CPUSET:
+        result = read_cpuset(reading, &value, member);
+        break;
+    case VQ_FIELD_MARKUP:
+        read_markup(reading, &value, member);
+        break;
+    case VQ_FIELD_CONSTANT:
+        return 0;
+    default:
+        result = read_number(reading, &value, member);
+        break;
     }
     if (result == 0 && row->has_offset != 0)
         *((bool *)object + leaf->base + row->has_offset - 1) = true;

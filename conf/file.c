@@ -154,11 +154,13 @@ static int store_number(struct cursor *cursor, const struct vq_key *key, const s
     void *member = (char *)cursor->object + key->offset;
     bool has_range = key->min != 0 || key->max != 0;
     int64_t min = has_range ? key->min : key->kind == VQ_KEY_INT ? INT64_MIN : 0;
-    int64_t max = has_range ? key->max : key->kind == VQ_KEY_INT ? INT64_MAX : key->kind == VQ_KEY_BOOL ? 1 : UINT32_MAX;
+    int64_t max = has_range                  ? key->max
+                  : key->kind == VQ_KEY_INT  ? INT64_MAX
+                  : key->kind == VQ_KEY_BOOL ? 1
+                                             : UINT32_MAX;
 
     if (value->kind != NUMBER || value->number < min || value->number > max) {
-        VQ_AUTOFREE char *wanted =
-            vq_asprintf("a number from %lld to %lld", (long long)min, (long long)max);
+        VQ_AUTOFREE char *wanted = vq_asprintf("a number from %lld to %lld", (long long)min, (long long)max);
         return refuse_value(cursor, key, wanted);
     }
     if (key->kind == VQ_KEY_BOOL)
@@ -258,8 +260,7 @@ static void report_unknown(struct cursor *cursor, const char *word)
 static int take_setting(struct cursor *cursor)
 {
     char word[KEY_BYTES_MAX + 1];
-    size_t length =
-        strspn(cursor->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+    size_t length = strspn(cursor->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
     const struct vq_key *key = NULL;
     struct value value = {0};
 
@@ -295,8 +296,14 @@ static int take_setting(struct cursor *cursor)
 int vq_file_parse(const char *text, const char *name, const struct vq_key *keys, size_t n_keys, void *object,
                   struct vq_buffer *unknown, struct vq_error *err)
 {
-    struct cursor cursor = {.at = text, .name = name, .line = 1, .keys = keys, .n_keys = n_keys, .object = object,
-                            .unknown = unknown, .err = err};
+    struct cursor cursor = {.at = text,
+                            .name = name,
+                            .line = 1,
+                            .keys = keys,
+                            .n_keys = n_keys,
+                            .object = object,
+                            .unknown = unknown,
+                            .err = err};
 
     for (skip(&cursor, true); *cursor.at != '\0'; skip(&cursor, true)) {
         if (take_setting(&cursor) < 0)
@@ -339,8 +346,7 @@ int vq_file_read(const char *path, const struct vq_key *keys, size_t n_keys, voi
     }
     if (fd < 0)
         return vq_error_system(err, errno, "cannot open '%s'", path);
-    if (read_all(fd, path, &text, err) < 0 ||
-        vq_file_parse(text.data, path, keys, n_keys, object, unknown, err) < 0)
+    if (read_all(fd, path, &text, err) < 0 || vq_file_parse(text.data, path, keys, n_keys, object, unknown, err) < 0)
         return -1;
     *ret_is_there = true;
     return 0;

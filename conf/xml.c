@@ -237,8 +237,8 @@ static void on_error(void *data, xmlError *error)
     if (b->is_failed || error == NULL || error->level < XML_ERR_FATAL)
         return;
     const char *text = error->message != NULL ? error->message : "not well-formed";
-    (void)vq_error_set(b->err, VIR_ERR_XML_ERROR, "(%s):%d: %.*s", b->what, error->line,
-                       (int)strcspn(text, "\n"), text);
+    (void)vq_error_set(b->err, VIR_ERR_XML_ERROR, "(%s):%d: %.*s", b->what, error->line, (int)strcspn(text, "\n"),
+                       text);
     b->is_failed = true;
     xmlStopParser(b->parser);
 }
@@ -370,7 +370,8 @@ static void add_indent(struct vq_buffer *buffer, int level)
         vq_buffer_add_bytes(buffer, "  ", 2);
 }
 
-static void add_replaced(struct vq_buffer *buffer, const char *text, const char *special, const char *const entities[256])
+static void add_replaced(struct vq_buffer *buffer, const char *text, const char *special,
+                         const char *const entities[256])
 {
     while (*text != '\0') {
         size_t plain = strcspn(text, special);
@@ -385,8 +386,8 @@ static void add_replaced(struct vq_buffer *buffer, const char *text, const char 
 /* Control characters other than these three cannot stand in XML 1.0 at all; the parser lets none in. */
 void vq_xml_add_text(struct vq_buffer *buffer, const char *text)
 {
-    static const char *const entities[256] = {['&'] = "&amp;",  ['<'] = "&lt;",    ['>'] = "&gt;",
-                                              ['"'] = "&quot;", ['\''] = "&apos;", ['\r'] = "&#13;"};
+    static const char *const entities[256] = {
+        ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['"'] = "&quot;", ['\''] = "&apos;", ['\r'] = "&#13;"};
 
     add_replaced(buffer, text, "&<>\"'\r", entities);
 }
@@ -394,7 +395,7 @@ void vq_xml_add_text(struct vq_buffer *buffer, const char *text)
 /* Without the last two a reader would get a blank back (XML 1.0, 3.3.3). */
 void vq_xml_add_value(struct vq_buffer *buffer, const char *text)
 {
-    static const char *const entities[256] = {['&'] = "&amp;",   ['<'] = "&lt;",    ['>'] = "&gt;",  ['"'] = "&quot;",
+    static const char *const entities[256] = {['&'] = "&amp;",   ['<'] = "&lt;",   ['>'] = "&gt;",   ['"'] = "&quot;",
                                               ['\''] = "&apos;", ['\r'] = "&#13;", ['\n'] = "&#10;", ['\t'] = "&#9;"};
 
     add_replaced(buffer, text, "&<>\"'\r\n\t", entities);
@@ -410,7 +411,7 @@ static void add_content(struct vq_buffer *buffer, const char *text)
 
 static void add_quoted(struct vq_buffer *buffer, const char *text)
 {
-    static const char *const entities[256] = {['&'] = "&amp;",  ['<'] = "&lt;",  ['>'] = "&gt;", ['"'] = "&quot;",
+    static const char *const entities[256] = {['&'] = "&amp;",  ['<'] = "&lt;",  ['>'] = "&gt;",  ['"'] = "&quot;",
                                               ['\n'] = "&#10;", ['\t'] = "&#9;", ['\r'] = "&#13;"};
 
     vq_buffer_add(buffer, "\"");

@@ -14,10 +14,8 @@ struct settings {
 };
 
 static const struct vq_key keys[] = {
-    VQ_KEY("text", STRING, settings, text),
-    VQ_KEY("texts", STRINGS, settings, texts),
-    VQ_KEY("flag", BOOL, settings, flag),
-    VQ_KEY("number", UINT, settings, number, .min = 3, .max = 70),
+    VQ_KEY("text", STRING, settings, text),         VQ_KEY("texts", STRINGS, settings, texts),
+    VQ_KEY("flag", BOOL, settings, flag),           VQ_KEY("number", UINT, settings, number, .min = 3, .max = 70),
     VQ_KEY("signed", INT, settings, signed_number),
 };
 

@@ -184,7 +184,8 @@ static void secrets_are_written_on_request_only(void **state)
 
 static void a_running_guest_is_reproduced_and_its_live_values_are_left_out_of_its_definition(void **state)
 {
-    static const char *const live[] = {"<alias", "/dev/pts/", "tty=", "imagelabel", "qemu' id='1'", "qcow2' index='2'", "5900"};
+    static const char *const live[] = {"<alias",       "/dev/pts/",        "tty=", "imagelabel",
+                                       "qemu' id='1'", "qcow2' index='2'", "5900"};
     VQ_AUTOFREE char *xml = read_path(live_file);
     VQ_AUTOPTR(vq_domain) domain = parse(live_file, xml, VQ_PARSE_STRICT);
     VQ_AUTOFREE char *written = vq_domain_format(domain, VQ_FORMAT_SECURE);

@@ -31,8 +31,10 @@ static int fill(struct vq_domain *domain, struct vq_error *err)
 /* A domain with these elements more, and these devices. */
 static char *document(const char *elements, const char *devices)
 {
-    return vq_asprintf("<domain type='qemu'>\n<name>d</name><memory>1024</memory><os><type>hvm</type></os>\n%s\n<devices>"
-                       "%s</devices></domain>", elements, devices);
+    return vq_asprintf(
+        "<domain type='qemu'>\n<name>d</name><memory>1024</memory><os><type>hvm</type></os>\n%s\n<devices>"
+        "%s</devices></domain>",
+        elements, devices);
 }
 
 static struct vq_domain *filled(const char *elements, const char *devices)
@@ -113,7 +115,8 @@ static void hostile_numbers_and_sets_are_refused(void **state)
     expect_refused("<cpu><topology sockets='65535' dies='65535' cores='65535' threads='65535'/></cpu>", "",
                    VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
     expect_refused("<cpu><numa><cell id='0' memory='9223372036854775807'/><cell id='1' memory='9223372036854775807'/>"
-                   "</numa></cpu>", "", VIR_ERR_XML_ERROR, "a size was expected");
+                   "</numa></cpu>",
+                   "", VIR_ERR_XML_ERROR, "a size was expected");
     expect_refused("", "<interface type='user'><mac address='ff:ff:ff:ff:ff:ff'/></interface>", VIR_ERR_XML_ERROR,
                    "multicast");
     expect_refused("", "<controller type='pci'><address type='pci' slot='0x20'/></controller>", VIR_ERR_XML_ERROR,
@@ -134,33 +137,42 @@ static void documents_that_are_too_deep_are_refused(void **state)
 static void counts_and_sizes_must_fit_together(void **state)
 {
     (void)state;
-    expect_refused("<vcpu current='3'>2</vcpu>", "", VIR_ERR_XML_ERROR, "maxvcpus must not be less than current vcpus (2 < 3)");
+    expect_refused("<vcpu current='3'>2</vcpu>", "", VIR_ERR_XML_ERROR,
+                   "maxvcpus must not be less than current vcpus (2 < 3)");
     expect_refused("<vcpu>2</vcpu><cpu><topology sockets='1' cores='3' threads='1'/></cpu>", "",
                    VIR_ERR_CONFIG_UNSUPPORTED, "topology");
     expect_refused("<cpu><topology sockets='1' cores='1'/></cpu>", "", VIR_ERR_XML_ERROR,
                    "Missing 'threads' attribute in CPU topology");
-    expect_refused("<maxMemory>2048</maxMemory>", "", VIR_ERR_XML_DETAIL, "both maximum memory size and memory slot count");
+    expect_refused("<maxMemory>2048</maxMemory>", "", VIR_ERR_XML_DETAIL,
+                   "both maximum memory size and memory slot count");
     expect_refused("<iothreadids><iothread id='1'/><iothread id='1'/></iothreadids>", "", VIR_ERR_XML_ERROR,
                    "duplicate iothread id '1' found");
-    expect_refused_document("<domain type='qemu'><name>x</name><os><type>hvm</type></os></domain>", 0, VIR_ERR_XML_ERROR,
-                            "Memory size must be specified");
+    expect_refused_document("<domain type='qemu'><name>x</name><os><type>hvm</type></os></domain>", 0,
+                            VIR_ERR_XML_ERROR, "Memory size must be specified");
 }
 
 static void things_that_must_differ_are_compared(void **state)
 {
     (void)state;
-    expect_refused("", "<disk><source file='/a'/><target dev='vda'/></disk><disk><source file='/b'/><target dev='vda'/>"
-                   "</disk>", VIR_ERR_XML_ERROR, "target 'vda' duplicated for disk sources '/a' and '/b'");
-    expect_refused("", "<disk><target dev='hda'/><boot order='1'/></disk><disk><target dev='hdb'/><boot order='1'/></disk>",
+    expect_refused("",
+                   "<disk><source file='/a'/><target dev='vda'/></disk><disk><source file='/b'/><target dev='vda'/>"
+                   "</disk>",
+                   VIR_ERR_XML_ERROR, "target 'vda' duplicated for disk sources '/a' and '/b'");
+    expect_refused("",
+                   "<disk><target dev='hda'/><boot order='1'/></disk><disk><target dev='hdb'/><boot order='1'/></disk>",
                    VIR_ERR_XML_ERROR, "boot order '1' used for more than one device");
-    expect_refused("", "<disk><target dev='hda'/><address type='drive' controller='0' bus='0' unit='1'/></disk>"
-                   "<disk><target dev='hdb'/></disk>", VIR_ERR_XML_ERROR,
-                   "Found duplicate drive address for disk with target name 'hd");
-    expect_refused("", "<disk><target dev='vda'/><alias name='ua-x'/></disk><disk><target dev='vdb'/><alias name='ua-x'/>"
-                   "</disk>", VIR_ERR_XML_ERROR, "non unique alias detected: ua-x");
-    expect_refused_document("<domain type='qemu'><name>x</name><memory>1024</memory><os><type>hvm</type><boot dev='hd'/>"
-                            "</os><devices><disk><target dev='vda'/><boot order='1'/></disk></devices></domain>", 0,
-                            VIR_ERR_CONFIG_UNSUPPORTED, "per-device boot elements cannot be used together with os/boot");
+    expect_refused("",
+                   "<disk><target dev='hda'/><address type='drive' controller='0' bus='0' unit='1'/></disk>"
+                   "<disk><target dev='hdb'/></disk>",
+                   VIR_ERR_XML_ERROR, "Found duplicate drive address for disk with target name 'hd");
+    expect_refused("",
+                   "<disk><target dev='vda'/><alias name='ua-x'/></disk><disk><target dev='vdb'/><alias name='ua-x'/>"
+                   "</disk>",
+                   VIR_ERR_XML_ERROR, "non unique alias detected: ua-x");
+    expect_refused_document(
+        "<domain type='qemu'><name>x</name><memory>1024</memory><os><type>hvm</type><boot dev='hd'/>"
+        "</os><devices><disk><target dev='vda'/><boot order='1'/></disk></devices></domain>",
+        0, VIR_ERR_CONFIG_UNSUPPORTED, "per-device boot elements cannot be used together with os/boot");
     expect_refused("", "<disk><target dev='sd1'/></disk>", VIR_ERR_XML_ERROR, "Unknown disk name 'sd1'");
 }
 
@@ -251,7 +263,8 @@ static void disks_get_bus_and_address_from_their_target(void **state)
 static void disks_of_a_bus_stand_together_in_order(void **state)
 {
     static const char *const expected[] = {"vda", "vdb", "vdc", "hda", "hdc"};
-    VQ_AUTOPTR(vq_domain) domain =
+    VQ_AUTOPTR(vq_domain)
+    domain =
         filled("", "<disk><target dev='vdb'/></disk><disk><target dev='hdc'/></disk><disk><target dev='vdc'/></disk>"
                    "<disk><target dev='hda'/></disk><disk><target dev='vda'/></disk>");
 
@@ -262,10 +275,10 @@ static void disks_of_a_bus_stand_together_in_order(void **state)
 
 static void controllers_get_an_index_and_companions_that_of_their_master(void **state)
 {
-    VQ_AUTOPTR(vq_domain) domain =
-        filled("", "<controller type='usb' model='ich9-ehci1'/><controller type='usb' model='ich9-uhci1'>"
-                   "<master startport='0'/></controller><controller type='usb' model='qemu-xhci'/>"
-                   "<controller type='scsi' index='1'/><controller type='scsi'/><controller type='scsi'/>");
+    VQ_AUTOPTR(vq_domain)
+    domain = filled("", "<controller type='usb' model='ich9-ehci1'/><controller type='usb' model='ich9-uhci1'>"
+                        "<master startport='0'/></controller><controller type='usb' model='qemu-xhci'/>"
+                        "<controller type='scsi' index='1'/><controller type='scsi'/><controller type='scsi'/>");
     static const uint32_t expected[] = {0, 0, 1, 0, 1, 2};
 
     (void)state;
@@ -290,9 +303,9 @@ static void console_and_serial_port_bring_each_other(void **state)
 
 static void graphics_get_ports_and_listeners(void **state)
 {
-    VQ_AUTOPTR(vq_domain) domain =
-        filled("", "<graphics type='vnc'/><graphics type='vnc' port='5905' listen='1.2.3.4'/>"
-                   "<graphics type='spice' autoport='yes'/><graphics type='vnc'><listen type='none'/></graphics>");
+    VQ_AUTOPTR(vq_domain)
+    domain = filled("", "<graphics type='vnc'/><graphics type='vnc' port='5905' listen='1.2.3.4'/>"
+                        "<graphics type='spice' autoport='yes'/><graphics type='vnc'><listen type='none'/></graphics>");
     struct vq_graphics **graphics = domain->devices.graphics;
 
     (void)state;
@@ -308,9 +321,10 @@ static void graphics_get_ports_and_listeners(void **state)
 
 static void memory_is_what_the_cells_have(void **state)
 {
-    VQ_AUTOPTR(vq_domain) domain =
-        filled("<vcpu>2</vcpu><cpu><numa><cell cpus='0' memory='4096'/><cell cpus='1' memory='1' unit='MiB'/></numa></cpu>",
-               "");
+    VQ_AUTOPTR(vq_domain)
+    domain = filled(
+        "<vcpu>2</vcpu><cpu><numa><cell cpus='0' memory='4096'/><cell cpus='1' memory='1' unit='MiB'/></numa></cpu>",
+        "");
 
     (void)state;
     assert_int_equal(domain->memory_kib, 4096 + 1024);
@@ -330,17 +344,20 @@ static void a_running_domain_shows_its_id_and_an_inactive_one_does_not(void **st
 
 static void what_any_daemon_adds_is_left_out_for_another(void **state)
 {
-    VQ_AUTOPTR(vq_domain) domain =
-        filled("", "<controller type='usb' index='0' model='piix3-uhci'/><controller type='pci' index='0' model='pci-root'/>"
-                   "<input type='mouse' bus='ps2'/><input type='keyboard' bus='ps2'/><audio id='1' type='none'/>"
-                   "<sound model='ich9'/>");
+    VQ_AUTOPTR(vq_domain)
+    domain = filled(
+        "", "<controller type='usb' index='0' model='piix3-uhci'/><controller type='pci' index='0' model='pci-root'/>"
+            "<input type='mouse' bus='ps2'/><input type='keyboard' bus='ps2'/><audio id='1' type='none'/>"
+            "<sound model='ich9'/>");
     VQ_AUTOFREE char *text = vq_domain_format(domain, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
 
     (void)state;
-    assert_non_null(strstr(text, "<devices>\n    <input type='mouse' bus='ps2'/>\n    <sound model='ich9'/>\n  </devices>"));
+    assert_non_null(
+        strstr(text, "<devices>\n    <input type='mouse' bus='ps2'/>\n    <sound model='ich9'/>\n  </devices>"));
     /* With a second one the first is no longer what would be added. */
-    VQ_AUTOPTR(vq_domain) two = filled("", "<controller type='usb' index='0' model='piix3-uhci'/>"
-                                           "<controller type='usb' index='1' model='qemu-xhci'/>");
+    VQ_AUTOPTR(vq_domain)
+    two = filled("", "<controller type='usb' index='0' model='piix3-uhci'/>"
+                     "<controller type='usb' index='1' model='qemu-xhci'/>");
     VQ_AUTOFREE char *both = vq_domain_format(two, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
     assert_non_null(strstr(both, "piix3-uhci"));
 }

@@ -168,10 +168,12 @@ static void live_and_secret_values_are_left_out(void **state)
     assert_null(strstr(live, "secret"));
     vq_fields_free(&thing_fields, thing);
 
-    assert_int_equal(parse("<thing live='gone'><name>x</name></thing>", VQ_FIELDS_PARSE_INACTIVE, NULL, &thing, &err), 0);
+    assert_int_equal(parse("<thing live='gone'><name>x</name></thing>", VQ_FIELDS_PARSE_INACTIVE, NULL, &thing, &err),
+                     0);
     assert_null(thing->live);
     vq_fields_free(&thing_fields, thing);
-    assert_int_equal(parse("<thing live='kept'><name>x</name></thing>", VQ_FIELDS_PARSE_INACTIVE, NULL, &thing, &err), 0);
+    assert_int_equal(parse("<thing live='kept'><name>x</name></thing>", VQ_FIELDS_PARSE_INACTIVE, NULL, &thing, &err),
+                     0);
     assert_string_equal(thing->live, "kept");
     vq_fields_free(&thing_fields, thing);
 }
@@ -204,7 +206,8 @@ static void wrong_values_are_refused_naming_element_and_line(void **state)
         {"<thing><name>x</name><legs><leg/></legs></thing>",
          "Missing required attribute 'length' in element 'leg' (line 1)"},
         {"<thing><name>x</name><inner/></thing>", "Missing required attribute 'length' in element 'inner'"},
-        {"<thing><name>x</name><legs><leg length='1'/><leg length='1'/><leg length='1'/><leg length='1'/></legs></thing>",
+        {"<thing><name>x</name><legs><leg length='1'/><leg length='1'/><leg length='1'/><leg "
+         "length='1'/></legs></thing>",
          "more than 3 elements 'leg'"},
     };
 
@@ -257,16 +260,19 @@ static void what_no_row_knows_is_reported_with_its_place(void **state)
     (void)state;
     assert_int_equal(parse("<thing colour='x'>\n<name>x</name>\n<legs>\n<leg length='1' lenght='2'/><arm/></legs>"
                            "<name>y</name><x:name xmlns:x='urn:x'>z</x:name><spare length='1'/><spare length='2'/>"
-                           "<paint of='nothing'/></thing>", 0, &report, &thing, &err), 0);
-    assert_string_equal(report.text.data,
-                        "t.xml:1: @colour: unknown attribute; known: kind, live\n"
-                        "t.xml:4: legs/leg@lenght: unknown attribute; known: length\n"
-                        "t.xml:4: legs/arm: unknown element; known: leg\n"
-                        "t.xml:4: name: element appears again and is ignored\n"
-                        "t.xml:4: x:name: unknown element; known: name, note, secret, number, tune, size, on, flag, mac, "
-                        "uuid, extra, legs ...\n"
-                        "t.xml:4: spare: element appears again and is ignored\n"
-                        "t.xml:4: paint@of: attribute has no meaning here\n");
+                           "<paint of='nothing'/></thing>",
+                           0, &report, &thing, &err),
+                     0);
+    assert_string_equal(
+        report.text.data,
+        "t.xml:1: @colour: unknown attribute; known: kind, live\n"
+        "t.xml:4: legs/leg@lenght: unknown attribute; known: length\n"
+        "t.xml:4: legs/arm: unknown element; known: leg\n"
+        "t.xml:4: name: element appears again and is ignored\n"
+        "t.xml:4: x:name: unknown element; known: name, note, secret, number, tune, size, on, flag, mac, "
+        "uuid, extra, legs ...\n"
+        "t.xml:4: spare: element appears again and is ignored\n"
+        "t.xml:4: paint@of: attribute has no meaning here\n");
     assert_int_equal(report.n_unknown, 7);
     assert_string_equal(thing->name, "x");
     vq_fields_free(&thing_fields, thing);
@@ -298,11 +304,25 @@ static void sizes_have_units(void **state)
         const char *text, *unit;
         uint64_t bytes; /* 0: refused */
     } cases[] = {
-        {"1", NULL, 1024},          {"1", "b", 1},           {"5", "bytes", 5},        {"2", "KB", 2000},
-        {"2", "k", 2048},           {"2", "KiB", 2048},      {"3", "M", 3145728},      {"3", "MB", 3000000},
-        {"1", "GiB", 1073741824},   {"1", "TB", 1000000000000}, {"15", "EiB", UINT64_C(15) << 60},
-        {"16", "EiB", 0},           {"1", "", 0},            {"1", "KiBs", 0},         {"1", "q", 0},
-        {"", "KiB", 0},             {"-1", "KiB", 0},        {"1.5", "KiB", 0},        {"0x10", "KiB", 0},
+        {"1", NULL, 1024},
+        {"1", "b", 1},
+        {"5", "bytes", 5},
+        {"2", "KB", 2000},
+        {"2", "k", 2048},
+        {"2", "KiB", 2048},
+        {"3", "M", 3145728},
+        {"3", "MB", 3000000},
+        {"1", "GiB", 1073741824},
+        {"1", "TB", 1000000000000},
+        {"15", "EiB", UINT64_C(15) << 60},
+        {"16", "EiB", 0},
+        {"1", "", 0},
+        {"1", "KiBs", 0},
+        {"1", "q", 0},
+        {"", "KiB", 0},
+        {"-1", "KiB", 0},
+        {"1.5", "KiB", 0},
+        {"0x10", "KiB", 0},
     };
 
     (void)state;
@@ -320,11 +340,29 @@ static void cpusets_are_read_and_written_in_their_shortest_form(void **state)
     static const struct {
         const char *text, *shortest;
     } cases[] = {
-        {"0", "0"},         {"0-3,^1", "0,2-3"}, {"3,1,2", "1-3"},       {" 0 - 3 , 5 ", "0-3,5"}, {"0-16383", "0-16383"},
-        {"63-64", "63-64"}, {"1,1,1", "1"},      {"0-4,^0-", NULL},      {"0-4294967295", NULL},   {"^0", NULL},
-        {"5-1", NULL},      {",", NULL},         {"", NULL},             {"0,", NULL},             {"0-", NULL},
-        {"-1", NULL},       {"1--2", NULL},      {"16384", NULL},        {"0x1", NULL},            {"0-3,^0-3", NULL},
-        {"1 2", NULL},      {"a", NULL},         {"18446744073709551616", NULL},
+        {"0", "0"},
+        {"0-3,^1", "0,2-3"},
+        {"3,1,2", "1-3"},
+        {" 0 - 3 , 5 ", "0-3,5"},
+        {"0-16383", "0-16383"},
+        {"63-64", "63-64"},
+        {"1,1,1", "1"},
+        {"0-4,^0-", NULL},
+        {"0-4294967295", NULL},
+        {"^0", NULL},
+        {"5-1", NULL},
+        {",", NULL},
+        {"", NULL},
+        {"0,", NULL},
+        {"0-", NULL},
+        {"-1", NULL},
+        {"1--2", NULL},
+        {"16384", NULL},
+        {"0x1", NULL},
+        {"0-3,^0-3", NULL},
+        {"1 2", NULL},
+        {"a", NULL},
+        {"18446744073709551616", NULL},
     };
 
     (void)state;

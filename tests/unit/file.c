@@ -55,7 +55,9 @@ static void all_kinds_of_values_are_read(void **state)
 
     (void)state;
     assert_int_equal(parse("# comment\n\n user = \"a # b\" # more\nenabled=1\n\tmax_clients = 20\r\noffset = -5\n"
-                           "names = [ 'a', # first\n \"\"\"b\nc\"\"\",\n]", &err), 0);
+                           "names = [ 'a', # first\n \"\"\"b\nc\"\"\",\n]",
+                           &err),
+                     0);
     assert_string_equal(settings.user, "a # b");
     assert_true(settings.enabled);
     assert_int_equal(settings.clients, 20);

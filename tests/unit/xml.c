@@ -36,8 +36,9 @@ static void expect_refused(const char *xml, const char *message)
 
 static void elements_attributes_texts_and_lines_are_read(void **state)
 {
-    VQ_AUTOPTR(vq_xml_doc) doc = read_ok("<a x='1' y=\"&lt;2&quot;\">\n  <b>one<!-- c -->&amp;<![CDATA[<two>]]></b>\n"
-                                         "  <c/>\n</a>\n");
+    VQ_AUTOPTR(vq_xml_doc)
+    doc = read_ok("<a x='1' y=\"&lt;2&quot;\">\n  <b>one<!-- c -->&amp;<![CDATA[<two>]]></b>\n"
+                  "  <c/>\n</a>\n");
     VQ_AUTOBUFFER scratch = VQ_BUFFER_INIT;
     struct vq_xml_node *a = vq_xml_root(doc), *b = vq_xml_first_element(a);
 
@@ -56,7 +57,8 @@ static void elements_attributes_texts_and_lines_are_read(void **state)
 static void malformed_documents_are_refused_with_the_line(void **state)
 {
     (void)state;
-    expect_refused("<domain>\n <name>x\n</domain>", "(test):3: Opening and ending tag mismatch: name line 2 and domain");
+    expect_refused("<domain>\n <name>x\n</domain>",
+                   "(test):3: Opening and ending tag mismatch: name line 2 and domain");
     expect_refused("<domain", "(test):1: ");
     expect_refused("<domain/><domain/>", "(test):1: ");
     expect_refused("<domain>&nosuch;</domain>", "Entity 'nosuch' not defined");
@@ -75,8 +77,10 @@ static void document_types_and_entities_are_refused(void **state)
     expect_refused("<!DOCTYPE domain><domain/>", "DOCTYPE");
     expect_refused("<!DOCTYPE domain SYSTEM \"http://127.0.0.1:1/x.dtd\"><domain/>", "DOCTYPE");
     expect_refused("<!DOCTYPE d [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><domain>&x;</domain>", "DOCTYPE");
-    expect_refused("<!DOCTYPE d [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;\"><!ENTITY c \"&b;&b;&b;&b;\">"
-                   "]><domain x='&c;'>&c;</domain>", "DOCTYPE");
+    expect_refused(
+        "<!DOCTYPE d [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;\"><!ENTITY c \"&b;&b;&b;&b;\">"
+        "]><domain x='&c;'>&c;</domain>",
+        "DOCTYPE");
     expect_refused("<!DOCTYPE d [<!ENTITY % x SYSTEM \"file:///etc/passwd\"> %x;]><domain/>", "DOCTYPE");
 }
 
@@ -132,7 +136,8 @@ static void verbatim_parts_keep_namespaces_comments_and_mixed_text(void **state)
 
 static void written_text_is_read_back_unchanged(void **state)
 {
-    static const char *const texts[] = {"plain", "<&>\"'", "tab\there", "line\nbreak", "return\rhere", "\xc3\xa4\xe2\x82\xac"};
+    static const char *const texts[] = {"plain",       "<&>\"'",       "tab\there",
+                                        "line\nbreak", "return\rhere", "\xc3\xa4\xe2\x82\xac"};
 
     (void)state;
     for (size_t i = 0; i < VQ_N_ELEMENTS(texts); i++) {
