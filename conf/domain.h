@@ -371,6 +371,9 @@ struct vq_keywrap_cipher {
     enum vq_switch state;
 };
 
+/* Devices of one kind; what fills and compares them takes time by the square of their number. */
+enum { VQ_DEVICES_MAX = 1024 };
+
 struct vq_devices {
     char *emulator;
     struct vq_disk **disks;

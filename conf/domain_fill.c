@@ -273,8 +273,9 @@ static bool index_is_taken(const struct vq_devices *devices, enum vq_controller_
     return false;
 }
 
-/* The lowest free index; a companion of a USB 2 controller has that of the controller it stands behind. */
-static void fill_controller_index(struct vq_devices *devices, size_t n)
+/* The lowest free index; a companion of a USB 2 controller has that of the controller it stands behind. lowest: below
+ * it no index of the type is free. */
+static void fill_controller_index(struct vq_devices *devices, size_t n, uint32_t *lowest)
 {
     struct vq_controller *controller = devices->controllers[n];
 
@@ -288,27 +289,45 @@ static void fill_controller_index(struct vq_devices *devices, size_t n)
             controller->has_index = true;
         }
     }
-    while (!controller->has_index && index_is_taken(devices, controller->type, controller->index))
-        controller->index++;
+    if (controller->has_index)
+        return;
+    while (index_is_taken(devices, controller->type, *lowest))
+        ++*lowest;
+    controller->index = *lowest;
     controller->has_index = true;
+}
+
+static void fill_controllers(struct vq_domain *domain)
+{
+    uint32_t lowest[VQ_CONTROLLER_N] = {0};
+
+    for (size_t i = 0; i < domain->devices.n_controllers; i++)
+        fill_controller_index(&domain->devices, i, &lowest[domain->devices.controllers[i]->type]);
+    vq_domain_sort_controllers(domain);
 }
 
 /* ---- character devices ---- */
 
+static bool number_is_taken(struct vq_port *const *ports, size_t n_ports, uint32_t number)
+{
+    for (size_t i = 0; i < n_ports; i++) {
+        if (ports[i]->has_number && ports[i]->number == number)
+            return true;
+    }
+    return false;
+}
+
 /* Give each port without a number the lowest that is free. */
 static void number_ports(struct vq_port **ports, size_t n_ports)
 {
-    for (size_t i = 0; i < n_ports; i++) {
-        bool is_taken = true;
+    uint32_t lowest = 0;
 
+    for (size_t i = 0; i < n_ports; i++) {
         if (ports[i]->has_number)
             continue;
-        for (uint32_t number = 0; is_taken; number++) {
-            is_taken = false;
-            for (size_t k = 0; k < n_ports && !is_taken; k++)
-                is_taken = ports[k]->has_number && ports[k]->number == number;
-            ports[i]->number = number;
-        }
+        while (number_is_taken(ports, n_ports, lowest))
+            lowest++;
+        ports[i]->number = lowest;
         ports[i]->has_number = true;
     }
 }
@@ -473,9 +492,7 @@ static int fill_devices(struct vq_domain *domain, const struct vq_domain_fill *f
             return -1;
     }
     sort_disks(devices);
-    for (size_t i = 0; i < devices->n_controllers; i++)
-        fill_controller_index(devices, i);
-    vq_domain_sort_controllers(domain);
+    fill_controllers(domain);
     for (size_t i = 0; i < devices->n_hostdevs; i++) {
         if (devices->hostdevs[i]->managed == VQ_SWITCH_UNSET)
             devices->hostdevs[i]->managed = VQ_SWITCH_OFF;

@@ -134,6 +134,32 @@ static void documents_that_are_too_deep_are_refused(void **state)
     expect_refused("", disk.data, VIR_ERR_XML_ERROR, "nested too deeply");
 }
 
+static char *many(const char *device, const char *name, unsigned n)
+{
+    struct vq_buffer all = VQ_BUFFER_INIT;
+
+    for (unsigned i = 0; i < n; i++)
+        vq_buffer_addf(&all, device, name, 'a' + i / 676 % 26, 'a' + i / 26 % 26, 'a' + i % 26);
+    return vq_buffer_steal(&all);
+}
+
+static void the_number_of_devices_is_bounded(void **state)
+{
+    VQ_AUTOFREE char *most = many("<disk><target dev='%s%c%c%c'/></disk>", "vd", VQ_DEVICES_MAX);
+    VQ_AUTOFREE char *too_many = many("<disk><target dev='%s%c%c%c'/></disk>", "vd", VQ_DEVICES_MAX + 1);
+    VQ_AUTOFREE char *serials = many("<serial type='null'><!-- %s%c%c%c --></serial>", "", VQ_DEVICES_MAX);
+    VQ_AUTOFREE char *controllers = many("<controller type='scsi'><!-- %s%c%c%c --></controller>", "", VQ_DEVICES_MAX);
+    VQ_AUTOPTR(vq_domain) full = filled("", most);
+    VQ_AUTOPTR(vq_domain) ports = filled("", serials);
+    VQ_AUTOPTR(vq_domain) buses = filled("", controllers);
+
+    (void)state;
+    assert_int_equal(full->devices.n_disks, VQ_DEVICES_MAX);
+    assert_int_equal(ports->devices.serials[VQ_DEVICES_MAX - 1]->number, VQ_DEVICES_MAX - 1);
+    assert_int_equal(buses->devices.controllers[VQ_DEVICES_MAX - 1]->index, VQ_DEVICES_MAX - 1);
+    expect_refused("", too_many, VIR_ERR_XML_ERROR, "more than 1024 elements 'disk'");
+}
+
 static void counts_and_sizes_must_fit_together(void **state)
 {
     (void)state;
@@ -369,6 +395,7 @@ int main(void)
         cmocka_unit_test(types_are_checked),
         cmocka_unit_test(hostile_numbers_and_sets_are_refused),
         cmocka_unit_test(documents_that_are_too_deep_are_refused),
+        cmocka_unit_test(the_number_of_devices_is_bounded),
         cmocka_unit_test(counts_and_sizes_must_fit_together),
         cmocka_unit_test(things_that_must_differ_are_compared),
         cmocka_unit_test(strict_parsing_refuses_what_is_not_known),
