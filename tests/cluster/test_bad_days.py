@@ -22,6 +22,13 @@ def lone():
         yield made
 
 
+def kill_if_there(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 def shown(hosts, node):
     connection = hosts.libvirt(node)
     try:
@@ -36,8 +43,8 @@ def outer_pids(hosts, node):
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-                if file.read().startswith("qemu-system") and os.readlink(f"/proc/{pid}/ns/pid") == home:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                if leftovers.is_guest(file.read().replace("\0", " ")) and os.readlink(f"/proc/{pid}/ns/pid") == home:
                     found.append(int(pid))
         except OSError:
             pass
@@ -121,14 +128,12 @@ def test_destroy_and_the_death_of_qemu_at_the_same_moment(lone):
     for turn in range(20):
         domain.create()
         pid, = outer_pids(lone, "node1")
-        killer = threading.Timer(turn * 0.001, os.kill, (pid, signal.SIGKILL))
+        killer = threading.Timer(turn * 0.001, kill_if_there, (pid,))
         killer.start()
         try:
             domain.destroy()
         except libvirt.libvirtError as error:
             assert error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID     # it was off already
-        except ProcessLookupError:
-            pass
         killer.join()
         wait_for(lambda: domain.state()[0] == libvirt.VIR_DOMAIN_SHUTOFF, 5, "off")
         assert leftovers.qemus_of(lone, "node1") == {}
@@ -140,10 +145,11 @@ def test_guests_go_on_when_the_state_directory_cannot_be_written(lone):
     connection = lone.libvirt("node1")
     connection.createXML(guest_xml("safe", memory="96"))
     pid, = outer_pids(lone, "node1")
-    lone.exec("node1", "mount", "-o", "remount,bind,ro", "/var/lib/virtquorum")
     lone.kill("node1")
+    lone.exec("node1", "mount", "-o", "remount,bind,ro", "/var/lib/virtquorum")
     lone.demo("restart", "node1", check=False, timeout=60)      # it may refuse to run; it may not harm the guest
     assert outer_pids(lone, "node1") == [pid]
+    lone.kill("node1")
     lone.exec("node1", "mount", "-o", "remount,bind,rw", "/var/lib/virtquorum")
     lone.restart("node1")
     wait_for(lambda: lone.virsh("node1", "domstate", "safe", check=False) == "running", 5, "the guest, found again")
@@ -175,12 +181,12 @@ def free(hosts, node):
     hosts.exec(node, "rm", "-f", "/var/lib/virtquorum/filler", "/var/lib/virtquorum/filler2")
 
 
-def acknowledged_until_refused(connection, prefix, limit=400):
+def acknowledged_until_refused(connection, prefix, limit=800):
     """Large definitions until the disk takes no more; only what was acknowledged must be there afterwards."""
     kept = set()
     for turn in range(limit):
         try:
-            connection.defineXML(small_xml(f"{prefix}-{turn}", description="x" * 20000))
+            connection.defineXML(small_xml(f"{prefix}-{turn}", description=os.urandom(30000).hex()))    # nothing to compress
         except libvirt.libvirtError:
             return kept
         kept.add(f"{prefix}-{turn}")
@@ -195,7 +201,7 @@ def test_a_full_disk_refuses_changes_and_loses_nothing():
         pid, = outer_pids(hosts, "node1")
         fill(hosts, "node1")
         kept = acknowledged_until_refused(connection, "while-full")
-        assert len(kept) < 400, "the disk was never full"
+        assert len(kept) < 800, "the disk was never full"
         free(hosts, "node1")
         def defines():
             try:
