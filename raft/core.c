@@ -199,12 +199,17 @@ static void look_at_leadership(struct vq_core *core)
     int rv;
 
     if (raft_state(&core->raft) != RAFT_LEADER) {
+        if (core->barrier_term != 0)
+            vq_core_let_go(core, core->barrier.queue);
+        if (core->raft.legacy.change == &core->change)
+            core->raft.legacy.change = NULL;
         core->barrier_term = 0;
         core->barrier_has_passed = false;
         return;
     }
     if (core->barrier_term != raft_current_term(&core->raft)) {
         core->barrier_has_passed = false;
+        vq_core_let_go(core, core->barrier.queue);
         rv = raft_barrier(&core->raft, &core->barrier, NULL);
         if (rv == 0)
             core->barrier_term = raft_current_term(&core->raft);

@@ -118,6 +118,8 @@ void vq_core_fail_lost(struct vq_core *core); /* entries whose term of leadershi
 void vq_core_expire(struct vq_core *core);
 void vq_core_flush(struct vq_core *core);
 void vq_core_fail_all(struct vq_core *core);
+/* Take a request out of libraft's list of pending ones, if it is still there. */
+void vq_core_let_go(struct vq_core *core, void *queue[2]);
 
 /* membership.c */
 void vq_core_membership_turn(struct vq_core *core);

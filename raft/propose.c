@@ -124,14 +124,33 @@ void vq_core_answer_applied(struct vq_core *core)
         take_first_group(core);
 }
 
-/* libraft lets go of the requests of a term when the leadership ends; entries that are in the log may still be
- * committed by the next leader. */
+/* libraft lets go of the requests of a term when the leadership ends, but not of a leadership whose beginning it has
+ * missed because the step that began it also failed (seen by the simulation). Then they are still in its list, and
+ * would be found there again when another leader's entry of the same index is applied. */
+void vq_core_let_go(struct vq_core *core, void *queue[2])
+{
+    void **head = core->raft.legacy.pending;
+
+    for (void **at = head[0]; at != head; at = at[0]) {
+        if (at != queue)
+            continue;
+        void **next = at[0], **previous = at[1];
+        previous[0] = next;
+        next[1] = previous;
+        return;
+    }
+}
+
+/* Entries that are in the log may still be committed by the next leader. */
 void vq_core_fail_lost(struct vq_core *core)
 {
     bool is_leader = core->is_started && raft_state(&core->raft) == RAFT_LEADER;
 
-    while (core->groups != NULL && (!is_leader || core->groups->term != raft_current_term(&core->raft)))
+    while (core->groups != NULL && (!is_leader || core->groups->term != raft_current_term(&core->raft))) {
+        if (core->is_started)
+            vq_core_let_go(core, core->groups->request.queue);
         take_first_group(core);
+    }
     while (core->waiting != NULL && !is_leader) {
         struct vq_proposal *proposal = take_waiting(core);
         answer(core, proposal, VQ_RAFT_NOT_LEADER, NULL, NULL);
