@@ -70,14 +70,15 @@ uint32_t fake_client_call(struct fake_client *client, uint32_t program, uint32_t
     return frame.serial;
 }
 
+/* All that is there: the loop would not turn for what the kernel holds already. */
 static void read_some(struct fake_client *client)
 {
     uint8_t bytes[65536];
-    ssize_t got = recv(client->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    ssize_t got;
 
-    if (got > 0)
+    while ((got = recv(client->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
         vq_buffer_add_bytes(&client->in, bytes, (size_t)got);
-    else if (got == 0 || errno != EAGAIN)
+    if (got == 0 || errno != EAGAIN)
         client->is_ended = true;
 }
 
