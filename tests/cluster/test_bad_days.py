@@ -206,7 +206,7 @@ def test_a_full_disk_refuses_changes_and_loses_nothing():
         def defines():
             try:
                 # Whether the daemon goes on by itself or had to end, is not asked: but it must say so, and a restart must mend it.
-                return hosts.libvirt("node1").defineXML(small_xml("after"))
+                return hosts.libvirt("node1").defineXML(small_xml("after", "11111111-2222-3333-4444-555555555555"))
             except libvirt.libvirtError:
                 return None
         for _ in range(40):
