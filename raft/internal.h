@@ -70,6 +70,8 @@ struct vq_core {
     struct raft_message *held;       /* see receive.c */
     int (*io_start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
     raft_io_recv_cb io_recv;
+    raft_io_tick_cb io_tick;
+    raft_index spread_index;         /* commit index that the followers were told at once */
 
     /* Proposals. */
     struct vq_proposal *waiting, **waiting_end;

@@ -52,6 +52,7 @@ static int start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_
     struct vq_core *core = VQ_CONTAINER_OF(raft, struct vq_core, raft);
 
     core->io_recv = recv;
+    core->io_tick = tick;
     return core->io_start(io, msecs, tick, receive);
 }
 
