@@ -34,32 +34,32 @@ struct vq_call_origin {
 };
 
 struct vq_call {
-    struct vq_request request;      /* VQ_CONTAINER_OF(request, struct vq_call, request) */
+    struct vq_request request; /* VQ_CONTAINER_OF(request, struct vq_call, request) */
     struct vq_daemon *daemon;
-    struct vq_identity *identity;   /* behind request.caller; one reference */
+    struct vq_identity *identity; /* behind request.caller; one reference */
 
-    const uint8_t *xdr;             /* the caller's argument bytes; borrowed until dispatch returns, then kept in the
-                                       arena: see vq_call_keep_xdr() */
+    const uint8_t *xdr; /* the caller's argument bytes; borrowed until dispatch returns, then kept in the
+                           arena: see vq_call_keep_xdr() */
     size_t xdr_length;
     bool owns_xdr;
 
-    uint64_t view_node;             /* of the connection, 0: the whole cluster */
-    const char *driver_name;        /* of the connection, "qemu"; also when the driver is absent here */
-    uint64_t read_index;            /* applied index that the look-up saw: Call.applied */
-    struct vq_domain_info domain;   /* request.domain points here when it was found */
+    uint64_t view_node;           /* of the connection, 0: the whole cluster */
+    const char *driver_name;      /* of the connection, "qemu"; also when the driver is absent here */
+    uint64_t read_index;          /* applied index that the look-up saw: Call.applied */
+    struct vq_domain_info domain; /* request.domain points here when it was found */
 
-    const uint8_t *reply_bytes;     /* set by vq_call_answer_bytes: the reply instead of request.ret */
+    const uint8_t *reply_bytes; /* set by vq_call_answer_bytes: the reply instead of request.ret */
     size_t reply_length;
     bool is_answered;
-    struct vq_stream *stream;       /* opened by this call; NULL again when it is gone */
+    struct vq_stream *stream; /* opened by this call; NULL again when it is gone */
 
     const struct vq_call_origin *origin;
-    struct vq_session *session;     /* origin session: NULL once the connection is gone */
+    struct vq_session *session; /* origin session: NULL once the connection is gone */
     struct vq_call *session_next, *session_prev;
-    uint32_t serial;                /* of the client's frame */
-    uint64_t peer;                  /* origin mesh: node and its id of the call */
+    uint32_t serial; /* of the client's frame */
+    uint64_t peer;   /* origin mesh: node and its id of the call */
     uint64_t peer_call;
-    void *forward;                  /* of node/forward.c while it is at another node */
+    void *forward; /* of node/forward.c while it is at another node */
 };
 
 /* A call with room for the decoded arguments and the reply (zeroed) of the procedure; the rest of the fields is the
@@ -68,7 +68,7 @@ struct vq_call *vq_call_new(struct vq_daemon *daemon, const struct vq_procedure 
                             struct vq_identity *identity);
 
 /* Answering. The call is gone when these return. */
-void vq_call_reply(struct vq_call *call);                                      /* with request.ret */
+void vq_call_reply(struct vq_call *call);                                           /* with request.ret */
 void vq_call_answer_bytes(struct vq_call *call, const uint8_t *xdr, size_t length); /* borrowed for the call */
 void vq_call_fail(struct vq_call *call, const struct vq_error *err);
 

@@ -25,8 +25,8 @@
 #include "node/stream.h"
 
 enum { TICK_MS = 1000, LINGER_MS = 500 };
-/* Definitions may still be coming out of the log when the host has just booted: autostart waits for a leader to say that
- * this copy is complete, but a host that stands alone starts its guests all the same. */
+/* Definitions may still be coming out of the log when the host has just booted: autostart waits for a leader to say
+ * that this copy is complete, but a host that stands alone starts its guests all the same. */
 enum { AUTOSTART_AT_LAST_MS = 20000 };
 
 struct vq_driver *vq_daemon_driver(const struct vq_daemon *daemon, const char *name)
@@ -61,8 +61,11 @@ void vq_daemon_when_applied(struct vq_daemon *daemon, uint64_t index, uint64_t t
         return;
     }
     struct vq_applied_wait *wait = vq_new(struct vq_applied_wait);
-    *wait = (struct vq_applied_wait){.next = daemon->applied_waits, .index = index,
-                                     .until_ms = uv_now(daemon->loop) + timeout_ms, .cb = cb, .data = data};
+    *wait = (struct vq_applied_wait){.next = daemon->applied_waits,
+                                     .index = index,
+                                     .until_ms = uv_now(daemon->loop) + timeout_ms,
+                                     .cb = cb,
+                                     .data = data};
     daemon->applied_waits = wait;
 }
 
@@ -222,8 +225,8 @@ static int make_dirs(const struct vq_config *config, struct vq_error *err)
         const char *path;
         mode_t mode;
     } dirs[] = {
-        {config->state_dir, 0700},         {config->run_dir, 0755},         {node_sockets, 0755},
-        {config->libvirt_run_dir, 0755},   {config->libvirt_state_dir, 0755}, {config->libvirt_log_dir, 0700},
+        {config->state_dir, 0700},          {config->run_dir, 0755},           {node_sockets, 0755},
+        {config->libvirt_run_dir, 0755},    {config->libvirt_state_dir, 0755}, {config->libvirt_log_dir, 0700},
         {config->libvirt_config_dir, 0755},
     };
 
@@ -321,8 +324,8 @@ int vq_daemon_start(struct vq_daemon *daemon, uv_loop_t *loop, const struct vq_c
         vq_daemon_stop(daemon);
         return -1;
     }
-    vq_log(INFO, "daemon.ready", "node=%s id=%llu version=%s", daemon->node_name,
-           (unsigned long long)daemon->node_id, VQ_VERSION);
+    vq_log(INFO, "daemon.ready", "node=%s id=%llu version=%s", daemon->node_name, (unsigned long long)daemon->node_id,
+           VQ_VERSION);
     return 0;
 }
 

@@ -31,17 +31,17 @@ struct vq_daemon {
     /* Identity: set by vq_cluster_identity() from the local store before anything else starts. */
     uint64_t node_id;
     char *node_name;
-    uint64_t boot;              /* random per start of the daemon */
-    char boot_id[40];           /* of the host's kernel */
+    uint64_t boot;    /* random per start of the daemon */
+    char boot_id[40]; /* of the host's kernel */
 
     struct vq_local *local;
     struct vq_store *store;
-    bool store_is_durable;      /* set by vq_cluster_identity(): clusters of one and two flush each commit */
+    bool store_is_durable; /* set by vq_cluster_identity(): clusters of one and two flush each commit */
     struct vq_raft *raft;
     struct vq_raft_status raft_status; /* as last told */
-    uint64_t applied;           /* highest index whose changes were handed round on this loop */
-    struct vq_mesh *mesh;       /* NULL: a lone node */
-    struct vq_cluster *cluster; /* membership, control socket, cluster port (node/cluster.h) */
+    uint64_t applied;                  /* highest index whose changes were handed round on this loop */
+    struct vq_mesh *mesh;              /* NULL: a lone node */
+    struct vq_cluster *cluster;        /* membership, control socket, cluster port (node/cluster.h) */
 
     struct vq_driver *drivers[VQ_DRIVERS_MAX]; /* those that started; see vq_daemon_driver() */
     size_t n_drivers;
@@ -54,16 +54,16 @@ struct vq_daemon {
     struct vq_overlay *overlay;
     struct vq_stream_links *stream_links;
     struct vq_applied_wait *applied_waits;
-    uv_timer_t second;          /* the slow clock: deadlines that need no better */
-    uint64_t started_ms;        /* loop time */
+    uv_timer_t second;   /* the slow clock: deadlines that need no better */
+    uint64_t started_ms; /* loop time */
     bool has_autostarted;
     bool is_stopping;
-    unsigned n_stopping;        /* parts that have not let go yet */
-    int lock_fd;                /* of the state directory: one daemon for each */
+    unsigned n_stopping; /* parts that have not let go yet */
+    int lock_fd;         /* of the state directory: one daemon for each */
 };
 
-/* Everything up to open sockets; the configuration becomes the daemon's. On failure what was opened is being closed as by
- * vq_daemon_stop(): run the loop until it is empty, then vq_daemon_done(). */
+/* Everything up to open sockets; the configuration becomes the daemon's. On failure what was opened is being closed as
+ * by vq_daemon_stop(): run the loop until it is empty, then vq_daemon_done(). */
 VQ_MUST_CHECK int vq_daemon_start(struct vq_daemon *daemon, uv_loop_t *loop, const struct vq_config *take_config,
                                   struct vq_error *err);
 /* Listeners first, then sessions, drivers (guests go on), mesh, consensus. The loop runs empty afterwards. */

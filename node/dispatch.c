@@ -30,7 +30,7 @@ static const struct vq_node_row *node_index[VQ_PROGRAMS][PROCEDURES_MAX];
 static struct driver_index {
     const struct vq_driver *driver;
     vq_driver_fn fns[VQ_PROGRAMS][PROCEDURES_MAX];
-} *driver_indexes[VQ_DRIVERS_MAX];
+} * driver_indexes[VQ_DRIVERS_MAX];
 static size_t n_driver_indexes;
 
 static void add_rows(const struct vq_node_row *rows, size_t n_rows)
@@ -81,8 +81,8 @@ void vq_dispatch_done(void)
 /* Work that lasts as long as the data is large; everything else is answered or given up soon. */
 uint64_t vq_dispatch_timeout_ms(const struct vq_procedure *procedure)
 {
-    static const char *const words[] = {"save", "restore", "migrate", "core_dump", "block_commit", "block_pull",
-                                        "snapshot", "backup", "fsfreeze", "fstrim", "vol_wipe", "vol_create"};
+    static const char *const words[] = {"save",     "restore", "migrate",  "core_dump", "block_commit", "block_pull",
+                                        "snapshot", "backup",  "fsfreeze", "fstrim",    "vol_wipe",     "vol_create"};
 
     for (size_t i = 0; !procedure->is_high_priority && i < VQ_N_ELEMENTS(words); i++)
         if (strstr(procedure->name, words[i]) != NULL)
@@ -155,7 +155,8 @@ static bool wants_inactive_form(const struct vq_call *call)
 {
     const struct vq_procedure *procedure = call->request.procedure;
 
-    return procedure->route == VQ_ROUTE_LIVE && (vq_procedure_flags(procedure, call->request.args) & INACTIVE_FORM) != 0;
+    return procedure->route == VQ_ROUTE_LIVE &&
+           (vq_procedure_flags(procedure, call->request.args) & INACTIVE_FORM) != 0;
 }
 
 static bool is_here_from_store(const struct vq_call *call)

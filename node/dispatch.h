@@ -13,9 +13,9 @@ typedef struct Vq__Call Vq__Call;
 /* The node's own handlers, each in the table of its file. They come before the driver's. */
 enum vq_node_when {
     VQ_ALWAYS,
-    VQ_WITH_DRIVER,    /* connections to a hypervisor; others answer VIR_ERR_NO_SUPPORT (network:///system ...) */
-    VQ_WHEN_INACTIVE,  /* the domain is inactive or its owner unreachable, or the caller asks for the inactive form;
-                          else the driver answers */
+    VQ_WITH_DRIVER,   /* connections to a hypervisor; others answer VIR_ERR_NO_SUPPORT (network:///system ...) */
+    VQ_WHEN_INACTIVE, /* the domain is inactive or its owner unreachable, or the caller asks for the inactive form;
+                         else the driver answers */
 };
 struct vq_node_row {
     enum vq_program program;

@@ -9,7 +9,7 @@ struct vq_event_order;
 
 /* One event, ready to be told. */
 struct vq_told_event {
-    uint32_t program;          /* enum vq_program */
+    uint32_t program; /* enum vq_program */
     uint32_t event_id;
     uint8_t driver_type;
     uint8_t uuid[16];
@@ -17,8 +17,8 @@ struct vq_told_event {
     const char *monitor_event; /* name of a monitor event, else NULL */
     const uint8_t *payload;    /* behind the callback id */
     size_t payload_length;
-    uint64_t index;            /* of a change: its own; of a mesh event: tell only after this one */
-    uint64_t sequence;         /* of a change: tell only after this mesh event of the owner; of a mesh event: its own */
+    uint64_t index;    /* of a change: its own; of a mesh event: tell only after this one */
+    uint64_t sequence; /* of a change: tell only after this mesh event of the owner; of a mesh event: its own */
 };
 typedef void (*vq_event_tell)(const struct vq_told_event *event, void *data);
 

@@ -225,14 +225,14 @@ static void tell(const struct vq_told_event *event, void *data)
 
     if (slot >= N_SLOTS || events->slots[slot] == NULL)
         return;
-    const struct vq_procedure *with_id =
-        is_monitor ? vq_procedure_find(VQ_PROGRAM_QEMU, VQ_QEMU_DOMAIN_MONITOR_EVENT)
-                   : vq_procedure_find(VQ_PROGRAM_REMOTE, forms[slot].procedure);
+    const struct vq_procedure *with_id = is_monitor ? vq_procedure_find(VQ_PROGRAM_QEMU, VQ_QEMU_DOMAIN_MONITOR_EVENT)
+                                                    : vq_procedure_find(VQ_PROGRAM_REMOTE, forms[slot].procedure);
     const struct vq_procedure *legacy =
         is_monitor || forms[slot].legacy == 0 ? NULL : vq_procedure_find(VQ_PROGRAM_REMOTE, forms[slot].legacy);
     size_t skip = is_monitor ? 0 : forms[slot].legacy_skip;
 
-    for (struct vq_subscriber *subscriber = events->slots[slot]; subscriber != NULL; subscriber = subscriber->slot_next) {
+    for (struct vq_subscriber *subscriber = events->slots[slot]; subscriber != NULL;
+         subscriber = subscriber->slot_next) {
         if (!wants(subscriber, event))
             continue;
         if (!subscriber->want.is_legacy)
@@ -270,8 +270,8 @@ void vq_events_free(struct vq_events *events)
 static bool encode_lifecycle(struct vq_events *events, const uint8_t uuid[16], const char *name, int32_t id, int event,
                              int detail, struct vq_told_event *ret)
 {
-    struct vq_remote_domain_event_lifecycle_msg msg = {.dom = {.name = name, .id = id},
-                                                       .event = event, .detail = detail};
+    struct vq_remote_domain_event_lifecycle_msg msg = {
+        .dom = {.name = name, .id = id}, .event = event, .detail = detail};
 
     memcpy(msg.dom.uuid, uuid, sizeof(msg.dom.uuid));
     vq_buffer_truncate(&events->scratch, 0);
@@ -288,7 +288,9 @@ static bool encode_lifecycle(struct vq_events *events, const uint8_t uuid[16], c
 static void tell_change(struct vq_events *events, const struct vq_change *change, const char *name, int event,
                         int detail)
 {
-    struct vq_told_event told = {.driver_type = change->driver, .owner = change->owner, .index = change->index,
+    struct vq_told_event told = {.driver_type = change->driver,
+                                 .owner = change->owner,
+                                 .index = change->index,
                                  .sequence = change->mesh_sequence};
 
     if (!encode_lifecycle(events, change->uuid, name, change->id, event, detail, &told))
@@ -351,8 +353,8 @@ void vq_events_published(struct vq_events *events, struct vq_driver *driver, con
     struct vq_told_event told = {.driver_type = driver->driver_type, .owner = events->daemon->node_id};
 
     for (unsigned i = 0; i < report->n_events; i++)
-        if (encode_lifecycle(events, report->uuid, name, report->id, report->events[i].event,
-                             report->events[i].detail, &told))
+        if (encode_lifecycle(events, report->uuid, name, report->id, report->events[i].event, report->events[i].detail,
+                             &told))
             tell(&told, events);
 }
 
@@ -362,8 +364,8 @@ static const char *monitor_event_name(const struct vq_mesh_event *event, struct 
     struct vq_remote_domain dom;
     size_t used;
     static const struct vq_xdr_field fields[] = {{.name = "event", .kind = VQ_XDR_STR, .max = 4194304}};
-    static const struct vq_xdr_struct text = {.name = "event", .size = sizeof(char *), .wire_min = 4,
-                                              .fields = fields, .n_fields = 1};
+    static const struct vq_xdr_struct text = {
+        .name = "event", .size = sizeof(char *), .wire_min = 4, .fields = fields, .n_fields = 1};
     const char *name = NULL;
 
     memset(&dom, 0, sizeof(dom));

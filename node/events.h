@@ -1,9 +1,9 @@
 /* Events: who wants which, and in which order they are told.
  *
  * Three sources: changes of the replicated state as they are applied, reports of this node's own drivers (at once), and
- * events of other nodes over the mesh. For each other node two queues, its state changes and its mesh events, are merged
- * so that clients hear them in the order in which they happened there: a mesh event waits for its index, a state change
- * for the mesh events sent before it, neither for longer than VQ_EVENT_WAIT_MS. */
+ * events of other nodes over the mesh. For each other node two queues, its state changes and its mesh events, are
+ * merged so that clients hear them in the order in which they happened there: a mesh event waits for its index, a state
+ * change for the mesh events sent before it, neither for longer than VQ_EVENT_WAIT_MS. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,8 +21,8 @@ struct vq_xdr_struct;
 
 enum {
     VQ_EVENT_WAIT_MS = 1000,
-    VQ_EVENT_QUEUE_MAX = 4096,        /* waiting per other node; the oldest is told early when there are more */
-    VQ_SUBSCRIPTIONS_MAX = 1024,      /* per client */
+    VQ_EVENT_QUEUE_MAX = 4096,   /* waiting per other node; the oldest is told early when there are more */
+    VQ_SUBSCRIPTIONS_MAX = 1024, /* per client */
 };
 
 /* Any event but a change of state; also what goes over the mesh. */
@@ -31,11 +31,11 @@ struct vq_mesh_event {
     uint8_t uuid[16];
     const char *name;
     int32_t id;
-    uint32_t program;                 /* enum vq_program */
-    uint32_t event_id;                /* VIR_DOMAIN_EVENT_ID_* */
-    const uint8_t *payload;           /* XDR of the event behind its callbackID */
+    uint32_t program;       /* enum vq_program */
+    uint32_t event_id;      /* VIR_DOMAIN_EVENT_ID_* */
+    const uint8_t *payload; /* XDR of the event behind its callbackID */
     size_t payload_length;
-    uint64_t sequence, after_index;   /* from the mesh only */
+    uint64_t sequence, after_index; /* from the mesh only */
 };
 
 struct vq_events *vq_events_new(struct vq_daemon *daemon);
@@ -44,12 +44,12 @@ void vq_events_free(struct vq_events *events);
 /* ---- Clients ---- */
 
 struct vq_subscription {
-    uint32_t program;                 /* enum vq_program */
+    uint32_t program; /* enum vq_program */
     uint32_t event_id;
-    bool is_legacy;                   /* told in the old form, without an id */
+    bool is_legacy; /* told in the old form, without an id */
     bool has_domain;
-    uint8_t uuid[16];                 /* only of this domain */
-    const char *name_filter;          /* qemu monitor events: NULL, or the event's name */
+    uint8_t uuid[16];        /* only of this domain */
+    const char *name_filter; /* qemu monitor events: NULL, or the event's name */
     bool name_is_regex, name_ignores_case;
 };
 VQ_MUST_CHECK int vq_events_subscribe(struct vq_events *events, struct vq_session *session,
@@ -57,8 +57,8 @@ VQ_MUST_CHECK int vq_events_subscribe(struct vq_events *events, struct vq_sessio
                                       struct vq_error *err);
 VQ_MUST_CHECK int vq_events_unsubscribe(struct vq_events *events, struct vq_session *session, uint32_t program,
                                         int32_t id, struct vq_error *err);
-VQ_MUST_CHECK int vq_events_unsubscribe_legacy(struct vq_events *events, struct vq_session *session,
-                                               uint32_t event_id, struct vq_error *err);
+VQ_MUST_CHECK int vq_events_unsubscribe_legacy(struct vq_events *events, struct vq_session *session, uint32_t event_id,
+                                               struct vq_error *err);
 void vq_events_session_closed(struct vq_events *events, struct vq_session *session);
 
 /* ---- Sources ---- */

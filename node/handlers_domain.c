@@ -1,4 +1,5 @@
-/* Domains as the replicated state and this node's overlay tell of them: lists, look-ups, and settings beside the XML. */
+/* Domains as the replicated state and this node's overlay tell of them: lists, look-ups, and settings beside the XML.
+ */
 #define VQ_FROM VIR_FROM_QEMU
 #include <libvirt/libvirt.h>
 #include <string.h>
@@ -14,7 +15,8 @@
 
 /* ---- Lists ---- */
 
-/* Within a group one of the wanted bits must be true of the domain; a group of which nothing is wanted lets all pass. */
+/* Within a group one of the wanted bits must be true of the domain; a group of which nothing is wanted lets all pass.
+ */
 static const uint32_t filter_groups[] = {
     VIR_CONNECT_LIST_DOMAINS_ACTIVE | VIR_CONNECT_LIST_DOMAINS_INACTIVE,
     VIR_CONNECT_LIST_DOMAINS_PERSISTENT | VIR_CONNECT_LIST_DOMAINS_TRANSIENT,
@@ -30,25 +32,29 @@ enum { ALL_FILTERS = 0xffff };
 static uint32_t state_bit(int state)
 {
     switch (state) {
-    case VIR_DOMAIN_RUNNING: return VIR_CONNECT_LIST_DOMAINS_RUNNING;
-    case VIR_DOMAIN_PAUSED: return VIR_CONNECT_LIST_DOMAINS_PAUSED;
-    case VIR_DOMAIN_SHUTOFF: return VIR_CONNECT_LIST_DOMAINS_SHUTOFF;
-    default: return VIR_CONNECT_LIST_DOMAINS_OTHER;
+    case VIR_DOMAIN_RUNNING:
+        return VIR_CONNECT_LIST_DOMAINS_RUNNING;
+    case VIR_DOMAIN_PAUSED:
+        return VIR_CONNECT_LIST_DOMAINS_PAUSED;
+    case VIR_DOMAIN_SHUTOFF:
+        return VIR_CONNECT_LIST_DOMAINS_SHUTOFF;
+    default:
+        return VIR_CONNECT_LIST_DOMAINS_OTHER;
     }
 }
 
 static uint32_t bits_of(const struct vq_domain_info *info)
 {
-    uint32_t bits = state_bit(info->state) | VIR_CONNECT_LIST_DOMAINS_NO_SNAPSHOT |
-                    VIR_CONNECT_LIST_DOMAINS_NO_CHECKPOINT;
+    uint32_t bits =
+        state_bit(info->state) | VIR_CONNECT_LIST_DOMAINS_NO_SNAPSHOT | VIR_CONNECT_LIST_DOMAINS_NO_CHECKPOINT;
 
     bits |= info->id >= 0 ? VIR_CONNECT_LIST_DOMAINS_ACTIVE : VIR_CONNECT_LIST_DOMAINS_INACTIVE;
-    bits |= info->flags & VQ_DOMAIN_PERSISTENT ? VIR_CONNECT_LIST_DOMAINS_PERSISTENT
-                                               : VIR_CONNECT_LIST_DOMAINS_TRANSIENT;
+    bits |=
+        info->flags & VQ_DOMAIN_PERSISTENT ? VIR_CONNECT_LIST_DOMAINS_PERSISTENT : VIR_CONNECT_LIST_DOMAINS_TRANSIENT;
     bits |= info->flags & VQ_DOMAIN_MANAGED_SAVE ? VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE
                                                  : VIR_CONNECT_LIST_DOMAINS_NO_MANAGEDSAVE;
-    bits |= info->flags & VQ_DOMAIN_AUTOSTART ? VIR_CONNECT_LIST_DOMAINS_AUTOSTART
-                                              : VIR_CONNECT_LIST_DOMAINS_NO_AUTOSTART;
+    bits |=
+        info->flags & VQ_DOMAIN_AUTOSTART ? VIR_CONNECT_LIST_DOMAINS_AUTOSTART : VIR_CONNECT_LIST_DOMAINS_NO_AUTOSTART;
     return bits;
 }
 
@@ -260,8 +266,8 @@ static void lookup_by_name(struct vq_call *call)
 
     if (!walk_begin(&walk, call, 0))
         return;
-    const struct vq_domain_head *head = vq_store_domain_find_by_name(
-        walk.view, (enum vq_driver_type)call->request.driver->driver_type, args->name);
+    const struct vq_domain_head *head =
+        vq_store_domain_find_by_name(walk.view, (enum vq_driver_type)call->request.driver->driver_type, args->name);
     if (!reply_with(call, head, -1, &ret->dom))
         vq_handler_fail(call, VIR_FROM_QEMU, VIR_ERR_NO_DOMAIN, "no domain with matching name '%s'", args->name);
     walk_end(&walk);
@@ -325,8 +331,8 @@ static void get_max_vcpus(struct vq_call *call)
 
 static void get_os_type(struct vq_call *call)
 {
-    static const char *const types[] = {[VQ_DRIVER_QEMU] = "hvm", [VQ_DRIVER_LXC] = "exe", [VQ_DRIVER_XEN] = "hvm",
-                                        [VQ_DRIVER_TEST] = "linux"};
+    static const char *const types[] = {
+        [VQ_DRIVER_QEMU] = "hvm", [VQ_DRIVER_LXC] = "exe", [VQ_DRIVER_XEN] = "hvm", [VQ_DRIVER_TEST] = "linux"};
     struct vq_remote_domain_get_os_type_ret *ret = call->request.ret;
     uint8_t type = call->request.driver->driver_type;
 
@@ -428,7 +434,10 @@ static void set_autostart_once(struct vq_call *call)
     propose_settings(call, &settings);
 }
 
-#define ROW(number, when, fn) {VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, when, fn}
+#define ROW(number, when, fn)                           \
+    {                                                   \
+        VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, when, fn \
+    }
 const struct vq_node_row vq_domain_rows[] = {
     ROW(CONNECT_LIST_ALL_DOMAINS, VQ_WITH_DRIVER, list_all_domains),
     ROW(CONNECT_NUM_OF_DOMAINS, VQ_WITH_DRIVER, num_of_domains),

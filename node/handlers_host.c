@@ -93,12 +93,12 @@ static void node_get_cpu_stats(struct vq_call *call)
         ret->params = vq_handler_alloc(call, N_STATS, sizeof(*ret->params));
         if (ret->params == NULL)
             return;
-        ret->params[ret->n_params++] = (struct vq_remote_node_get_cpu_stats){VIR_NODE_CPU_STATS_KERNEL,
-                                                                             times.kernel_ns};
+        ret->params[ret->n_params++] =
+            (struct vq_remote_node_get_cpu_stats){VIR_NODE_CPU_STATS_KERNEL, times.kernel_ns};
         ret->params[ret->n_params++] = (struct vq_remote_node_get_cpu_stats){VIR_NODE_CPU_STATS_USER, times.user_ns};
         ret->params[ret->n_params++] = (struct vq_remote_node_get_cpu_stats){VIR_NODE_CPU_STATS_IDLE, times.idle_ns};
-        ret->params[ret->n_params++] = (struct vq_remote_node_get_cpu_stats){VIR_NODE_CPU_STATS_IOWAIT,
-                                                                             times.iowait_ns};
+        ret->params[ret->n_params++] =
+            (struct vq_remote_node_get_cpu_stats){VIR_NODE_CPU_STATS_IOWAIT, times.iowait_ns};
     }
     vq_call_reply(call);
 }
@@ -229,13 +229,15 @@ static void connect_get_sysinfo(struct vq_call *call)
     ret->sysinfo = vq_arena_strdup(call->request.arena, xml.data);
     vq_buffer_done(&xml);
     if (!found)
-        vq_handler_fail(call, VIR_FROM_NONE, VIR_ERR_CONFIG_UNSUPPORTED,
-                        "Host SMBIOS information is not available");
+        vq_handler_fail(call, VIR_FROM_NONE, VIR_ERR_CONFIG_UNSUPPORTED, "Host SMBIOS information is not available");
     else
         vq_call_reply(call);
 }
 
-#define ROW(number, fn) {VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, VQ_WITH_DRIVER, fn}
+#define ROW(number, fn)                                           \
+    {                                                             \
+        VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, VQ_WITH_DRIVER, fn \
+    }
 const struct vq_node_row vq_host_rows[] = {
     ROW(CONNECT_GET_HOSTNAME, get_hostname),
     ROW(CONNECT_GET_SYSINFO, connect_get_sysinfo),

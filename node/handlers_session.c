@@ -205,8 +205,8 @@ static void set_domain(struct vq_subscription *want, const struct vq_remote_doma
 static void domain_event_register(struct vq_call *call)
 {
     struct vq_remote_connect_domain_event_register_ret *ret = call->request.ret;
-    const struct vq_subscription want = {.program = VQ_PROGRAM_REMOTE, .is_legacy = true,
-                                         .event_id = VIR_DOMAIN_EVENT_ID_LIFECYCLE};
+    const struct vq_subscription want = {
+        .program = VQ_PROGRAM_REMOTE, .is_legacy = true, .event_id = VIR_DOMAIN_EVENT_ID_LIFECYCLE};
     int32_t id;
 
     if (!subscribe(call, &want, &id))
@@ -226,8 +226,8 @@ static void domain_event_deregister(struct vq_call *call)
 static void domain_event_register_any(struct vq_call *call)
 {
     const struct vq_remote_connect_domain_event_register_any_args *args = call->request.args;
-    const struct vq_subscription want = {.program = VQ_PROGRAM_REMOTE, .is_legacy = true,
-                                         .event_id = (uint32_t)args->eventID};
+    const struct vq_subscription want = {
+        .program = VQ_PROGRAM_REMOTE, .is_legacy = true, .event_id = (uint32_t)args->eventID};
     int32_t id;
 
     if (subscribe(call, &want, &id))
@@ -238,8 +238,7 @@ static void domain_event_deregister_any(struct vq_call *call)
 {
     const struct vq_remote_connect_domain_event_deregister_any_args *args = call->request.args;
     struct vq_error err = VQ_ERROR_INIT;
-    int result =
-        vq_events_unsubscribe_legacy(call->daemon->events, call->session, (uint32_t)args->eventID, &err);
+    int result = vq_events_unsubscribe_legacy(call->daemon->events, call->session, (uint32_t)args->eventID, &err);
 
     unsubscribed(call, result, &err);
 }
@@ -310,7 +309,10 @@ static void admin_connect_get_lib_version(struct vq_call *call)
     vq_call_reply(call);
 }
 
-#define ROW(number, when, fn) {VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, when, fn}
+#define ROW(number, when, fn)                           \
+    {                                                   \
+        VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, when, fn \
+    }
 const struct vq_node_row vq_session_rows[] = {
     ROW(AUTH_LIST, VQ_ALWAYS, auth_list),
     ROW(AUTH_SASL_INIT, VQ_ALWAYS, auth_refused),

@@ -15,7 +15,7 @@
 #include "conf/base/text.h"
 
 enum { FILE_MAX = 256 * 1024, LINE_MAX_BYTES = 4096 };
-#define CPU_DIR "/sys/devices/system/cpu"
+#define CPU_DIR  "/sys/devices/system/cpu"
 #define NODE_DIR "/sys/devices/system/node"
 
 /* The whole file, NUL-terminated and cut at size - 1; false: it cannot be read. */
@@ -263,17 +263,28 @@ int vq_host_cpu_times(int cpu, struct vq_host_cpu_times *ret, struct vq_error *e
 static const struct {
     const char *element, *entry, *file; /* file NULL: the element's end */
 } dmi_rows[] = {
-    {"bios", "vendor", "bios_vendor"},         {"bios", "version", "bios_version"},
-    {"bios", "date", "bios_date"},             {"bios", "release", "bios_release"},
-    {"bios", NULL, NULL},                      {"system", "manufacturer", "sys_vendor"},
-    {"system", "product", "product_name"},     {"system", "version", "product_version"},
-    {"system", "serial", "product_serial"},    {"system", "uuid", "product_uuid"},
-    {"system", "sku", "product_sku"},          {"system", "family", "product_family"},
-    {"system", NULL, NULL},                    {"baseBoard", "manufacturer", "board_vendor"},
-    {"baseBoard", "product", "board_name"},    {"baseBoard", "version", "board_version"},
-    {"baseBoard", "serial", "board_serial"},   {"baseBoard", NULL, NULL},
-    {"chassis", "manufacturer", "chassis_vendor"}, {"chassis", "version", "chassis_version"},
-    {"chassis", "serial", "chassis_serial"},   {"chassis", "asset", "chassis_asset_tag"},
+    {"bios", "vendor", "bios_vendor"},
+    {"bios", "version", "bios_version"},
+    {"bios", "date", "bios_date"},
+    {"bios", "release", "bios_release"},
+    {"bios", NULL, NULL},
+    {"system", "manufacturer", "sys_vendor"},
+    {"system", "product", "product_name"},
+    {"system", "version", "product_version"},
+    {"system", "serial", "product_serial"},
+    {"system", "uuid", "product_uuid"},
+    {"system", "sku", "product_sku"},
+    {"system", "family", "product_family"},
+    {"system", NULL, NULL},
+    {"baseBoard", "manufacturer", "board_vendor"},
+    {"baseBoard", "product", "board_name"},
+    {"baseBoard", "version", "board_version"},
+    {"baseBoard", "serial", "board_serial"},
+    {"baseBoard", NULL, NULL},
+    {"chassis", "manufacturer", "chassis_vendor"},
+    {"chassis", "version", "chassis_version"},
+    {"chassis", "serial", "chassis_serial"},
+    {"chassis", "asset", "chassis_asset_tag"},
     {"chassis", NULL, NULL},
 };
 

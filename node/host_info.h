@@ -12,12 +12,12 @@ struct vq_buffer;
 enum { VQ_HOST_CPUS_MAX = 4096, VQ_HOST_CELLS_MAX = 256 };
 
 struct vq_host_topology {
-    unsigned cells;           /* NUMA nodes */
-    unsigned sockets;         /* of each cell */
-    unsigned cores, threads;  /* of each socket, of each core */
+    unsigned cells;          /* NUMA nodes */
+    unsigned sockets;        /* of each cell */
+    unsigned cores, threads; /* of each socket, of each core */
     unsigned mhz;
     uint64_t memory_kib;
-    char machine[32];         /* "x86_64" */
+    char machine[32]; /* "x86_64" */
 };
 /* cells * sockets * cores * threads is never less than the CPUs; a host that is not even is shown as one socket. */
 const struct vq_host_topology *vq_host_topology(void);

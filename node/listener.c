@@ -30,16 +30,16 @@ enum { LISTENERS_MAX = 12, ACCEPTS_PER_TURN = 64 };
 struct listener {
     struct vq_listeners *all;
     uv_poll_t poll;
-    int fd;                    /* -1: closed, to be tried again */
-    bool is_suspended;         /* enough clients for now */
+    int fd;            /* -1: closed, to be tried again */
+    bool is_suspended; /* enough clients for now */
     bool has_complained;
     struct vq_session_options options;
-    char *path;                /* UNIX */
+    char *path; /* UNIX */
     mode_t mode;
-    ino_t inode;               /* of the socket file that is ours */
+    ino_t inode;                     /* of the socket file that is ours */
     struct sockaddr_storage address; /* TCP, TLS */
     bool is_tls;
-    char name[160];            /* for the log */
+    char name[160]; /* for the log */
 };
 
 struct vq_listeners {
@@ -124,8 +124,8 @@ static int open_unix(struct listener *listener, struct vq_error *err)
 static int open_tcp(struct listener *listener, struct vq_error *err)
 {
     int on = 1;
-    socklen_t length = listener->address.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                               : sizeof(struct sockaddr_in);
+    socklen_t length =
+        listener->address.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 
     VQ_AUTOCLOSE int fd = socket(listener->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -151,16 +151,15 @@ static bool file_exists(const char *path)
 static int load_credentials(struct vq_listeners *all, struct vq_tls_credentials **ret, struct vq_error *err)
 {
     const struct vq_config *config = &all->daemon->config;
-    VQ_AUTOFREE char *ca = config->ca_file == NULL ? vq_asprintf("%s/CA/cacert.pem", config->pki_dir)
-                                                   : vq_strdup(config->ca_file);
+    VQ_AUTOFREE char *ca =
+        config->ca_file == NULL ? vq_asprintf("%s/CA/cacert.pem", config->pki_dir) : vq_strdup(config->ca_file);
     VQ_AUTOFREE char *certificate = config->cert_file == NULL
                                         ? vq_asprintf("%s/libvirt/servercert.pem", config->pki_dir)
                                         : vq_strdup(config->cert_file);
-    VQ_AUTOFREE char *key = config->key_file == NULL
-                                ? vq_asprintf("%s/libvirt/private/serverkey.pem", config->pki_dir)
-                                : vq_strdup(config->key_file);
-    VQ_AUTOFREE char *crl = config->crl_file == NULL ? vq_asprintf("%s/CA/cacrl.pem", config->pki_dir)
-                                                     : vq_strdup(config->crl_file);
+    VQ_AUTOFREE char *key = config->key_file == NULL ? vq_asprintf("%s/libvirt/private/serverkey.pem", config->pki_dir)
+                                                     : vq_strdup(config->key_file);
+    VQ_AUTOFREE char *crl =
+        config->crl_file == NULL ? vq_asprintf("%s/CA/cacrl.pem", config->pki_dir) : vq_strdup(config->crl_file);
 
     if (!file_exists(ca) || !file_exists(certificate) || !file_exists(key)) {
         *ret = NULL; /* a host that was never given any: no TLS, and nothing to complain about */
@@ -397,8 +396,10 @@ static void add_tcp_pair(struct vq_listeners *all, bool is_tls)
         return;
     }
     if (config->listen_addr != NULL)
-        vq_log(WARN, "listener.loopback", "TCP without authentication is served on loopback only, not on %s "
-               "(--tcp-without-auth lets everybody in)", config->listen_addr);
+        vq_log(WARN, "listener.loopback",
+               "TCP without authentication is served on loopback only, not on %s "
+               "(--tcp-without-auth lets everybody in)",
+               config->listen_addr);
     add_tcp(all, anywhere ? "0.0.0.0" : "127.0.0.1", port, is_tls);
     if (file_exists("/proc/net/if_inet6"))
         add_tcp(all, anywhere ? "::" : "::1", port, is_tls);

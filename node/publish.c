@@ -1,8 +1,8 @@
 /* The overlay, and getting it committed.
  *
- * Each domain has a queue of reports and of events for other nodes, in the order in which the driver gave them. The first
- * report is under way as a command; those behind it are merged while they wait, but not across an event: the event is
- * sent when the report before it is committed, with that index, and the report after it names the event. */
+ * Each domain has a queue of reports and of events for other nodes, in the order in which the driver gave them. The
+ * first report is under way as a command; those behind it are merged while they wait, but not across an event: the
+ * event is sent when the report before it is committed, with that index, and the report after it names the event. */
 #include "node/publish.h"
 
 #include <assert.h>
@@ -25,10 +25,12 @@ enum { BUCKETS = 1024, RETRY_MS = 500, EVENTS_WAITING_MAX = 256, REQUEST_ID_BYTE
 
 struct item {
     struct item *next;
-    struct vq_mesh_event *event;    /* else a report: */
-    struct vq_state_report report;  /* its events are those below */
+    struct vq_mesh_event *event;   /* else a report: */
+    struct vq_state_report report; /* its events are those below */
     uint8_t n_events;
-    struct { uint8_t event, detail; } events[VQ_CHANGE_EVENTS_MAX];
+    struct {
+        uint8_t event, detail;
+    } events[VQ_CHANGE_EVENTS_MAX];
     uint8_t request_id[REQUEST_ID_BYTES];
 };
 
@@ -37,8 +39,8 @@ struct entry {
     struct vq_overlay *overlay;
     struct vq_state_report latest;
     struct item *first, *last;
-    unsigned n_events;      /* items that are events */
-    bool is_under_way;      /* the first item is proposed */
+    unsigned n_events; /* items that are events */
+    bool is_under_way; /* the first item is proposed */
 };
 
 struct vq_overlay {

@@ -18,8 +18,8 @@ struct vq_overlay *vq_overlay_new(struct vq_daemon *daemon);
 void vq_overlay_free(struct vq_overlay *overlay);
 
 void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, const struct vq_state_report *report);
-/* An event for the other nodes: sent at once, or, when an uncommitted report of its domain came before it, after that is
- * committed. */
+/* An event for the other nodes: sent at once, or, when an uncommitted report of its domain came before it, after that
+ * is committed. */
 struct vq_mesh_event;
 void vq_overlay_send_event(struct vq_overlay *overlay, const struct vq_mesh_event *event);
 /* Quorum may be back: try what waits now. */

@@ -11,10 +11,14 @@ static const struct {
     const char *word;
     int from;
 } error_domains[] = {
-    {"snapshot", VIR_FROM_DOMAIN_SNAPSHOT}, {"checkpoint", VIR_FROM_DOMAIN_CHECKPOINT},
-    {"domain", VIR_FROM_DOMAIN},            {"network", VIR_FROM_NETWORK},
-    {"storage", VIR_FROM_STORAGE},          {"node_device", VIR_FROM_NODEDEV},
-    {"interface", VIR_FROM_INTERFACE},      {"secret", VIR_FROM_SECRET},
+    {"snapshot", VIR_FROM_DOMAIN_SNAPSHOT},
+    {"checkpoint", VIR_FROM_DOMAIN_CHECKPOINT},
+    {"domain", VIR_FROM_DOMAIN},
+    {"network", VIR_FROM_NETWORK},
+    {"storage", VIR_FROM_STORAGE},
+    {"node_device", VIR_FROM_NODEDEV},
+    {"interface", VIR_FROM_INTERFACE},
+    {"secret", VIR_FROM_SECRET},
     {"nwfilter", VIR_FROM_NWFILTER},
 };
 

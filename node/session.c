@@ -95,8 +95,11 @@ static void write_scratch(struct vq_session *session, struct vq_buffer *buffer)
 static void write_error(struct vq_session *session, const struct vq_frame *answered, const struct vq_error *error)
 {
     struct vq_buffer *buffer = scratch(session);
-    struct vq_frame frame = {.program = answered->program, .version = answered->version,
-                             .procedure = answered->procedure, .type = VQ_FRAME_REPLY, .serial = answered->serial,
+    struct vq_frame frame = {.program = answered->program,
+                             .version = answered->version,
+                             .procedure = answered->procedure,
+                             .type = VQ_FRAME_REPLY,
+                             .serial = answered->serial,
                              .status = VQ_FRAME_ERROR};
     size_t begin = vq_frame_begin(buffer, &frame);
 
@@ -115,8 +118,11 @@ void vq_session_send_event(struct vq_session *session, const struct vq_procedure
         return;
     }
     struct vq_buffer *buffer = scratch(session);
-    struct vq_frame frame = {.program = vq_program_number(procedure->program), .version = PROTOCOL_VERSION,
-                             .procedure = (int32_t)procedure->number, .type = VQ_FRAME_MESSAGE, .serial = 1,
+    struct vq_frame frame = {.program = vq_program_number(procedure->program),
+                             .version = PROTOCOL_VERSION,
+                             .procedure = (int32_t)procedure->number,
+                             .type = VQ_FRAME_MESSAGE,
+                             .serial = 1,
                              .status = VQ_FRAME_OK};
     size_t begin = vq_frame_begin(buffer, &frame);
     if (has_id) {
@@ -131,8 +137,8 @@ void vq_session_send_event(struct vq_session *session, const struct vq_procedure
 static void write_keepalive(struct vq_session *session, int32_t procedure)
 {
     struct vq_buffer *buffer = scratch(session);
-    struct vq_frame frame = {.program = VQ_KEEPALIVE_PROGRAM, .version = PROTOCOL_VERSION, .procedure = procedure,
-                             .type = VQ_FRAME_MESSAGE};
+    struct vq_frame frame = {
+        .program = VQ_KEEPALIVE_PROGRAM, .version = PROTOCOL_VERSION, .procedure = procedure, .type = VQ_FRAME_MESSAGE};
     size_t begin = vq_frame_begin(buffer, &frame);
 
     if (vq_frame_end(buffer, begin, NULL) == 0)
@@ -178,15 +184,18 @@ static void session_answer(struct vq_call *call, const struct vq_error *err)
         return; /* the client has gone; its streams went with it */
     const struct vq_procedure *procedure = call->request.procedure;
     bool with_fds = call->request.n_reply_fds > 0 && session->options.is_unix;
-    struct vq_frame frame = {.program = vq_program_number(procedure->program), .version = PROTOCOL_VERSION,
+    struct vq_frame frame = {.program = vq_program_number(procedure->program),
+                             .version = PROTOCOL_VERSION,
                              .procedure = (int32_t)procedure->number,
-                             .type = with_fds ? VQ_FRAME_REPLY_WITH_FDS : VQ_FRAME_REPLY, .serial = call->serial,
-                             .status = VQ_FRAME_OK, .n_fds = with_fds ? call->request.n_reply_fds : 0};
+                             .type = with_fds ? VQ_FRAME_REPLY_WITH_FDS : VQ_FRAME_REPLY,
+                             .serial = call->serial,
+                             .status = VQ_FRAME_OK,
+                             .n_fds = with_fds ? call->request.n_reply_fds : 0};
     if (err == NULL && write_reply(session, call, &frame, &failed) < 0)
         err = &failed;
     if (err != NULL) {
-        vq_log(DEBUG, "call.failed", "session=%llu procedure=%s: %s", (unsigned long long)session->id,
-               procedure->name, err->message);
+        vq_log(DEBUG, "call.failed", "session=%llu procedure=%s: %s", (unsigned long long)session->id, procedure->name,
+               err->message);
         write_error(session, &frame, err);
         if (call->stream != NULL)
             vq_stream_from_client_abort(call->stream);
@@ -491,7 +500,10 @@ static void tls_ready(struct vq_channel *channel, void *data)
 }
 
 static const struct vq_channel_callbacks session_callbacks = {
-    .received = received, .ready = tls_ready, .drained = drained, .ended = ended,
+    .received = received,
+    .ready = tls_ready,
+    .drained = drained,
+    .ended = ended,
 };
 
 /* ---- Beginning and end ---- */
@@ -501,8 +513,8 @@ void vq_session_accept(struct vq_daemon *daemon, int take_fd, struct vq_tls_sess
 {
     struct vq_sessions *sessions = daemon->sessions;
     struct vq_session *session = vq_new(struct vq_session);
-    struct vq_channel_options channel = {.input_max_bytes = VQ_FRAME_MAX + 4096, .handshake_ms = HANDSHAKE_MS,
-                                         .passes_fds = options->is_unix};
+    struct vq_channel_options channel = {
+        .input_max_bytes = VQ_FRAME_MAX + 4096, .handshake_ms = HANDSHAKE_MS, .passes_fds = options->is_unix};
     struct vq_caller complete = *caller;
 
     session->daemon = daemon;
@@ -611,8 +623,7 @@ void vq_sessions_tick(struct vq_daemon *daemon, uint64_t now_ms)
             session->heard_ms = now_ms;
         if (session->doom != NULL)
             vq_session_close(session, session->doom, 0);
-        else if (session->keepalive && daemon->config.keepalive_interval_s > 0 &&
-                 keepalive_is_overdue(session, now_ms))
+        else if (session->keepalive && daemon->config.keepalive_interval_s > 0 && keepalive_is_overdue(session, now_ms))
             vq_session_close(session, "it does not answer keepalive messages", 0);
     }
 }

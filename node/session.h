@@ -18,18 +18,18 @@ struct vq_session_stream;
 struct vq_tls_session;
 
 enum {
-    VQ_SESSION_OUTPUT_PAUSE = 1024 * 1024,      /* more waits for the client: its next calls stay unread */
-    VQ_SESSION_OUTPUT_MAX = 64 * 1024 * 1024,   /* more waits and an event comes on top: the connection ends */
+    VQ_SESSION_OUTPUT_PAUSE = 1024 * 1024,    /* more waits for the client: its next calls stay unread */
+    VQ_SESSION_OUTPUT_MAX = 64 * 1024 * 1024, /* more waits and an event comes on top: the connection ends */
     VQ_SESSION_STREAMS_MAX = 64,
 };
 
 /* What a listener knows of the connections it accepts. */
 struct vq_session_options {
-    bool is_admin;         /* serves the admin program, and only that */
+    bool is_admin; /* serves the admin program, and only that */
     bool is_readonly;
     bool is_unix;
-    bool is_secure;        /* UNIX or TLS */
-    bool is_node_view;     /* sees this node, not the whole cluster, unless the client says otherwise */
+    bool is_secure;    /* UNIX or TLS */
+    bool is_node_view; /* sees this node, not the whole cluster, unless the client says otherwise */
 };
 
 struct vq_session {
@@ -39,27 +39,27 @@ struct vq_session {
     struct vq_session_options options;
     uint64_t id;
     struct vq_identity *identity;
-    unsigned refs;             /* on the stack of a callback */
-    bool is_ready;             /* handshake done; counted as anonymous until then */
+    unsigned refs; /* on the stack of a callback */
+    bool is_ready; /* handshake done; counted as anonymous until then */
     bool is_closed;
-    const char *doom;          /* why it will be closed at the next tick: where closing at once would be unsafe */
-    bool is_opened;            /* connect_open succeeded */
+    const char *doom; /* why it will be closed at the next tick: where closing at once would be unsafe */
+    bool is_opened;   /* connect_open succeeded */
     bool is_paused;
     bool has_close_callback;
     struct vq_view view;
 
     uint64_t heard_ms, pinged_ms;
-    unsigned pings;            /* since something was heard */
+    unsigned pings; /* since something was heard */
     bool keepalive;
 
-    struct vq_call *calls;     /* in progress */
-    unsigned n_busy;           /* calls in progress and stream packets not yet taken */
+    struct vq_call *calls; /* in progress */
+    unsigned n_busy;       /* calls in progress and stream packets not yet taken */
     struct vq_session_stream *streams;
     unsigned n_streams;
     unsigned n_subscriptions;
     struct vq_subscriber *subscribers; /* of node/events.c */
 
-    uint8_t *fd_frame;         /* a call whose descriptors have not all come */
+    uint8_t *fd_frame; /* a call whose descriptors have not all come */
     size_t fd_frame_length;
     uint32_t n_fds_wanted, n_fds;
     int fds[32];

@@ -17,10 +17,10 @@ struct vq_session_stream {
     struct vq_stream_link link;
     struct vq_session *session; /* NULL: the connection is gone */
     struct vq_session_stream *next, *prev;
-    struct vq_frame head;       /* program, version, procedure and serial of all its packets */
-    unsigned n_packets;         /* from the client, not yet taken */
+    struct vq_frame head; /* program, version, procedure and serial of all its packets */
+    unsigned n_packets;   /* from the client, not yet taken */
     bool is_sending;
-    bool has_left;              /* what was being sent has left; to be told */
+    bool has_left; /* what was being sent has left; to be told */
 };
 
 static struct vq_session_stream *of(struct vq_stream_link *link)
@@ -112,8 +112,13 @@ static void link_released(struct vq_stream_link *link)
 }
 
 static const struct vq_stream_link_ops session_link_ops = {
-    .data = link_data, .hole = link_hole, .end = link_end, .finish = link_finish,
-    .fail = link_fail, .taken = link_taken, .released = link_released,
+    .data = link_data,
+    .hole = link_hole,
+    .end = link_end,
+    .finish = link_finish,
+    .fail = link_fail,
+    .taken = link_taken,
+    .released = link_released,
 };
 
 struct vq_stream_link *vq_session_stream_link(struct vq_call *call)
@@ -125,8 +130,10 @@ struct vq_stream_link *vq_session_stream_link(struct vq_call *call)
     struct vq_session_stream *stream = vq_new(struct vq_session_stream);
     stream->link.ops = &session_link_ops;
     stream->session = session;
-    stream->head = (struct vq_frame){.program = vq_program_number(call->request.procedure->program), .version = 1,
-                                     .procedure = (int32_t)call->request.procedure->number, .serial = call->serial};
+    stream->head = (struct vq_frame){.program = vq_program_number(call->request.procedure->program),
+                                     .version = 1,
+                                     .procedure = (int32_t)call->request.procedure->number,
+                                     .serial = call->serial};
     stream->next = session->streams;
     if (session->streams != NULL)
         session->streams->prev = stream;

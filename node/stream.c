@@ -16,8 +16,8 @@ struct item {
     enum item_kind kind;
     int64_t hole;
     struct vq_error *err;
-    size_t packet;   /* bytes of the client's packet that this is, for taken() */
-    size_t used;     /* of the data */
+    size_t packet; /* bytes of the client's packet that this is, for taken() */
+    size_t used;   /* of the data */
     size_t length, capacity;
     uint8_t *data;
 };
@@ -28,8 +28,8 @@ struct queue {
 };
 
 /* Ends in one of two ways: the driver finishes or fails it (is_ending; what waits is still sent), or the client aborts
- * it (is_over at once). Freed when over and nobody is inside. run() moves what can be moved; called from inside a callback it only notes that
- * there is more to do. */
+ * it (is_over at once). Freed when over and nobody is inside. run() moves what can be moved; called from inside a
+ * callback it only notes that there is more to do. */
 struct vq_stream {
     struct vq_stream_link *link;
     enum vq_stream_kind kind;
@@ -38,13 +38,13 @@ struct vq_stream {
     struct vq_stream **slot;
     struct queue out, in;
     bool is_corked;
-    bool is_sending;    /* the link has a packet under way */
+    bool is_sending; /* the link has a packet under way */
     bool writer_waits;
-    bool driver_full;   /* it said: no more until resume */
-    bool is_ending;     /* the driver has let go */
-    bool is_over;       /* nothing more goes either way */
+    bool driver_full; /* it said: no more until resume */
+    bool is_ending;   /* the driver has let go */
+    bool is_over;     /* nothing more goes either way */
     bool is_running, run_again;
-    unsigned refs;      /* functions that still look at it */
+    unsigned refs; /* functions that still look at it */
 };
 
 static void item_free(struct item *item)

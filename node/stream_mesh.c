@@ -20,12 +20,12 @@ struct mesh_end {
     struct vq_daemon *daemon;
     struct mesh_end *next, *prev;
     uint64_t peer, id;
-    bool is_relay;              /* client's side */
-    struct vq_stream *stream;   /* NULL: over, waits to be freed */
-    size_t unconfirmed;         /* sent by us */
-    size_t taken;               /* received by us and not confirmed */
-    size_t received;            /* of that, still queued here */
-    bool is_waiting;            /* for credit, before more may be sent */
+    bool is_relay;            /* client's side */
+    struct vq_stream *stream; /* NULL: over, waits to be freed */
+    size_t unconfirmed;       /* sent by us */
+    size_t taken;             /* received by us and not confirmed */
+    size_t received;          /* of that, still queued here */
+    bool is_waiting;          /* for credit, before more may be sent */
 };
 
 struct vq_stream_links {
@@ -189,8 +189,13 @@ static void link_released(struct vq_stream_link *link)
 }
 
 static const struct vq_stream_link_ops mesh_link_ops = {
-    .data = link_data, .hole = link_hole, .end = link_end, .finish = link_finish,
-    .fail = link_fail, .taken = link_taken, .released = link_released,
+    .data = link_data,
+    .hole = link_hole,
+    .end = link_end,
+    .finish = link_finish,
+    .fail = link_fail,
+    .taken = link_taken,
+    .released = link_released,
 };
 
 struct vq_stream_link *vq_stream_mesh_link(struct vq_daemon *daemon, uint64_t peer, uint64_t call_id)
@@ -270,7 +275,10 @@ static void relay_writable(struct vq_stream *stream VQ_UNUSED, void *data)
 }
 
 static const struct vq_stream_callbacks relay_callbacks = {
-    .data = relay_data, .hole = relay_hole, .finish = relay_finish, .aborted = relay_aborted,
+    .data = relay_data,
+    .hole = relay_hole,
+    .finish = relay_finish,
+    .aborted = relay_aborted,
     .writable = relay_writable,
 };
 

@@ -14,8 +14,8 @@ struct vq_view {
     char *uri;                /* as connect_get_uri tells it; malloc'ed */
 };
 
-/* name: as the client sent it, "" for the default. default_node: of the socket, 0 for the cluster. The node is chosen by
- * the query "?node=NAME", the path "/system/NAME", else default_node; "." is this node itself.
+/* name: as the client sent it, "" for the default. default_node: of the socket, 0 for the cluster. The node is chosen
+ * by the query "?node=NAME", the path "/system/NAME", else default_node; "." is this node itself.
  *
  * Errors: VIR_ERR_NO_CONNECT nothing serves such a URI here; VIR_ERR_INVALID_ARG no such node, bad URI; what the
  * driver says about the path. */

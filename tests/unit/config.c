@@ -27,8 +27,7 @@ static int remove_file(void **state)
     return unlink(path);
 }
 
-static int read_config(struct vq_config *config, const char *text, char **options, int n_options,
-                       struct vq_error *err)
+static int read_config(struct vq_config *config, const char *text, char **options, int n_options, struct vq_error *err)
 {
     char *argv[16] = {(char *)"virtquorumd", (char *)"--config", path};
     FILE *file = fopen(path, "w");
@@ -120,8 +119,8 @@ static void wrong_values_are_refused_by_name(void **state)
 
 static void a_wrong_command_line_is_refused(void **state)
 {
-    static char *const cases[] = {(char *)"--nonsense", (char *)"--election-ms=soon", (char *)"--state-dir=",
-                                  (char *)"surplus", (char *)"--tcp-port"};
+    static char *const cases[] = {(char *)"--nonsense", (char *)"--election-ms=soon",
+                                  (char *)"--state-dir=", (char *)"surplus", (char *)"--tcp-port"};
 
     (void)state;
     for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {

@@ -129,8 +129,8 @@ static void an_owners_call_goes_to_the_owner_with_the_bytes_as_they_came(void **
     struct vq_buffer expected = VQ_BUFFER_INIT;
 
     (void)state;
-    uint32_t serial = fake_client_call(&client, MAIN_PROGRAM, VQ_REMOTE_DOMAIN_CREATE,
-                                       &vq_xdr_remote_domain_create_args, &args);
+    uint32_t serial =
+        fake_client_call(&client, MAIN_PROGRAM, VQ_REMOTE_DOMAIN_CREATE, &vq_xdr_remote_domain_create_args, &args);
     assert_false(fake_client_hears(&client, 30));
     assert_int_equal(fake_cluster.forwarded_to, 2);
     struct vq_call *call = fake_cluster.forwarded;
@@ -265,8 +265,8 @@ static void host_calls_go_to_the_node_of_the_view(void **state)
     vq_call_answer_bytes(fake_cluster.forwarded, NULL, 0);
     (void)fake_client_next(&other);
     struct vq_remote_domain_lookup_by_name_args args = {.name = "here"};
-    assert_int_equal(fake_client_ask(&other, VQ_REMOTE_DOMAIN_LOOKUP_BY_NAME,
-                                     &vq_xdr_remote_domain_lookup_by_name_args, &args, NULL, NULL, NULL),
+    assert_int_equal(fake_client_ask(&other, VQ_REMOTE_DOMAIN_LOOKUP_BY_NAME, &vq_xdr_remote_domain_lookup_by_name_args,
+                                     &args, NULL, NULL, NULL),
                      VIR_ERR_NO_DOMAIN);
     fake_client_close(&other);
 }
@@ -290,9 +290,9 @@ static void connections_without_a_hypervisor_support_no_domains(void **state)
     (void)state;
     fake_client_connect(&other, &node, "lrun/libvirt-sock");
     fake_client_open(&other, "network:///system");
-    assert_int_equal(fake_client_ask(&other, VQ_REMOTE_DOMAIN_CREATE, &vq_xdr_remote_domain_create_args, &args, NULL,
-                                     NULL, NULL),
-                     VIR_ERR_NO_SUPPORT);
+    assert_int_equal(
+        fake_client_ask(&other, VQ_REMOTE_DOMAIN_CREATE, &vq_xdr_remote_domain_create_args, &args, NULL, NULL, NULL),
+        VIR_ERR_NO_SUPPORT);
     assert_int_equal(fake_client_ask(&other, VQ_REMOTE_NODE_GET_INFO, NULL, NULL, NULL, NULL, NULL),
                      VIR_ERR_NO_SUPPORT);
     fake_client_close(&other);

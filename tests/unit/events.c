@@ -332,8 +332,8 @@ static void an_event_of_a_driver_is_told_here_and_sent_to_the_others(void **stat
 
 static void the_whole_struct_loses_its_callback_id(void **state)
 {
-    struct vq_remote_domain_event_callback_pmwakeup_msg msg = {.callbackID = 77, .reason = 3,
-                                                               .msg.dom = {.name = "here", .id = 1}};
+    struct vq_remote_domain_event_callback_pmwakeup_msg msg = {
+        .callbackID = 77, .reason = 3, .msg.dom = {.name = "here", .id = 1}};
     int32_t callback;
     uint8_t uuid[16];
 
@@ -404,8 +404,11 @@ static void reboot_from_node2(uint64_t sequence, uint64_t after_index)
 {
     struct vq_remote_domain_event_reboot_msg msg = {.dom = {.name = "there", .id = 1}};
     struct vq_buffer payload = VQ_BUFFER_INIT;
-    struct vq_mesh_event event = {.driver = "qemu", .name = "there", .program = VQ_PROGRAM_REMOTE,
-                                  .event_id = VIR_DOMAIN_EVENT_ID_REBOOT, .sequence = sequence,
+    struct vq_mesh_event event = {.driver = "qemu",
+                                  .name = "there",
+                                  .program = VQ_PROGRAM_REMOTE,
+                                  .event_id = VIR_DOMAIN_EVENT_ID_REBOOT,
+                                  .sequence = sequence,
                                   .after_index = after_index};
 
     uuid_of(2, event.uuid);

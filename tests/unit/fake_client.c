@@ -60,8 +60,11 @@ uint32_t fake_client_call(struct fake_client *client, uint32_t program, uint32_t
                           const struct vq_xdr_struct *type, const void *args)
 {
     struct vq_buffer payload = VQ_BUFFER_INIT;
-    struct vq_frame frame = {.program = program, .version = 1, .procedure = (int32_t)procedure,
-                             .type = VQ_FRAME_CALL, .serial = client->serial++};
+    struct vq_frame frame = {.program = program,
+                             .version = 1,
+                             .procedure = (int32_t)procedure,
+                             .type = VQ_FRAME_CALL,
+                             .serial = client->serial++};
 
     if (type != NULL)
         assert_int_equal(vq_xdr_encode(type, args, &payload, NULL), 0);
@@ -165,7 +168,6 @@ void fake_client_open(struct fake_client *client, const char *uri)
 {
     const struct vq_remote_connect_open_args args = {.name = uri};
 
-    assert_int_equal(fake_client_ask(client, VQ_REMOTE_CONNECT_OPEN, &vq_xdr_remote_connect_open_args, &args, NULL,
-                                     NULL, NULL),
-                     0);
+    assert_int_equal(
+        fake_client_ask(client, VQ_REMOTE_CONNECT_OPEN, &vq_xdr_remote_connect_open_args, &args, NULL, NULL, NULL), 0);
 }

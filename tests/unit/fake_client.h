@@ -12,11 +12,11 @@
 struct fake_client {
     struct fake_node *node;
     int fd;
-    uint32_t serial;              /* of the next call */
+    uint32_t serial; /* of the next call */
     struct vq_buffer in;
-    size_t taken;                 /* of in: the last frame that was given out */
-    struct vq_frame frame;        /* the last one; its payload is valid until the next */
-    bool is_ended;                /* the daemon closed */
+    size_t taken;          /* of in: the last frame that was given out */
+    struct vq_frame frame; /* the last one; its payload is valid until the next */
+    bool is_ended;         /* the daemon closed */
 };
 
 /* socket: "lrun/libvirt-sock" and the like, below the node's directory. */

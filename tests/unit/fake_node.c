@@ -104,8 +104,7 @@ static void run_waiting(uv_idle_t *idle)
         due = proposal->next;
         if (!proposal->is_applied)
             vq_error_set_from(&err, VIR_FROM_NONE, VIR_ERR_OPERATION_INVALID, "1 of 3 voters reachable");
-        proposal->cb(proposal->is_applied ? VQ_RAFT_APPLIED : VQ_RAFT_REFUSED, &proposal->result, &err,
-                     proposal->data);
+        proposal->cb(proposal->is_applied ? VQ_RAFT_APPLIED : VQ_RAFT_REFUSED, &proposal->result, &err, proposal->data);
         free(proposal);
     }
 }
@@ -135,8 +134,8 @@ static void apply(struct vq_daemon *daemon, Vq__Command *command, struct vq_resu
     (void)vq__entry__pack(&entry, bytes);
     if (next_index == 0)
         next_index = vq_store_applied(daemon->store);
-    if (vq_store_apply(daemon->store, ++next_index, bytes, length, &results, &n_results, &changes, &diverged,
-                       &err) < 0 ||
+    if (vq_store_apply(daemon->store, ++next_index, bytes, length, &results, &n_results, &changes, &diverged, &err) <
+            0 ||
         vq_store_commit(daemon->store, &err) < 0)
         fail_msg("apply: %s", err.message);
     assert_int_equal(n_results, 1);
@@ -301,8 +300,10 @@ void fake_node_start(struct fake_node *node)
     (void)snprintf(node->dir, sizeof(node->dir), "/tmp/vq-fake-XXXXXX");
     assert_non_null(mkdtemp(node->dir));
     vq_config_init(&config);
-    char **dirs[] = {&config.state_dir, &config.run_dir, &config.libvirt_run_dir, &config.libvirt_state_dir,
-                     &config.libvirt_log_dir, &config.libvirt_config_dir, &config.pki_dir};
+    char **dirs[] = {&config.state_dir,       &config.run_dir,
+                     &config.libvirt_run_dir, &config.libvirt_state_dir,
+                     &config.libvirt_log_dir, &config.libvirt_config_dir,
+                     &config.pki_dir};
     static const char *const names[] = {"state", "run", "lrun", "lstate", "llog", "lconfig", "pki"};
     for (unsigned i = 0; i < VQ_N_ELEMENTS(dirs); i++) {
         free(*dirs[i]);

@@ -13,16 +13,16 @@
 struct fake_node {
     uv_loop_t loop;
     struct vq_daemon daemon;
-    char dir[64];              /* removed by fake_node_stop() */
+    char dir[64]; /* removed by fake_node_stop() */
 };
 
 /* What the fakes of node/propose.h and node/cluster.h do. */
 extern struct fake_cluster {
     struct vq_daemon *daemon;
-    bool has_quorum;           /* false: proposals are refused */
+    bool has_quorum; /* false: proposals are refused */
     unsigned n_proposed;
-    uint64_t offline[8];       /* node ids that are not online; 0 ends the list */
-    uint64_t last_event;       /* sequence number of the last event sent */
+    uint64_t offline[8]; /* node ids that are not online; 0 ends the list */
+    uint64_t last_event; /* sequence number of the last event sent */
     unsigned n_events;
     struct vq_mesh_event *events[64];
     struct vq_call *forwarded; /* the last one, to be completed by the test */
@@ -48,6 +48,7 @@ void fake_node_run_ms(struct fake_node *node, uint64_t ms);
 
 /* Put a domain into the replicated state, as a command of that owner. uuid: 15 times the byte, then 0xee. */
 void fake_define(struct fake_node *node, const char *name, uint8_t uuid_byte, uint64_t owner);
-/* Apply any command, as if it came out of the log. Returns the refusal's code, 0 for success; ret_result may be NULL. */
+/* Apply any command, as if it came out of the log. Returns the refusal's code, 0 for success; ret_result may be NULL.
+ */
 int fake_apply_result(struct fake_node *node, Vq__Command *command, struct vq_result *ret_result);
 int fake_apply(struct fake_node *node, Vq__Command *command);

@@ -89,7 +89,7 @@ static void a_stale_socket_is_replaced_and_a_living_one_is_not(void **state)
     (void)state;
     vq_listeners_stop(node.daemon.listeners);
     fake_node_run_ms(&node, 5);
-    (void)close(bind_socket("lrun/libvirt-sock", true)); /* its owner has died */
+    (void)close(bind_socket("lrun/libvirt-sock", true));   /* its owner has died */
     int other = bind_socket("lrun/libvirt-sock-ro", true); /* this one lives */
     node.daemon.listeners = vq_listeners_new(&node.daemon);
     fake_client_connect(&client, &node, "lrun/libvirt-sock");

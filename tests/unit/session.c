@@ -77,8 +77,11 @@ static int stop(void **state)
 /* A frame like a call of connect_get_lib_version, to be bent by the test. */
 static struct vq_frame plain_call(void)
 {
-    return (struct vq_frame){.program = MAIN_PROGRAM, .version = 1, .procedure = VQ_REMOTE_CONNECT_GET_LIB_VERSION,
-                             .type = VQ_FRAME_CALL, .serial = 4711};
+    return (struct vq_frame){.program = MAIN_PROGRAM,
+                             .version = 1,
+                             .procedure = VQ_REMOTE_CONNECT_GET_LIB_VERSION,
+                             .type = VQ_FRAME_CALL,
+                             .serial = 4711};
 }
 
 static void expect_error(int code, int from)
@@ -99,9 +102,8 @@ static void the_handshake_of_a_client_succeeds(void **state)
     VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
 
     (void)state;
-    assert_int_equal(fake_client_ask(&client, VQ_REMOTE_AUTH_LIST, NULL, NULL, &vq_xdr_remote_auth_list_ret, &auth,
-                                     arena),
-                     0);
+    assert_int_equal(
+        fake_client_ask(&client, VQ_REMOTE_AUTH_LIST, NULL, NULL, &vq_xdr_remote_auth_list_ret, &auth, arena), 0);
     assert_int_equal(auth.n_types, 1);
     assert_int_equal(auth.types[0], 0);
     assert_int_equal(fake_client_ask(&client, VQ_REMOTE_CONNECT_SUPPORTS_FEATURE,
@@ -110,8 +112,8 @@ static void the_handshake_of_a_client_succeeds(void **state)
                      0);
     assert_int_equal(supported.supported, 1);
     fake_client_open(&client, "");
-    assert_int_equal(fake_client_ask(&client, VQ_REMOTE_CONNECT_GET_URI, NULL, NULL,
-                                     &vq_xdr_remote_connect_get_uri_ret, &uri, arena),
+    assert_int_equal(fake_client_ask(&client, VQ_REMOTE_CONNECT_GET_URI, NULL, NULL, &vq_xdr_remote_connect_get_uri_ret,
+                                     &uri, arena),
                      0);
     assert_string_equal(uri.uri, "qemu:///system");
 }
@@ -224,8 +226,7 @@ static void short_arguments_are_refused_and_surplus_bytes_ignored(void **state)
 static void unasked_messages_of_a_client_are_dropped(void **state)
 {
     struct vq_frame frame = plain_call();
-    static const enum vq_frame_type types[] = {VQ_FRAME_REPLY, VQ_FRAME_MESSAGE, VQ_FRAME_STREAM,
-                                               VQ_FRAME_STREAM_HOLE};
+    static const enum vq_frame_type types[] = {VQ_FRAME_REPLY, VQ_FRAME_MESSAGE, VQ_FRAME_STREAM, VQ_FRAME_STREAM_HOLE};
 
     (void)state;
     fake_client_open(&client, "qemu:///system");
@@ -322,8 +323,8 @@ static void a_handler_that_fails_without_a_word_still_sends_an_error(void **stat
 
     (void)state;
     fake_client_open(&client, "qemu:///system");
-    fake_client_call(&client, MAIN_PROGRAM, VQ_REMOTE_CONNECT_GET_MAX_VCPUS,
-                     &vq_xdr_remote_connect_get_max_vcpus_args, &args);
+    fake_client_call(&client, MAIN_PROGRAM, VQ_REMOTE_CONNECT_GET_MAX_VCPUS, &vq_xdr_remote_connect_get_max_vcpus_args,
+                     &args);
     expect_error(VIR_ERR_INTERNAL_ERROR, VIR_FROM_RPC);
 }
 
@@ -335,8 +336,8 @@ static void the_read_only_socket_refuses_changes_whatever_the_client_asked_for(v
     (void)state;
     fake_client_connect(&reader, &node, "lrun/libvirt-sock-ro");
     fake_client_open(&reader, "qemu:///system");
-    assert_int_equal(fake_client_ask(&reader, VQ_REMOTE_DOMAIN_DEFINE_XML, &vq_xdr_remote_domain_define_xml_args,
-                                     &args, NULL, NULL, NULL),
+    assert_int_equal(fake_client_ask(&reader, VQ_REMOTE_DOMAIN_DEFINE_XML, &vq_xdr_remote_domain_define_xml_args, &args,
+                                     NULL, NULL, NULL),
                      VIR_ERR_OPERATION_DENIED);
     fake_client_close(&reader);
 }
@@ -347,11 +348,10 @@ static void the_read_only_flag_of_open_refuses_changes(void **state)
     struct vq_remote_domain_define_xml_args args = {.xml = "<domain/>"};
 
     (void)state;
-    assert_int_equal(fake_client_ask(&client, VQ_REMOTE_CONNECT_OPEN, &vq_xdr_remote_connect_open_args, &open, NULL,
-                                     NULL, NULL),
-                     0);
-    assert_int_equal(fake_client_ask(&client, VQ_REMOTE_DOMAIN_DEFINE_XML, &vq_xdr_remote_domain_define_xml_args,
-                                     &args, NULL, NULL, NULL),
+    assert_int_equal(
+        fake_client_ask(&client, VQ_REMOTE_CONNECT_OPEN, &vq_xdr_remote_connect_open_args, &open, NULL, NULL, NULL), 0);
+    assert_int_equal(fake_client_ask(&client, VQ_REMOTE_DOMAIN_DEFINE_XML, &vq_xdr_remote_domain_define_xml_args, &args,
+                                     NULL, NULL, NULL),
                      VIR_ERR_OPERATION_DENIED);
 }
 
@@ -443,8 +443,8 @@ static void send_fd(int fd)
     char control[CMSG_SPACE(sizeof(int))] = {0};
     uint8_t nothing = 0;
     struct iovec vector = {.iov_base = &nothing, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
-                             .msg_controllen = sizeof(control)};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
     header->cmsg_level = SOL_SOCKET;
@@ -460,8 +460,8 @@ static int receive_fd(void)
     char control[CMSG_SPACE(sizeof(int))];
     uint8_t byte;
     struct iovec vector = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
-                             .msg_controllen = sizeof(control)};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
     int fd;
 
     assert_int_equal(recvmsg(client.fd, &message, 0), 1);
@@ -475,9 +475,12 @@ static int receive_fd(void)
 static void descriptors_go_both_ways_behind_their_messages(void **state)
 {
     struct vq_qemu_domain_monitor_command_with_files_args args = {.dom = {.name = "here", .id = -1}, .cmd = "x"};
-    struct vq_frame call = {.program = 0x20008087, .version = 1,
+    struct vq_frame call = {.program = 0x20008087,
+                            .version = 1,
                             .procedure = VQ_QEMU_DOMAIN_MONITOR_COMMAND_WITH_FILES,
-                            .type = VQ_FRAME_CALL_WITH_FDS, .serial = 5, .n_fds = 2};
+                            .type = VQ_FRAME_CALL_WITH_FDS,
+                            .serial = 5,
+                            .n_fds = 2};
     struct vq_buffer payload = VQ_BUFFER_INIT;
     int first[2], second[2];
     uint8_t head[VQ_FRAME_MIN + 4 + 8];

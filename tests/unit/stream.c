@@ -78,7 +78,10 @@ static void driver_writable(struct vq_stream *stream, void *data)
 }
 
 static const struct vq_stream_callbacks driver_callbacks = {
-    .data = driver_data, .hole = driver_hole, .finish = driver_finish, .aborted = driver_aborted,
+    .data = driver_data,
+    .hole = driver_hole,
+    .finish = driver_finish,
+    .aborted = driver_aborted,
     .writable = driver_writable,
 };
 
@@ -161,8 +164,12 @@ static uint32_t open_stream(void)
 static void send_packet(uint32_t serial, enum vq_frame_type type, enum vq_frame_status status, const void *bytes,
                         size_t length)
 {
-    const struct vq_frame frame = {.program = MAIN_PROGRAM, .version = 1, .type = type, .status = status,
-                                   .procedure = VQ_REMOTE_DOMAIN_OPEN_CONSOLE, .serial = serial};
+    const struct vq_frame frame = {.program = MAIN_PROGRAM,
+                                   .version = 1,
+                                   .type = type,
+                                   .status = status,
+                                   .procedure = VQ_REMOTE_DOMAIN_OPEN_CONSOLE,
+                                   .serial = serial};
 
     fake_client_send(&client, &frame, bytes, length);
 }
