@@ -207,8 +207,18 @@ static void probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_e
         remember_file(take_caps, &file);
     vq_qemu_capabilities_free(emulator->caps);
     emulator->caps = take_caps;
-    emulator->trial = vq_qemu_probe_kvm(emulator->all->host->loop, emulator->path, take_caps->arch, trial_done, emulator);
+    if (emulator->trial == NULL) /* one that is still under way, of the file as it was, will do: KVM is the host's */
+        emulator->trial = vq_qemu_probe_kvm(emulator->all->host->loop, emulator->path, take_caps->arch, trial_done,
+                                            emulator);
     tell(emulator, NULL);
+}
+
+static void refuse_path(const char *path, const char *why, vq_qemu_capabilities_cb cb, void *data)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_SYSTEM_ERROR, "Cannot check QEMU binary %s: %s", path == NULL ? "(none)" : path, why);
+    cb(NULL, &err, data);
 }
 
 static void get(struct vq_qemu_emulators *emulators, const char *path, bool wants_kvm, vq_qemu_capabilities_cb cb,
@@ -218,17 +228,18 @@ static void get(struct vq_qemu_emulators *emulators, const char *path, bool want
     struct emulator *emulator;
     struct stat file;
 
-    if (path == NULL || path[0] != '/' || stat(path, &file) < 0 || !S_ISREG(file.st_mode) || access(path, X_OK) < 0) {
-        (void)vq_error_set(&err, VIR_ERR_SYSTEM_ERROR, "Cannot check QEMU binary %s: %s",
-                           path == NULL ? "(none)" : path,
-                           path != NULL && path[0] != '/' ? "the path must begin with /" : strerror(errno == 0 ? EACCES : errno));
-        cb(NULL, &err, data);
+    if (path == NULL || path[0] != '/' || stat(path, &file) < 0) {
+        refuse_path(path, path != NULL && path[0] != '/' ? "the path must begin with /" : strerror(errno), cb, data);
         return;
     }
     emulator = find(emulators, path);
     if (emulator != NULL && emulator->caps != NULL && emulator->probe == NULL && is_fresh(emulator->caps, &file) &&
         (!wants_kvm || emulator->caps->is_kvm_known)) {
         cb(emulator->caps, NULL, data);
+        return;
+    }
+    if (!S_ISREG(file.st_mode) || access(path, X_OK) < 0) {
+        refuse_path(path, strerror(EACCES), cb, data);
         return;
     }
     if ((emulator == NULL && emulators->n_list == EMULATORS_MAX) ||

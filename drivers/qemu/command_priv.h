@@ -46,7 +46,19 @@ void vq_qemu_virtio_name(char *buffer, size_t size, const char *stem, enum vq_vi
 VQ_MUST_CHECK int vq_qemu_write_chardev(struct vq_qemu_writer *writer, const struct vq_chardev *source,
                                         const char *alias, struct vq_error *err);
 
+const char *vq_qemu_on_off(enum vq_switch value);
+void vq_qemu_add_switch(struct vq_buffer *buffer, const char *key, enum vq_switch value); /* ",key=on"; or nothing */
+const struct vq_timer *vq_qemu_find_timer(const struct vq_domain *def, enum vq_timer_name name);
+/* The memory backend that the board itself uses: "pc.ram". */
+const char *vq_qemu_memory_id(const struct vq_qemu_writer *writer);
+bool vq_qemu_has_cells(const struct vq_domain *def);
+
 /* The parts, in the order of the command line. */
+VQ_MUST_CHECK int vq_qemu_write_cpu(struct vq_qemu_writer *writer, struct vq_error *err);
+VQ_MUST_CHECK int vq_qemu_write_memory(struct vq_qemu_writer *writer, struct vq_error *err);
+void vq_qemu_write_smp(struct vq_qemu_writer *writer);
+void vq_qemu_write_iothreads(struct vq_qemu_writer *writer);
+VQ_MUST_CHECK int vq_qemu_write_cells(struct vq_qemu_writer *writer, struct vq_error *err);
 VQ_MUST_CHECK int vq_qemu_write_controllers(struct vq_qemu_writer *writer, struct vq_error *err);
 VQ_MUST_CHECK int vq_qemu_write_disks(struct vq_qemu_writer *writer, struct vq_error *err);
 VQ_MUST_CHECK int vq_qemu_write_firmware(struct vq_qemu_writer *writer, struct vq_buffer *machine,

@@ -527,6 +527,8 @@ static int highest_bus(struct picture *picture, struct vq_device_info *info, enu
         return 0;
     if (info->address.pci.bus >= BUSES_MAX)
         return vq_error_set(err, VIR_ERR_XML_ERROR, "PCI bus %u: the highest is %d", info->address.pci.bus, BUSES_MAX - 1);
+    if (picture->buses[info->address.pci.bus].kind != NULL)
+        return 0; /* a gap below a bus that somebody described is theirs */
     for (uint32_t bus = 1; bus <= info->address.pci.bus; bus++)
         if (picture->buses[bus].kind == NULL)
             (void)add_bus(picture, bus, picture->is_express ? "pcie-root-port" : "pci-bridge");
