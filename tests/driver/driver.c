@@ -108,12 +108,12 @@ static struct fake_domain *define(const char *script, bool persistent, const cha
     if (script != NULL)
         use_script(script);
     (void)snprintf(text, sizeof(text),
-                   "<domain type='qemu'><name>t%zu</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db18%02zx</uuid>"
+                   "<domain type='qemu'><name>t%zu</name><uuid>%s%02zx</uuid>"
                    "<memory unit='MiB'>32</memory><currentMemory unit='MiB'>32</currentMemory><vcpu>1</vcpu>"
                    "<os><type arch='x86_64' machine='q35'>hvm</type>%s</os><features><acpi/></features>%s"
                    "<devices><emulator>%s</emulator><serial type='pty'><target port='0'/></serial>"
                    "<console type='pty'><target type='serial' port='0'/></console>%s</devices></domain>",
-                   fake.n_domains + 1, fake.n_domains + 1, os_more, more, emulator, devices_more);
+                   fake.n_domains + 1, fake_uuid_prefix(), fake.n_domains + 1, os_more, more, emulator, devices_more);
     if (vq_domain_parse(text, 0, &definition, &err) < 0)
         fail_msg("%s", err.message);
     found_caps = NULL;
@@ -199,7 +199,7 @@ static int signal_processes(int signal_number)
             continue;
         length = read(fd, text, sizeof(text));
         (void)close(fd);
-        if (length <= 0 || memmem(text, (size_t)length, "c7a5fdbd-edaf-9455-926a", 23) == NULL)
+        if (length <= 0 || memmem(text, (size_t)length, fake_uuid_prefix(), strlen(fake_uuid_prefix())) == NULL)
             continue;
         n++;
         if (signal_number != 0)
@@ -858,13 +858,10 @@ static void die_at(const char *point)
 
         (void)snprintf(setting, sizeof(setting), "%s=crash", point);
         (void)setenv("VQ_FAILPOINTS", setting, 1);
-        fake.host.loop = NULL;
-        struct fake_domain *own = domain;
-        fake.host.loop = &fake.loop;
-        (void)uv_loop_init(&fake.loop);
+        (void)uv_loop_init(&fake.loop); /* the parent's descriptors are not ours to poll */
         start_driver();
-        (void)call("domain_create", own);
-        (void)call("domain_destroy", own);
+        (void)call("domain_create", domain);
+        (void)call("domain_destroy", domain);
         _exit(77);
     }
     assert_int_equal(waitpid(child, &status, 0), child);

@@ -283,17 +283,30 @@ void fake_host_done(bool remove_files)
         assert(system(command) == 0);
 }
 
+const char *fake_uuid_prefix(void)
+{
+    static char prefix[VQ_UUID_TEXT];
+
+    if (prefix[0] == '\0') {
+        unsigned pid = (unsigned)getpid();
+
+        (void)snprintf(prefix, sizeof(prefix), "c7a5fdbd-edaf-9455-%04x-%04x6db180", pid >> 16, pid & 0xffff);
+    }
+    return prefix;
+}
+
 struct fake_domain *fake_domain_add(const char *name, const char *xml, bool persistent)
 {
     struct fake_domain *domain = &fake.domains[fake.n_domains++];
+    char uuid[VQ_UUID_TEXT];
 
     domain->name = strdup(name);
     domain->xml = strdup(xml);
     domain->info = (struct vq_domain_info){ .name = domain->name, .id = -1, .owner = 1, .generation = 1,
                                             .flags = persistent ? VQ_INFO_PERSISTENT : 0, .state = VIR_DOMAIN_SHUTOFF,
                                             .vcpus = 1, .max_vcpus = 1 };
-    assert(vq_uuid_parse("c7a5fdbd-edaf-9455-926a-d65c16db1800", domain->info.uuid));
-    domain->info.uuid[15] = (uint8_t)(fake.n_domains);
+    (void)snprintf(uuid, sizeof(uuid), "%s%02zx", fake_uuid_prefix(), fake.n_domains);
+    assert(vq_uuid_parse(uuid, domain->info.uuid));
     return domain;
 }
 

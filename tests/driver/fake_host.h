@@ -38,6 +38,8 @@ extern struct vq_stream fake_stream;
 /* A directory of its own under /tmp, the loop, and all functions of the host. again: the directory stays (a restart). */
 void fake_host_init(bool again);
 void fake_host_done(bool remove_files);
+/* The UUIDs of this process's domains but for the last two digits: other runs on the machine have others. */
+const char *fake_uuid_prefix(void);
 struct fake_domain *fake_domain_add(const char *name, const char *xml, bool persistent);
 /* Runs the loop until the condition holds; false after ten seconds. */
 bool fake_host_until(bool (*condition)(void *data), void *data);
