@@ -431,6 +431,30 @@ void vq_cluster_raft_stopped(void *data)
     vq_proposals_free(vq_take(cluster->proposals), part_stopped, cluster);
 }
 
+static void handed_over(enum vq_raft_outcome outcome, const struct vq_error *err, void *data)
+{
+    struct vq_cluster *cluster = data;
+
+    if (outcome != VQ_RAFT_APPLIED)
+        vq_log(INFO, "cluster.stop", "nobody took over the lead: %s", err == NULL ? "not done" : err->message);
+    vq_raft_stop(cluster->daemon->raft, vq_cluster_raft_stopped, cluster);
+}
+
+/* A leader that goes on purpose does not make the others wait for an election. */
+static void stop_raft(struct vq_cluster *cluster)
+{
+    const struct vq_raft_status *status = &cluster->daemon->raft_status;
+    bool has_heir = false;
+
+    for (size_t i = 0; i < status->n_members; i++)
+        has_heir = has_heir || (status->members[i].id != cluster->daemon->node_id &&
+                                status->members[i].role == VQ_RAFT_VOTER);
+    if (status->is_leader && has_heir)
+        vq_raft_transfer(cluster->daemon->raft, 0, handed_over, cluster);
+    else
+        vq_raft_stop(cluster->daemon->raft, vq_cluster_raft_stopped, cluster);
+}
+
 void vq_cluster_stop(struct vq_daemon *daemon, void (*stopped)(void *data), void *data)
 {
     struct vq_cluster *cluster = daemon->cluster;
@@ -459,7 +483,7 @@ void vq_cluster_stop(struct vq_daemon *daemon, void (*stopped)(void *data), void
     if (cluster->is_restarting)
         return; /* the move that stopped consensus goes on to raft_stopped() */
     if (daemon->raft != NULL)
-        vq_raft_stop(daemon->raft, vq_cluster_raft_stopped, cluster);
+        stop_raft(cluster);
     else
         vq_cluster_raft_stopped(cluster);
 }
