@@ -1,4 +1,4 @@
-/* Between the I/O and libraft: a snapshot that arrives at a bad moment.
+/* Between the I/O and libraft: what arrives at a bad moment.
  *
  * libraft 0.22.1 crashes when a leader's snapshot arrives while this node writes its own, and forgets the buffer of one
  * that arrives while another is being installed. So the first waits here until our own is written, and the second is
@@ -31,11 +31,41 @@ static void hold(struct vq_core *core, const struct raft_message *message)
     core->held->server_address = vq_strdup(message->server_address);
 }
 
+/* libraft remembers one configuration that is not committed yet. When a second one arrives before the first is known to
+ * be committed, as in what a node gets that was away, it loses the first for ever, and later writes an old configuration
+ * into its snapshots. So a message ends before the second one; the leader sends the rest again. */
+static void cut_before_second_change(const struct raft *raft, struct raft_append_entries *args)
+{
+    raft_index pending = raft->configuration_uncommitted_index;
+
+    if (pending <= raft->commit_index)
+        pending = 0;
+
+    for (unsigned i = 0; i < args->n_entries; i++) {
+        raft_index index = args->prev_log_index + 1 + i;
+        if (args->entries[i].type != RAFT_CHANGE || index <= pending || index <= raft->commit_index)
+            continue;
+        if (pending == 0 || args->leader_commit < pending) {
+            pending = index; /* a new leader cannot commit the first before this node has taken all of its log */
+            continue;
+        }
+        if (i == 0) {
+            raft_free(args->entries[0].batch);
+            raft_free(args->entries);
+            args->entries = NULL;
+        }
+        args->n_entries = i;
+        return;
+    }
+}
+
 static void receive(struct raft_io *io, struct raft_message *message)
 {
     struct raft *raft = io->data;
     struct vq_core *core = VQ_CONTAINER_OF(raft, struct vq_core, raft);
 
+    if (message->type == RAFT_APPEND_ENTRIES && !core->is_closing)
+        cut_before_second_change(raft, &message->append_entries);
     if (message->type != RAFT_INSTALL_SNAPSHOT || core->is_closing)
         core->io_recv(io, message);
     else if (raft->snapshot.installing)
