@@ -197,7 +197,9 @@ static void probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_e
 
     emulator->probe = NULL;
     if (err != NULL) {
-        tell(emulator, err);
+        struct vq_error wrapped = *err;
+        (void)vq_error_wrap(&wrapped, "asking the emulator '%s'", emulator->path);
+        tell(emulator, &wrapped);
         return;
     }
     take_caps->path = vq_strdup(emulator->path);

@@ -153,6 +153,7 @@ void vq_qemu_define_xml(struct vq_qemu *qemu, const char *xml, const struct vq_q
 /* ---- Changing ---- */
 
 struct changer {
+    struct changer *next;    /* in the list of all that are under way, oldest first */
     struct vq_qemu *qemu;
     uint8_t uuid[VQ_UUID_BYTES];
     struct vq_domain *def;
@@ -165,14 +166,38 @@ struct changer {
     void *data;
 };
 
+/* All changes under way. Those of one domain take turns, so that calls on this node do not outrun each other; others may
+ * still be quicker on another node. */
+static struct changer *changers;
+static size_t n_changers;
+
+static void changer_try(struct changer *changer);
+
+static struct changer *first_of(const uint8_t uuid[VQ_UUID_BYTES])
+{
+    struct changer *changer = changers;
+
+    while (changer != NULL && memcmp(changer->uuid, uuid, VQ_UUID_BYTES) != 0)
+        changer = changer->next;
+    return changer;
+}
+
 static void changer_end(struct changer *changer, const struct vq_error *err)
 {
+    struct changer **place = &changers;
+    struct changer *next;
+
+    while (*place != changer)
+        place = &(*place)->next;
+    *place = changer->next;
+    n_changers--;
+    next = first_of(changer->uuid);
     changer->cb(err, changer->data);
     vq_domain_free(changer->def);
     free(changer);
+    if (next != NULL)
+        changer_try(next);
 }
-
-static void changer_try(struct changer *changer);
 
 static void change_done(const struct vq_proposal_result *result VQ_UNUSED, const struct vq_error *err, void *data)
 {
@@ -254,10 +279,25 @@ static void changer_try(struct changer *changer)
 void vq_qemu_change_definition(struct vq_qemu *qemu, const uint8_t uuid[16], vq_qemu_change_fn change, void *change_data,
                                bool needs_fill, vq_qemu_changed_cb cb, void *data)
 {
-    struct changer *changer = vq_new(struct changer);
+    struct changer *changer;
+    struct changer **place = &changers;
+    struct vq_error err = VQ_ERROR_INIT;
+    bool must_wait = first_of(uuid) != NULL;
 
+    if (n_changers >= VQ_QEMU_CHANGES_MAX) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "more than %d changes of definitions are under way",
+                           VQ_QEMU_CHANGES_MAX);
+        cb(&err, data);
+        return;
+    }
+    changer = vq_new(struct changer);
     *changer = (struct changer){.qemu = qemu, .needs_fill = needs_fill, .change = change, .change_data = change_data,
                                 .cb = cb, .data = data};
     memcpy(changer->uuid, uuid, sizeof(changer->uuid));
-    changer_try(changer);
+    while (*place != NULL)
+        place = &(*place)->next;
+    *place = changer;
+    n_changers++;
+    if (!must_wait)
+        changer_try(changer);
 }

@@ -30,15 +30,16 @@ void vq_qemu_define_xml(struct vq_qemu *qemu, const char *xml, const struct vq_q
 typedef int (*vq_qemu_change_fn)(struct vq_domain *definition, void *change, struct vq_error *err);
 typedef void (*vq_qemu_changed_cb)(const struct vq_error *err, void *data);
 
-enum { VQ_QEMU_CHANGE_TRIES = 8 };
+enum { VQ_QEMU_CHANGE_TRIES = 8, VQ_QEMU_CHANGES_MAX = 1024 };
 
 /* Read the inactive definition of a persistent domain, change it, fill what the change left open when needs_fill, and put it
- * back unless somebody else was quicker; then again, VQ_QEMU_CHANGE_TRIES times at most. Called back exactly once, maybe
- * before this returns.
+ * back unless somebody else was quicker; then again, VQ_QEMU_CHANGE_TRIES times at most. Changes of one domain take turns
+ * on this node. Called back exactly once, maybe before this returns.
  *
  * change_data  the caller's until the call-back
  *
- * Errors: what change refused; VIR_ERR_NO_DOMAIN; VIR_ERR_OPERATION_FAILED changed by others all the time. */
+ * Errors: what change refused; VIR_ERR_NO_DOMAIN; VIR_ERR_OPERATION_FAILED changed by others all the time, or
+ * VQ_QEMU_CHANGES_MAX changes are under way. */
 void vq_qemu_change_definition(struct vq_qemu *qemu, const uint8_t uuid[16], vq_qemu_change_fn change, void *change_data,
                                bool needs_fill, vq_qemu_changed_cb cb, void *data);
 

@@ -26,6 +26,10 @@ static struct {
     unsigned n_proposed;
     unsigned others;         /* how many more times somebody is quicker */
     bool refuse;             /* the cluster refuses for another reason */
+    bool defer;              /* answer when deliver() says */
+    vq_propose_cb deferred;
+    void *deferred_data;
+    uint64_t deferred_version;
     char *title;
 } cluster;
 
@@ -74,7 +78,23 @@ static void propose(Vq__Command *command, uint64_t timeout_ms VQ_UNUSED, vq_prop
     cluster.xml = unpack(define);
     vq_set_text(&cluster.title, define->title);
     result.version = ++cluster.version;
+    if (cluster.defer) {
+        assert_null(cluster.deferred); /* one at a time */
+        cluster.deferred = cb;
+        cluster.deferred_data = data;
+        cluster.deferred_version = result.version;
+        return;
+    }
     cb(&result, NULL, data);
+}
+
+static void deliver(void)
+{
+    const struct vq_proposal_result result = {.id = -1, .version = cluster.deferred_version};
+    vq_propose_cb cb = vq_take(cluster.deferred);
+
+    assert_non_null(cb);
+    cb(&result, NULL, cluster.deferred_data);
 }
 
 static bool domain_find(const uint8_t wanted[16], bool with_xml, struct vq_arena *arena, struct vq_domain_info *ret)
@@ -151,6 +171,31 @@ static void a_change_made_beside_ours_is_kept(void **state VQ_UNUSED)
     assert_int_equal(cluster.n_proposed, 4);
     assert_non_null(strstr(cluster.xml, "<title>new</title>"));
     assert_non_null(strstr(cluster.xml, "by somebody else"));
+}
+
+static int set_description(struct vq_domain *def, void *change, struct vq_error *err VQ_UNUSED)
+{
+    vq_set_text(&def->description, change);
+    return 0;
+}
+
+static void changes_of_one_domain_take_turns(void **state VQ_UNUSED)
+{
+    cluster.defer = true;
+    n_answers = 0;
+    vq_qemu_change_definition(&qemu, uuid, set_title, (void *)"first", false, answered, NULL);
+    vq_qemu_change_definition(&qemu, uuid, set_description, (void *)"second", false, answered, NULL);
+    vq_qemu_change_definition(&qemu, uuid, set_title, (void *)"refused", false, answered, NULL);
+    assert_int_equal(cluster.n_proposed, 1);
+    deliver();
+    assert_int_equal(n_answers, 1);
+    assert_int_equal(cluster.n_proposed, 2);
+    deliver();
+    assert_int_equal(n_answers, 3); /* the third was refused as soon as it had its turn */
+    assert_int_equal(answer.code, VIR_ERR_INVALID_ARG);
+    assert_int_equal(cluster.n_proposed, 2);
+    assert_non_null(strstr(cluster.xml, "<title>first</title>"));
+    assert_non_null(strstr(cluster.xml, "<description>second</description>"));
 }
 
 static void others_that_are_always_quicker_end_the_tries(void **state VQ_UNUSED)
@@ -243,6 +288,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_change_is_written_and_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_change_made_beside_ours_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(changes_of_one_domain_take_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(others_that_are_always_quicker_end_the_tries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_refusal_for_another_reason_is_not_repeated, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_refused_change_proposes_nothing, set_up, tear_down),
