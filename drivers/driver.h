@@ -41,7 +41,7 @@ struct vq_domain_info {
     uint8_t state, reason;
     const char *xml;         /* canonical inactive definition; NULL until asked for with host->domain_xml */
 };
-enum { VQ_INFO_PERSISTENT = 1, VQ_INFO_AUTOSTART = 2, VQ_INFO_MANAGED_SAVE = 4, VQ_INFO_UPDATED = 8 };
+enum { VQ_INFO_PERSISTENT = 1, VQ_INFO_AUTOSTART = 2, VQ_INFO_MANAGED_SAVE = 4, VQ_INFO_UPDATED = 8, VQ_INFO_CLAIMED = 32 };
 
 /* One call being served. Lives in its arena until it is completed. */
 struct vq_request {
@@ -180,7 +180,8 @@ struct vq_driver {
     /* Find own guests again and finish or undo what was under way. After the store is open, before clients come in;
      * must not wait for any guest. Also called after the whole replicated state was replaced. */
     void (*recover)(struct vq_driver *driver);
-    /* Start what has autostart set, once per boot of the host; ownership is checked by the daemon. */
+    /* Called once, when the node has caught up with the cluster: look at the own domains again, and start what has
+     * autostart set, once per boot of the host. */
     void (*autostart)(struct vq_driver *driver);
     /* A committed change touched one of this node's own domains (redefined, undefined, renamed, settings). */
     void (*changed)(struct vq_driver *driver, const uint8_t uuid[16]);

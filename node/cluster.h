@@ -23,5 +23,7 @@ void vq_cluster_stop(struct vq_daemon *daemon, void (*stopped)(void *data), void
 
 /* True for this node itself. */
 bool vq_cluster_is_online(const struct vq_daemon *daemon, uint64_t node_id);
+/* It was removed, or went by itself: it will never come back under this id. */
+bool vq_cluster_has_left(const struct vq_daemon *daemon, uint64_t node_id);
 /* "node2 is not reachable since 14:03:11": VIR_ERR_OPERATION_FAILED into err. Returns -1. */
 int vq_cluster_unreachable(const struct vq_daemon *daemon, uint64_t node_id, struct vq_error *err);

@@ -232,7 +232,8 @@ uint64_t vq_dispatch_target(struct vq_call *call)
     case VQ_ROUTE_LIVE:
         return domain == NULL ? view : is_here_from_store(call) ? self : domain->owner;
     case VQ_ROUTE_OWNER:
-        return domain == NULL ? view : domain->owner;
+        /* Nobody runs it any more: what is left of it is as good here as anywhere. */
+        return domain == NULL ? view : vq_cluster_has_left(call->daemon, domain->owner) ? self : domain->owner;
     case VQ_ROUTE_HOST:
     case VQ_ROUTE_REPLICATE:
     case VQ_ROUTE_ARRIVAL:

@@ -53,7 +53,7 @@ void vq_orphans_tick(struct vq_cluster *cluster)
         cluster->n_orphan_reports > 0 || vq_store_view_begin(daemon->store, &view, &ignored) < 0)
         return;
     while (cluster->n_orphan_reports < REPORTS_AT_ONCE && (head = vq_store_domain_next(view, &cursor)) != NULL)
-        if (head->id >= 0 && vq_cluster_member(cluster, head->owner) == NULL)
+        if ((head->id >= 0 || (head->flags & VQ_DOMAIN_CLAIMED) != 0) && vq_cluster_member(cluster, head->owner) == NULL)
             report(cluster, head);
     vq_store_cursor_end(&cursor);
     vq_store_view_end(view);

@@ -41,6 +41,14 @@ bool vq_cluster_is_online(const struct vq_daemon *daemon, uint64_t node_id)
     return daemon->mesh != NULL && vq_mesh_find_peer(daemon->mesh, node_id, &peer) && peer.is_online;
 }
 
+bool vq_cluster_has_left(const struct vq_daemon *daemon, uint64_t node_id)
+{
+    const struct vq_cluster *cluster = daemon->cluster;
+    const struct vq_cluster_member *member = vq_cluster_member(cluster, node_id);
+
+    return node_id != daemon->node_id && cluster->has_seen_self && (member == NULL || member->removed_at_ms != 0);
+}
+
 static uint64_t offline_since(const struct vq_daemon *daemon, uint64_t node_id)
 {
     struct vq_mesh_peer peer;

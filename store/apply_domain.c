@@ -148,6 +148,12 @@ static int remove_domain(struct vq_apply *apply, struct head_copy *copy)
 
 /* ---- What several commands need ---- */
 
+/* Running as far as the cluster knows, or about to: its definition must stay, and its name with it. */
+static bool may_run(const struct vq_domain_head *head)
+{
+    return head->id >= 0 || (head->flags & VQ_DOMAIN_CLAIMED) != 0;
+}
+
 static struct vq_change *domain_change(struct vq_apply *apply, enum vq_change_kind kind,
                                        const struct vq_domain_head *head)
 {
@@ -245,7 +251,7 @@ static int check_define(struct vq_apply *apply, const Vq__DomainDefine *define, 
     if (old > 0 && (ret_old->head.driver != driver || strcmp(ret_old->head.name, define->name) != 0))
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s",
                                ret_old->head.name, uuid);
-    if (old > 0 && define->must_be_new && ret_old->head.id >= 0)
+    if (old > 0 && define->must_be_new && may_run(&ret_old->head))
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_INVALID, "domain is already active as '%s'",
                                ret_old->head.name);
     if (old > 0 && (define->must_be_new || (!define->persistent && ret_old->head.flags & VQ_DOMAIN_PERSISTENT)))
@@ -348,7 +354,7 @@ int vq_apply_domain_undefine(struct vq_apply *apply)
     if ((copy.head.flags & VQ_DOMAIN_MANAGED_SAVE) != 0 && (undefine->flags & VIR_DOMAIN_UNDEFINE_MANAGED_SAVE) == 0)
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_INVALID,
                                "domain '%s' has a managed save image; remove it first", copy.head.name);
-    if (undefine->make_transient || copy.head.id >= 0) {
+    if (undefine->make_transient || may_run(&copy.head)) {
         copy.head.flags &=
             ~(uint32_t)(VQ_DOMAIN_PERSISTENT | VQ_DOMAIN_AUTOSTART | VQ_DOMAIN_AUTOSTART_ONCE | VQ_DOMAIN_MANAGED_SAVE);
         if (write_head(apply, &copy) < 0)
@@ -428,6 +434,8 @@ int vq_apply_domain_run(struct vq_apply *apply)
         if (meta->run_counter < run->local_run >> VQ_RUN_LOCAL_BITS)
             meta->run_counter = run->local_run >> VQ_RUN_LOCAL_BITS;
     }
+    /* The report that it runs comes after QEMU does: until then nobody may take the domain away under it. */
+    copy.head.flags |= VQ_DOMAIN_CLAIMED;
     found = run->local_run == 0 || id <= 0 ? 1 : find_by_id(apply, id, holder);
     if (found < 0 || (found > 0 && next_id(apply, &id) < 0) || write_head(apply, &copy) < 0)
         return -1;
@@ -473,6 +481,7 @@ static int put_state(struct vq_apply *apply, const Vq__DomainState *state, struc
     head->reason = (uint8_t)state->reason;
     head->changed_ms = apply->command->time_ms;
     set_flag(head, true, state->was_updated && state->id >= 0, VQ_DOMAIN_UPDATED);
+    set_flag(head, true, false, VQ_DOMAIN_CLAIMED);
     return write_head(apply, copy);
 }
 
@@ -487,7 +496,7 @@ int vq_apply_domain_state(struct vq_apply *apply)
     int32_t old_id = copy.head.id;
     /* The owner may not have known yet that the domain was undefined when it reported the end of the guest: what is off
      * and not defined is no more, whatever the report says of it. */
-    bool is_over = state->gone || (copy.head.id >= 0 && state->id < 0);
+    bool is_over = state->gone || (may_run(&copy.head) && state->id < 0);
     bool is_gone = is_over && (copy.head.flags & VQ_DOMAIN_PERSISTENT) == 0;
     if ((is_gone ? remove_domain(apply, &copy) : put_state(apply, state, &copy)) < 0)
         return -1;
@@ -544,7 +553,7 @@ static int check_rename(struct vq_apply *apply, const Vq__DomainRename *rename, 
                                rename->new_name);
     if ((head->flags & VQ_DOMAIN_PERSISTENT) == 0)
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_INVALID, "cannot rename a transient domain");
-    if (head->id >= 0)
+    if (may_run(head))
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_INVALID, "cannot rename active domain");
     int found = find_by_name(apply, head->driver, rename->new_name, &named);
     if (found > 0)

@@ -25,6 +25,7 @@ enum vq_domain_flag {
     VQ_DOMAIN_MANAGED_SAVE = 1 << 2,
     VQ_DOMAIN_UPDATED      = 1 << 3, /* live configuration differs from the definition */
     VQ_DOMAIN_AUTOSTART_ONCE = 1 << 4,
+    VQ_DOMAIN_CLAIMED      = 1 << 5, /* the owner took a run and has not reported about it yet: it may run */
 };
 
 /* What is known of a domain without parsing its definition. Lies in LMDB as it is (little-endian hosts only), so a

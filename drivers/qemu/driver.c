@@ -103,6 +103,7 @@ static void driver_autostart(struct vq_driver *driver)
     struct vq_qemu *qemu = driver->state;
     struct vq_error err = VQ_ERROR_INIT;
 
+    vq_qemu_disown_unknown(driver); /* what was committed just before the daemon died is known only now */
     if (qemu->host->record_each(BOOT_TABLE, same_boot, qemu, &err) != 0)
         return; /* done in this boot, or it cannot be known */
     if (qemu->host->record_put(BOOT_TABLE, "autostart", 9, qemu->host->boot_id, strlen(qemu->host->boot_id), &err) < 0) {

@@ -34,6 +34,7 @@ struct vq_qemu {
     struct vq_qemu_emulators *emulators;
     struct vq_qemu_guest *guests;        /* list; by UUID with vq_qemu_guest_find() */
     size_t n_guests;
+    size_t n_creating;                   /* transient domains that are being defined, to be started then */
     uv_timer_t minute;                   /* bounds logs */
     bool stopping;
     void (*stopped)(void *data);

@@ -134,6 +134,7 @@ void vq_qemu_guest_free(struct vq_qemu_guest *guest)
     }
     *at = guest->next;
     guest->qemu->n_guests--;
+    vq_qemu_ticket_give_up(guest);
     vq_qemu_consoles_close(guest);
     vq_qmp_free(guest->qmp);
     guest->qmp = NULL;

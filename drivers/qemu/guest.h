@@ -124,6 +124,9 @@ struct vq_qemu_guest *vq_qemu_guest_new(struct vq_qemu *qemu, const uint8_t uuid
 /* Out of the list; memory goes when its handles have closed. Only when ENDED, or when the driver stops. */
 void vq_qemu_guest_free(struct vq_qemu_guest *guest);
 
+/* Whatever the guest waits for may come, and finds nobody. */
+void vq_qemu_ticket_give_up(struct vq_qemu_guest *guest);
+
 /* The only writer of guest->phase; asserts that the move is in the diagram. */
 void vq_qemu_guest_set_phase(struct vq_qemu_guest *guest, enum vq_qemu_phase phase);
 const char *vq_qemu_phase_name(enum vq_qemu_phase phase);
@@ -195,6 +198,8 @@ void vq_qemu_guest_reconcile(struct vq_qemu_guest *guest, json_t *status);
 /* The monitor is gone or never came: FOUND, and try again. */
 void vq_qemu_guest_degrade(struct vq_qemu_guest *guest, const char *why);
 void vq_qemu_recover(struct vq_driver *driver);
+/* Report as ended what the cluster believes to run here, or to be about to, and what nothing here knows of. */
+void vq_qemu_disown_unknown(struct vq_driver *driver);
 
 /* ---- monitor.c: what QEMU tells by itself ---- */
 void vq_qemu_guest_event(struct vq_qmp *qmp, const char *name, json_t *data, int64_t seconds, uint32_t micros,

@@ -222,7 +222,9 @@ static void undefine_with(struct vq_request *request, uint32_t flags)
         return;
     undefine.uuid = (ProtobufCBinaryData){.data = (uint8_t *)request->domain->uuid, .len = VQ_UUID_BYTES};
     undefine.flags = flags;
-    undefine.make_transient = request->domain->id >= 0;
+    /* Also one whose start the cluster has not heard of yet. */
+    undefine.make_transient = request->domain->id >= 0 ||
+                              vq_qemu_guest_find(vq_qemu_of(request), request->domain->uuid) != NULL;
     command.change_case = VQ__COMMAND__CHANGE_DOMAIN_UNDEFINE;
     command.domain_undefine = &undefine;
     vq_qemu_of(request)->host->propose(&command, 0, undefined, undefining);

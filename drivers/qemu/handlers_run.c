@@ -79,6 +79,7 @@ static void transient_defined(const struct vq_domain *definition, const struct v
     struct vq_domain_info info = { 0 };
 
     (void)result;
+    qemu->n_creating--;
     if (err != NULL) {
         vq_request_fail(request, err);
         return;
@@ -94,8 +95,10 @@ static void domain_create_xml(struct vq_request *request)
     const struct vq_qemu_define_options options = { .strict = (args->flags & VIR_DOMAIN_START_VALIDATE) != 0,
                                                     .must_be_new = true };
 
-    if (vq_qemu_check_flags(request, args->flags, CREATE_FLAGS))
-        vq_qemu_define_xml(vq_qemu_of(request), args->xml_desc, &options, transient_defined, request);
+    if (!vq_qemu_check_flags(request, args->flags, CREATE_FLAGS))
+        return;
+    vq_qemu_of(request)->n_creating++;
+    vq_qemu_define_xml(vq_qemu_of(request), args->xml_desc, &options, transient_defined, request);
 }
 
 /* ---- destroy ---- */

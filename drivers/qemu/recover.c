@@ -518,18 +518,29 @@ static int record_seen(const void *key, size_t key_length, const void *value, si
     return 0;
 }
 
-/* The cluster believes that it runs here, and nothing here knows of it: it ended with the host, or with its record. */
+/* The cluster believes that it runs here, or is about to, and nothing here knows of it: it ended with the host, with its
+ * record, or before it had one. */
 static void own_domain_seen(const struct vq_domain_info *info, void *data)
 {
     struct vq_qemu *qemu = data;
     struct vq_state_report report = { .run = info->run, .id = -1, .state = VIR_DOMAIN_SHUTOFF,
                                       .reason = VIR_DOMAIN_SHUTOFF_UNKNOWN };
 
-    if (vq_qemu_guest_find(qemu, info->uuid) != NULL || info->id < 0)
+    bool is_expected = info->id >= 0 || (info->flags & VQ_INFO_CLAIMED) != 0 ||
+                       ((info->flags & VQ_INFO_PERSISTENT) == 0 && qemu->n_creating == 0);
+
+    if (vq_qemu_guest_find(qemu, info->uuid) != NULL || !is_expected)
         return;
     memcpy(report.uuid, info->uuid, VQ_UUID_BYTES);
     report.gone = (info->flags & VQ_INFO_PERSISTENT) == 0;
     qemu->host->publish(qemu->driver, &report);
+}
+
+void vq_qemu_disown_unknown(struct vq_driver *driver)
+{
+    struct vq_qemu *qemu = driver->state;
+
+    qemu->host->each_own_domain(driver, own_domain_seen, qemu);
 }
 
 void vq_qemu_recover(struct vq_driver *driver)
@@ -548,5 +559,5 @@ void vq_qemu_recover(struct vq_driver *driver)
         free(finding.found[i].boot_id);
     }
     free(finding.found);
-    qemu->host->each_own_domain(driver, own_domain_seen, qemu);
+    vq_qemu_disown_unknown(driver);
 }

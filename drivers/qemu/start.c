@@ -41,7 +41,7 @@ static struct vq_qemu_ticket *ticket_new(struct vq_qemu_guest *guest)
     return ticket;
 }
 
-static void ticket_give_up(struct vq_qemu_guest *guest)
+void vq_qemu_ticket_give_up(struct vq_qemu_guest *guest)
 {
     if (guest->ticket != NULL)
         guest->ticket->guest = NULL;
@@ -96,6 +96,9 @@ static int read_definition(struct vq_qemu_guest *guest, struct vq_error *err)
     if (!guest->qemu->host->domain_find(guest->uuid, true, arena, &info) || info.xml == NULL)
         return vq_error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s' (%s)", guest->uuid_text,
                             guest->name);
+    if (info.owner != guest->qemu->host->node_id)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' belongs to a node that has left the cluster",
+                            guest->name);
     guest->generation = info.generation;
     if (vq_domain_parse(info.xml, VQ_PARSE_INACTIVE, &guest->live, err) < 0)
         return vq_error_wrap(err, "reading the definition");
@@ -147,7 +150,7 @@ static enum vq_step_result prepare_run(struct vq_job *job)
 
 static enum vq_step_result prepare_undo(struct vq_job *job)
 {
-    ticket_give_up(undoing(job));
+    vq_qemu_ticket_give_up(undoing(job));
     return VQ_STEP_DONE;
 }
 
@@ -176,6 +179,15 @@ static int claim_locally(struct vq_qemu_guest *guest, struct vq_error *err)
     return run_claimed(guest, run, id, err);
 }
 
+/* The start was given up while the cluster was asked, and the answer was yes. */
+static void give_back(struct vq_qemu_guest *guest, const struct vq_proposal_result *result)
+{
+    guest->run = result->number;
+    guest->id = result->id;
+    guest->is_claimed = true;
+    vq_qemu_guest_publish_end(guest);
+}
+
 static void claim_done(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
 {
     struct vq_qemu_guest *guest = ticket_use(data);
@@ -184,6 +196,12 @@ static void claim_done(const struct vq_proposal_result *result, const struct vq_
 
     if (guest == NULL)
         return;
+    if (guest->job.is_unwinding) { /* given up meanwhile: claim_undo() waits for this answer */
+        if (result != NULL)
+            give_back(guest, result);
+        vq_job_resume(&guest->job, NULL);
+        return;
+    }
     /* The quorum went while we asked: then it is as if there had been none before. */
     if (err != NULL && err->code == VIR_ERR_OPERATION_INVALID && !guest->qemu->host->has_quorum())
         rc = claim_locally(guest, &own);
@@ -215,12 +233,14 @@ static enum vq_step_result claim_run(struct vq_job *job)
     return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
-/* Nothing of the run is left: the cluster is told last. */
+/* Nothing of the run is left: the cluster is told last. A claim on its way is waited for: it cannot be taken back, and one
+ * that came later than the next start's would make that one the older run. */
 static enum vq_step_result claim_undo(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = undoing(job);
 
-    ticket_give_up(guest);
+    if (guest->ticket != NULL)
+        return VQ_STEP_WAIT; /* claim_done() */
     if (guest->is_claimed)
         vq_qemu_guest_publish_end(guest);
     return VQ_STEP_DONE;

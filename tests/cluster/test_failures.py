@@ -253,3 +253,39 @@ def test_a_host_loses_its_power_and_comes_back(fresh_hosts):
     hosts.virsh("node2", "start", "lost")
     assert hosts.virsh("node1", "domstate", "lost") == "running"
     hosts.virsh("node3", "destroy", "lost")
+
+
+def test_a_guest_whose_start_nobody_heard_of_is_not_taken_away(fresh_hosts):
+    """Its owner dies, or is cut off, before it could tell the others: they may not make room for a second one."""
+    hosts, document = fresh_hosts, guest_xml("single", memory="96")
+    hosts.restart("node1", {"VQ_FAILPOINTS": "qemu.start.publish=crash"})
+    owner = hosts.libvirt("node1")
+    domain = owner.defineXML(document)
+    uuid = domain.UUIDString()
+    error_of(domain.create)                                 # the daemon dies when QEMU runs
+    (pid, _), = leftovers.qemus_of(hosts, "node1").items()
+    other = hosts.libvirt("node2")
+    wait_for(lambda: attempt(other.lookupByUUIDString, uuid), 5, "the definition at node2")
+
+    def may_not_run_here():
+        for taken in (attempt(lambda: other.lookupByUUIDString(uuid).undefine()), attempt(other.createXML, document)):
+            assert taken is None
+        assert leftovers.twice(hosts) == [] and leftovers.qemus_of(hosts, "node2") == {}
+
+    may_not_run_here()
+    hosts.restart("node1")
+    for node in hosts.nodes:
+        wait_for(lambda: shown_state(hosts, node, "single") == "running", 10, f"the guest at {node}")
+    assert list(leftovers.qemus_of(hosts, "node1")) == [pid]
+    other.lookupByName("single").destroy()
+
+    hosts.cut("node1")
+    wait_for(lambda: shown_state(hosts, "node2", "single") == "no state", 15, "node2 seeing that node1 is gone")
+    wait_for(lambda: attempt(lambda: hosts.libvirt("node1").lookupByName("single").create()) == 0, 15, "a start without a quorum")
+    may_not_run_here()
+    hosts.heal()
+    for node in hosts.nodes:
+        wait_for(lambda: shown_state(hosts, node, "single") == "running", 15, f"the guest at {node}")
+    hosts.virsh("node3", "destroy", "single")
+    hosts.virsh("node2", "undefine", "single")
+    assert leftovers.at_rest(hosts, "node1") == []

@@ -39,6 +39,7 @@ static void get_xml(struct vq_request *request)
 
 static const struct vq_driver_row rows[] = {
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_CREATE, see},
+    {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_UNDEFINE, see},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_GET_INFO, see},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_GET_XML_DESC, get_xml},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_CONNECT_GET_VERSION, see},
@@ -241,6 +242,24 @@ static void a_guest_of_an_unreachable_owner_has_no_state_but_is_still_listed(voi
                                      &info_args, &vq_xdr_remote_domain_get_info_ret, &info, NULL),
                      0);
     assert_int_equal(info.state, VIR_DOMAIN_NOSTATE);
+}
+
+/* It may have started the guest while nobody could hear of it. */
+static void a_domain_of_an_unreachable_owner_is_not_undefined(void **state)
+{
+    (void)state;
+    fake_cluster.offline[0] = 2;
+    assert_int_equal(ask_about(VQ_REMOTE_DOMAIN_UNDEFINE, "there", 2), VIR_ERR_OPERATION_FAILED);
+    assert_int_equal(n_driver_calls, 0);
+}
+
+static void what_is_left_of_a_node_that_has_gone_is_undefined_anywhere(void **state)
+{
+    (void)state;
+    fake_cluster.offline[0] = fake_cluster.left = 2;
+    assert_int_equal(ask_about(VQ_REMOTE_DOMAIN_UNDEFINE, "there", 2), 0);
+    assert_int_equal(n_driver_calls, 1);
+    assert_int_equal(seen.owner, 2);
 }
 
 static void host_calls_go_to_the_node_of_the_view(void **state)
@@ -477,6 +496,8 @@ int main(void)
         CASE(a_live_call_goes_to_the_owner_of_an_active_domain),
         CASE(the_stored_xml_of_an_active_domain_is_read_here),
         CASE(a_guest_of_an_unreachable_owner_has_no_state_but_is_still_listed),
+        CASE(a_domain_of_an_unreachable_owner_is_not_undefined),
+        CASE(what_is_left_of_a_node_that_has_gone_is_undefined_anywhere),
         CASE(host_calls_go_to_the_node_of_the_view),
         CASE(a_snapshots_call_finds_its_domain),
         CASE(connections_without_a_hypervisor_support_no_domains),

@@ -226,6 +226,12 @@ bool vq_cluster_is_online(const struct vq_daemon *daemon, uint64_t node_id)
     return true;
 }
 
+bool vq_cluster_has_left(const struct vq_daemon *daemon, uint64_t node_id)
+{
+    (void)daemon;
+    return fake_cluster.left != 0 && fake_cluster.left == node_id;
+}
+
 int vq_cluster_unreachable(const struct vq_daemon *daemon, uint64_t node_id, struct vq_error *err)
 {
     (void)daemon;

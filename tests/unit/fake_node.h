@@ -22,6 +22,7 @@ extern struct fake_cluster {
     bool has_quorum; /* false: proposals are refused */
     unsigned n_proposed;
     uint64_t offline[8]; /* node ids that are not online; 0 ends the list */
+    uint64_t left;       /* a node that has left the cluster */
     uint64_t last_event; /* sequence number of the last event sent */
     unsigned n_events;
     struct vq_mesh_event *events[64];

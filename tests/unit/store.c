@@ -484,6 +484,49 @@ static void a_transient_domain_vanishes_when_it_ends(void **state)
     assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID);
 }
 
+/* Between the right to run and the report that it runs, its QEMU may be there already. */
+static void a_domain_that_is_being_started_is_not_taken_away(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_run(&f->parts, 2, 7, 1);
+    struct vq_result run = apply(f);
+    make_undefine(&f->parts, 3, 7);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_define(&f->parts, 4, 7, "web1");
+    f->parts.define.owner = 2;
+    f->parts.define.must_be_new = true;
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_INVALID); /* active already */
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_find(v, uuid_of(7))->owner, 1);
+    assert_int_equal(vq_store_domain_find(v, uuid_of(7))->flags, VQ_DOMAIN_CLAIMED);
+    vq_store_view_end(v);
+    make_state(&f->parts, 5, 7, 1, run.number, VIR_DOMAIN_SHUTOFF, -1); /* the start has failed */
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    v = view(f);
+    assert_null(vq_store_domain_find(v, uuid_of(7)));
+    vq_store_view_end(v);
+}
+
+static void a_report_ends_the_claim(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_run(&f->parts, 2, 7, 1);
+    struct vq_result run = apply(f);
+    make_state(&f->parts, 3, 7, 1, run.number, VIR_DOMAIN_SHUTOFF, -1);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_undefine(&f->parts, 4, 7);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    struct vq_store_view *v = view(f);
+    assert_null(vq_store_domain_find(v, uuid_of(7)));
+    vq_store_view_end(v);
+}
+
 static void undefining_a_running_domain_makes_it_transient(void **state)
 {
     struct fixture *f = *state;
@@ -1072,6 +1115,8 @@ int main(void)
         TEST(ids_in_use_are_skipped),
         TEST(a_start_without_a_quorum_is_taken_over),
         TEST(a_transient_domain_vanishes_when_it_ends),
+        TEST(a_domain_that_is_being_started_is_not_taken_away),
+        TEST(a_report_ends_the_claim),
         TEST(undefining_a_running_domain_makes_it_transient),
         TEST(settings_stay_as_they_are_unless_given),
         TEST(an_owner_changes_only_from_the_known_one),
