@@ -8,6 +8,7 @@ of the hosts, mounts, and files.
 import glob
 import os
 import re
+import time
 
 # Files that stay when a guest has gone, and should: logs, what was probed about QEMU, the daemon's own stores and keys.
 STAYING = re.compile(r"^/(run/virtquorum-demo\.pid|var/log/.*|var/lib/virtquorum(/.*)?|run/lock(/.*)?|run/user(/.*)?|run/utmp|etc/libvirt/qemu(/(networks(/autostart)?|autostart))?|"
@@ -106,20 +107,32 @@ def namespaces_of(pid):
     return found
 
 
+def start_time(pid):
+    """In the kernel's ticks since it booted; 0 when it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return int(file.read().rsplit(") ", 1)[1].split()[19])
+    except OSError:
+        return 0
+
+
 def marks_of(hosts):
-    """The namespaces of a set that is up: to be called before down, to be looked for afterwards."""
+    """The namespaces of a set that is up, each with the time of this look: to be called before down, to be looked for
+    afterwards. The kernel gives the numbers of ended namespaces to new ones: what began later is of another set."""
     marks = set()
     for path in [*glob.glob(str(hosts.directory / "node*" / "pid")), *glob.glob(str(hosts.directory / "hub.pid"))]:
         with open(path, encoding="ascii") as file:
             marks |= namespaces_of(int(file.read().split()[0]))
-    return marks - namespaces_of("self")
+    now = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+    return dict.fromkeys(marks - namespaces_of("self"), now)
 
 
 def after_down(hosts, marks):
     faults = []
+    marked = max(marks.values(), default=0)
     for path in glob.glob("/proc/[0-9]*"):
         pid = os.path.basename(path)
-        if namespaces_of(pid) & marks:
+        if namespaces_of(pid) & marks.keys() and start_time(pid) <= marked:
             try:
                 with open(f"{path}/status", encoding="ascii", errors="replace") as file:
                     state = next((line.split()[1] for line in file if line.startswith("State:")), "?")
