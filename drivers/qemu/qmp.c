@@ -540,6 +540,14 @@ bool vq_qmp_is_broken(const struct vq_qmp *qmp)
     return qmp->is_broken;
 }
 
+bool vq_qmp_is_silent(const struct vq_qmp *qmp)
+{
+    for (const struct call *call = qmp->calls; call != NULL; call = call->next)
+        if (!call->is_refused && call->deadline <= uv_now(qmp->loop))
+            return true;
+    return false;
+}
+
 bool vq_qmp_is_ready(const struct vq_qmp *qmp)
 {
     return qmp->is_ready && !qmp->is_broken;

@@ -58,6 +58,7 @@ uint64_t vq_qmp_call_raw(struct vq_qmp *qmp, json_t *take_request, unsigned time
 void vq_qmp_cancel(struct vq_qmp *qmp, uint64_t id);
 
 bool vq_qmp_is_broken(const struct vq_qmp *qmp);
+bool vq_qmp_is_silent(const struct vq_qmp *qmp); /* the time of a call is over, and its answer has still not come */
 bool vq_qmp_is_ready(const struct vq_qmp *qmp); /* greeted and negotiated */
 
 /* Read all that is there already, although the loop has not told of it: the other end has exited. */

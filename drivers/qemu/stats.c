@@ -376,7 +376,8 @@ static void ask_guest(struct slot *slot)
     uint32_t stats = slot->gather->stats;
     json_t *question;
 
-    if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE)
+    /* One that is stopped by a signal, or hangs: whoever asked first has waited for it, the others need not. */
+    if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE || vq_qmp_is_silent(guest->qmp))
         return;
     if ((stats & VIR_DOMAIN_STATS_BALLOON) != 0 && (question = vq_qemu_balloon_stats_question(guest)) != NULL) {
         slot->gather->pending++;

@@ -122,6 +122,23 @@ def test_a_stopped_qemu_delays_only_its_own_guest(lone):
     assert leftovers.at_rest(lone, "node1") == []
 
 
+def test_statistics_wait_for_a_stopped_qemu_once_and_not_each_time(lone):
+    connection = lone.libvirt("node1")
+    connection.createXML(guest_xml("stopped", memory="96"))
+    pid, = outer_pids(lone, "node1")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        connection.getAllDomainStats()
+        begin = time.monotonic()
+        for _ in range(5):
+            (domain, _), = connection.getAllDomainStats()
+            assert domain.name() == "stopped"
+        assert time.monotonic() - begin < 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    connection.lookupByName("stopped").destroy()
+
+
 def test_destroy_and_the_death_of_qemu_at_the_same_moment(lone):
     connection = lone.libvirt("node1")
     domain = connection.defineXML(guest_xml("racer", memory="96"))

@@ -185,7 +185,9 @@ static void a_question_that_is_not_answered_fails_at_its_deadline_and_a_late_ans
     while (n_replies == 0)
         (void)uv_run(&loop, UV_RUN_ONCE);
     assert_int_equal(reply_err.code, VIR_ERR_OPERATION_TIMEOUT);
+    assert_true(vq_qmp_is_silent(qmp));
     say("{\"return\": {}, \"id\": 3}\r\n");
+    assert_false(vq_qmp_is_silent(qmp));
     assert_int_equal(n_replies, 1);
     assert_int_equal(n_broken, 0);
 }
