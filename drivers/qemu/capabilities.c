@@ -190,6 +190,19 @@ static void trial_done(bool works, const char *problem, void *data)
     tell(emulator, NULL);
 }
 
+/* The trial runs a guest for a while, so it is made only when somebody wants to know. One that is under way, of the file as
+ * it was before, will do: KVM is the host's. */
+static void try_kvm_if_wanted(struct emulator *emulator)
+{
+    bool is_wanted = false;
+
+    for (const struct waiter *waiter = emulator->waiters; waiter != NULL; waiter = waiter->next)
+        is_wanted = is_wanted || waiter->wants_kvm;
+    if (is_wanted && emulator->trial == NULL)
+        emulator->trial = vq_qemu_probe_kvm(emulator->all->host->loop, emulator->path, emulator->caps->arch, trial_done,
+                                            emulator);
+}
+
 static void probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_error *err, void *data)
 {
     struct emulator *emulator = data;
@@ -209,10 +222,8 @@ static void probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_e
         remember_file(take_caps, &file);
     vq_qemu_capabilities_free(emulator->caps);
     emulator->caps = take_caps;
-    if (emulator->trial == NULL) /* one that is still under way, of the file as it was, will do: KVM is the host's */
-        emulator->trial = vq_qemu_probe_kvm(emulator->all->host->loop, emulator->path, take_caps->arch, trial_done,
-                                            emulator);
     tell(emulator, NULL);
+    try_kvm_if_wanted(emulator);
 }
 
 static void refuse_path(const char *path, const char *why, vq_qemu_capabilities_cb cb, void *data)
@@ -262,6 +273,8 @@ static void get(struct vq_qemu_emulators *emulators, const char *path, bool want
     emulator->n_waiters++;
     if (emulator->probe == NULL && (emulator->caps == NULL || !is_fresh(emulator->caps, &file)))
         emulator->probe = vq_qemu_probe_start(emulators->host->loop, path, probe_done, emulator);
+    else if (emulator->probe == NULL)
+        try_kvm_if_wanted(emulator);
 }
 
 void vq_qemu_emulators_get(struct vq_qemu_emulators *emulators, const char *path, vq_qemu_capabilities_cb cb, void *data)
