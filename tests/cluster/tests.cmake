@@ -1,8 +1,9 @@
-# Real daemons on hosts made of namespaces. Only root can make those, and each needs the machine's processors: one at a time.
+# Real daemons on hosts made of namespaces, with real guests on emulated processors. Only root can make those, and each
+# needs the machine for itself: beside anything else, waiting would tell nothing.
 function(vq_cluster_test name timeout_s)
     add_test(NAME cluster/${name} COMMAND /usr/bin/python3 -m pytest -q -rs --tb=short --durations=5 -p no:cacheprovider
         ${CMAKE_CURRENT_SOURCE_DIR}/cluster/test_${name}.py)
-    set_tests_properties(cluster/${name} PROPERTIES LABELS cluster TIMEOUT ${timeout_s} RESOURCE_LOCK hosts
+    set_tests_properties(cluster/${name} PROPERTIES LABELS cluster TIMEOUT ${timeout_s} RESOURCE_LOCK hosts PROCESSORS 2
         ENVIRONMENT "VQ_BUILD=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1")
 endfunction()
 
