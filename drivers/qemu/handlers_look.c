@@ -78,6 +78,15 @@ static void domain_get_info(struct vq_request *request)
     vq_request_reply(request);
 }
 
+static void domain_get_max_memory(struct vq_request *request)
+{
+    struct vq_remote_domain_get_max_memory_ret *ret = request->ret;
+    const struct vq_qemu_guest *guest = running(request);
+
+    ret->memory = guest != NULL && guest->live != NULL ? guest->live->memory_kib : request->domain->max_memory_kib;
+    vq_request_reply(request);
+}
+
 /* Is the monitor at hand? */
 static void domain_get_control_info(struct vq_request *request)
 {
@@ -352,6 +361,7 @@ static void domain_get_messages(struct vq_request *request)
 
 static const struct vq_driver_row rows[] = {
     ROW(DOMAIN_GET_INFO, domain_get_info),
+    ROW(DOMAIN_GET_MAX_MEMORY, domain_get_max_memory),
     ROW(DOMAIN_GET_CONTROL_INFO, domain_get_control_info),
     ROW(DOMAIN_GET_VCPUS, domain_get_vcpus),
     ROW(DOMAIN_MEMORY_STATS, domain_memory_stats),
