@@ -183,7 +183,8 @@ struct vq_driver {
     /* Called once, when the node has caught up with the cluster: look at the own domains again, and start what has
      * autostart set, once per boot of the host. */
     void (*autostart)(struct vq_driver *driver);
-    /* A committed change touched one of this node's own domains (redefined, undefined, renamed, settings). */
+    /* A committed change touched one of this node's own domains (redefined, undefined, renamed, settings, a state: one
+     * that the driver does not know comes from the log, after the tables were lost with the host's power). */
     void (*changed)(struct vq_driver *driver, const uint8_t uuid[16]);
     /* A client's connection has ended (here or on its entry node): autodestroy and the like. */
     void (*session_ended)(struct vq_driver *driver, uint64_t entry_node, uint64_t session);

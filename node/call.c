@@ -8,6 +8,7 @@
 
 #include "conf/base/buffer.h"
 #include "node/daemon.h"
+#include "node/publish.h"
 #include "node/stream.h"
 
 /* What one call may take: the decoded form of the largest message (an array of small elements takes a few times its
@@ -81,14 +82,29 @@ void vq_identity_unref(struct vq_identity *identity)
     free(identity);
 }
 
+static void reported(void *data)
+{
+    vq_call_reply(data);
+}
+
+/* What changed a guest is answered when the cluster knows of it. */
+static bool waits_for_report(struct vq_call *call)
+{
+    const struct vq_request *request = &call->request;
+
+    return request->domain != NULL && request->procedure->route == VQ_ROUTE_OWNER &&
+           !request->procedure->allowed_readonly && call->daemon->overlay != NULL &&
+           vq_overlay_hold(call->daemon->overlay, request->domain->uuid, reported, call);
+}
+
 static void request_complete(struct vq_request *request, const struct vq_error *err)
 {
     struct vq_call *call = vq_call_of(request);
 
-    if (err == NULL)
-        vq_call_reply(call);
-    else
+    if (err != NULL)
         vq_call_fail(call, err);
+    else if (!waits_for_report(call))
+        vq_call_reply(call);
 }
 
 static struct vq_stream *request_open_stream(struct vq_request *request, const struct vq_stream_callbacks *callbacks,

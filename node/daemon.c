@@ -156,8 +156,7 @@ static void tell_drivers(struct vq_daemon *daemon, const struct vq_change *chang
                 daemon->drivers[i]->recover(daemon->drivers[i]);
         return;
     }
-    if (change->kind == VQ_CHANGE_DOMAIN_STATE || change->kind == VQ_CHANGE_NODE || change->kind == VQ_CHANGE_SETTING ||
-        change->owner != daemon->node_id)
+    if (change->kind == VQ_CHANGE_NODE || change->kind == VQ_CHANGE_SETTING || change->owner != daemon->node_id)
         return;
     struct vq_driver *driver = vq_daemon_driver_by_type(daemon, change->driver);
     if (driver != NULL && driver->changed != NULL)
@@ -376,6 +375,8 @@ void vq_daemon_stop(struct vq_daemon *daemon)
     if (daemon->sessions != NULL)
         vq_sessions_close_all(daemon, LINGER_MS);
     run_waits(daemon, true);
+    if (daemon->overlay != NULL)
+        vq_overlay_release(daemon->overlay);
     uv_close((uv_handle_t *)&daemon->second, NULL);
 
     daemon->n_stopping = 1; /* this function itself */

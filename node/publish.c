@@ -20,8 +20,9 @@
 #include "node/forward.h"
 #include "node/propose.h"
 #include "proto/cluster.pb-c.h"
+#include "store/ids.h"
 
-enum { BUCKETS = 1024, RETRY_MS = 500, EVENTS_WAITING_MAX = 256, REQUEST_ID_BYTES = 16 };
+enum { BUCKETS = 1024, RETRY_MS = 500, HOLD_MS = 1000, EVENTS_WAITING_MAX = 256, REQUEST_ID_BYTES = 16 };
 
 struct item {
     struct item *next;
@@ -43,11 +44,21 @@ struct entry {
     bool is_under_way; /* the first item is proposed */
 };
 
+/* An answer that waits for what was reported of a domain. */
+struct hold {
+    struct hold *next;
+    uint8_t uuid[16];
+    uint64_t until_ms; /* loop time */
+    vq_overlay_cb cb;
+    void *data;
+};
+
 struct vq_overlay {
     struct vq_daemon *daemon;
     struct entry *buckets[BUCKETS];
     size_t n_entries;
-    uv_timer_t *timer; /* its memory outlives us by one turn of the loop */
+    struct hold *holds;
+    uv_timer_t *timer, *hold_timer; /* their memory outlives us by one turn of the loop */
 };
 
 static void entry_run(struct entry *entry);
@@ -57,14 +68,22 @@ static void timer_freed(uv_handle_t *handle)
     free(handle);
 }
 
+static uv_timer_t *timer_new(struct vq_overlay *overlay)
+{
+    uv_timer_t *timer = vq_new(uv_timer_t);
+
+    (void)uv_timer_init(overlay->daemon->loop, timer); /* cannot fail */
+    timer->data = overlay;
+    return timer;
+}
+
 struct vq_overlay *vq_overlay_new(struct vq_daemon *daemon)
 {
     struct vq_overlay *overlay = vq_new(struct vq_overlay);
 
     overlay->daemon = daemon;
-    overlay->timer = vq_new(uv_timer_t);
-    (void)uv_timer_init(daemon->loop, overlay->timer); /* cannot fail */
-    overlay->timer->data = overlay;
+    overlay->timer = timer_new(overlay);
+    overlay->hold_timer = timer_new(overlay);
     return overlay;
 }
 
@@ -106,12 +125,88 @@ static struct entry **find_link(struct vq_overlay *overlay, const uint8_t uuid[1
     return link;
 }
 
+/* ---- Answers that wait ---- */
+
+static struct hold **earliest_hold(struct vq_overlay *overlay)
+{
+    struct hold **earliest = &overlay->holds;
+
+    for (struct hold **link = &overlay->holds; *link != NULL; link = &(*link)->next)
+        if ((*link)->until_ms < (*earliest)->until_ms)
+            earliest = link;
+    return earliest;
+}
+
+/* Callbacks answer clients, and may report or hold again: those that are due are taken out first. */
+static void run_holds(struct vq_overlay *overlay, bool is_last)
+{
+    uint64_t now_ms = uv_now(overlay->daemon->loop);
+    struct hold *due = NULL;
+
+    for (struct hold **link = &overlay->holds; *link != NULL;) {
+        struct hold *hold = *link;
+        if (is_last || hold->until_ms <= now_ms || *find_link(overlay, hold->uuid) == NULL) {
+            *link = hold->next;
+            hold->next = due;
+            due = hold;
+        } else {
+            link = &hold->next;
+        }
+    }
+    while (due != NULL) {
+        struct hold *hold = due;
+        due = hold->next;
+        hold->cb(hold->data);
+        free(hold);
+    }
+}
+
+static void hold_timer_fired(uv_timer_t *timer)
+{
+    struct vq_overlay *overlay = timer->data;
+
+    run_holds(overlay, false);
+    if (overlay->holds == NULL)
+        return;
+    uint64_t until_ms = (*earliest_hold(overlay))->until_ms, now_ms = uv_now(overlay->daemon->loop);
+    (void)uv_timer_start(timer, hold_timer_fired, until_ms > now_ms ? until_ms - now_ms : 1, 0);
+}
+
+/* Never from inside whoever reports or commits. */
+static void run_holds_soon(struct vq_overlay *overlay)
+{
+    if (overlay->holds != NULL)
+        (void)uv_timer_start(overlay->hold_timer, hold_timer_fired, 0, 0); /* fails only without a callback */
+}
+
+bool vq_overlay_hold(struct vq_overlay *overlay, const uint8_t uuid[16], vq_overlay_cb cb, void *data)
+{
+    if (overlay->daemon->is_stopping || *find_link(overlay, uuid) == NULL || !vq_propose_has_quorum(overlay->daemon))
+        return false;
+    struct hold *hold = vq_new(struct hold);
+    *hold = (struct hold){.next = overlay->holds,
+                          .until_ms = uv_now(overlay->daemon->loop) + HOLD_MS,
+                          .cb = cb,
+                          .data = data};
+    memcpy(hold->uuid, uuid, sizeof(hold->uuid));
+    overlay->holds = hold;
+    if (!uv_is_active((uv_handle_t *)overlay->hold_timer))
+        (void)uv_timer_start(overlay->hold_timer, hold_timer_fired, HOLD_MS, 0);
+    return true;
+}
+
+void vq_overlay_release(struct vq_overlay *overlay)
+{
+    run_holds(overlay, true);
+}
+
 static void entry_free(struct entry **link)
 {
     struct entry *entry = *link;
 
     *link = entry->next;
     entry->overlay->n_entries--;
+    run_holds_soon(entry->overlay);
     while (entry->first != NULL)
         drop_first(entry);
     free(entry);
@@ -124,7 +219,9 @@ void vq_overlay_free(struct vq_overlay *overlay)
     for (unsigned i = 0; i < BUCKETS; i++)
         while (overlay->buckets[i] != NULL)
             entry_free(&overlay->buckets[i]);
+    assert(overlay->holds == NULL); /* released when the daemon began to stop */
     uv_close((uv_handle_t *)overlay->timer, timer_freed);
+    uv_close((uv_handle_t *)overlay->hold_timer, timer_freed);
     free(overlay);
 }
 
@@ -141,10 +238,51 @@ struct proposal {
     uint8_t uuid[16];
 };
 
+/* A start that went ahead without its claim, since the quorum was lost meanwhile, has a number of this node's own; and
+ * then the claim may be committed all the same, with a later one. Only the owner claims, so a run that is later than all
+ * that the owner reports is that very claim, and the guest's number from then on. */
+static bool is_late_claim(const struct vq_daemon *daemon, const struct vq_domain_head *head, uint64_t run)
+{
+    return head->owner == daemon->node_id && vq_ids_run_is_local(run) && head->run > run;
+}
+
+static uint64_t run_to_report(struct vq_daemon *daemon, const uint8_t uuid[16], uint64_t run)
+{
+    struct vq_store_view *view;
+
+    if (vq_store_view_begin(daemon->store, &view, NULL) < 0)
+        return run;
+    const struct vq_domain_head *head = vq_store_domain_find(view, uuid);
+    if (head != NULL && is_late_claim(daemon, head, run))
+        run = head->run;
+    vq_store_view_end(view);
+    return run;
+}
+
+/* True: the first report goes again, as a command of its own, with the number that the cluster knows. */
+static bool renumber(struct entry *entry)
+{
+    struct vq_daemon *daemon = entry->overlay->daemon;
+    uint64_t old = entry->first->report.run, run = run_to_report(daemon, entry->latest.uuid, old);
+
+    if (run == old)
+        return false;
+    for (struct item *item = entry->first; item != NULL; item = item->next)
+        if (item->event == NULL && item->report.run == old) {
+            item->report.run = run;
+            daemon->host.random(item->request_id, REQUEST_ID_BYTES);
+        }
+    if (entry->latest.run == old)
+        entry->latest.run = run;
+    return true;
+}
+
 static void committed(struct entry *entry, const struct vq_result *result)
 {
     char text[VQ_UUID_TEXT];
 
+    if (result->code != VIR_ERR_OK && renumber(entry))
+        return;
     if (result->code != VIR_ERR_OK) {
         vq_uuid_format(entry->latest.uuid, text);
         vq_log(WARN, "publish.refused", "domain=%s: %s, report dropped", text, result->message);
@@ -293,12 +431,13 @@ void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, co
     }
     struct entry *entry = *link;
     entry->latest = *report;
-    if (may_merge(entry, report)) {
-        put_report(entry->last, report);
+    entry->latest.run = run_to_report(overlay->daemon, report->uuid, report->run);
+    if (may_merge(entry, &entry->latest)) {
+        put_report(entry->last, &entry->latest);
     } else {
         struct item *item = vq_new(struct item);
         overlay->daemon->host.random(item->request_id, REQUEST_ID_BYTES);
-        put_report(item, report);
+        put_report(item, &entry->latest);
         add_item(entry, item);
     }
     vq_events_published(overlay->daemon->events, driver, name, report);
@@ -367,7 +506,7 @@ static void info_from_head(const struct vq_domain_head *head, struct vq_domain_i
 static void lay_over(const struct vq_state_report *report, struct vq_domain_info *info)
 {
     info->id = report->id;
-    info->run = report->run;
+    info->run = report->run > info->run ? report->run : info->run;
     info->state = report->state;
     info->reason = report->reason;
     if (report->max_memory_kib != 0)
@@ -392,7 +531,7 @@ bool vq_overlay_info(const struct vq_daemon *daemon, const struct vq_domain_head
     if (daemon->overlay->n_entries == 0)
         return true;
     const struct entry *entry = *find_link(daemon->overlay, head->uuid);
-    if (entry == NULL || entry->latest.run < head->run)
+    if (entry == NULL || (entry->latest.run < head->run && !is_late_claim(daemon, head, entry->latest.run)))
         return true; /* nothing, or about a run before the one that the cluster knows */
     if (entry->latest.gone)
         return false;

@@ -24,6 +24,12 @@ struct vq_mesh_event;
 void vq_overlay_send_event(struct vq_overlay *overlay, const struct vq_mesh_event *event);
 /* Quorum may be back: try what waits now. */
 void vq_overlay_retry(struct vq_overlay *overlay);
+/* Call back, later, when all that was reported of the domain is committed, or after a second: an answer that waits for
+ * this cannot be overtaken by what its client does next at another node. False, and never called: nothing waits, or there
+ * is no quorum to wait for. */
+typedef void (*vq_overlay_cb)(void *data);
+bool vq_overlay_hold(struct vq_overlay *overlay, const uint8_t uuid[16], vq_overlay_cb cb, void *data);
+void vq_overlay_release(struct vq_overlay *overlay); /* the daemon stops: call them all back now */
 size_t vq_overlay_pending(const struct vq_overlay *overlay); /* domains with something not yet committed */
 
 /* The domain as clients of this node should see it: the head with this node's own reports over it, and "no state" when

@@ -115,7 +115,9 @@ static void driver_autostart(struct vq_driver *driver)
 
 /* ---- What the daemon tells ---- */
 
-/* A rename shows in the names of later events; the live copy and its files keep what they began with. */
+/* A guest of this node that the log tells of and that is not here is a lost one.
+ *
+ * A rename shows in the names of later events; the live copy and its files keep what they began with. */
 static void driver_changed(struct vq_driver *driver, const uint8_t uuid[16])
 {
     struct vq_qemu *qemu = driver->state;
@@ -123,11 +125,13 @@ static void driver_changed(struct vq_driver *driver, const uint8_t uuid[16])
     VQ_AUTOPTR(vq_arena) arena = NULL;
     struct vq_domain_info info = { 0 };
 
-    if (guest == NULL)
-        return;
     arena = vq_arena_new(0);
-    if (qemu->host->domain_find(uuid, false, arena, &info))
+    if (!qemu->host->domain_find(uuid, false, arena, &info))
+        return;
+    if (guest != NULL)
         guest->generation = info.generation;
+    else if (info.id >= 0)
+        vq_qemu_disown(&info, qemu);
 }
 
 static void driver_session_ended(struct vq_driver *driver, uint64_t entry_node, uint64_t session)

@@ -200,6 +200,8 @@ void vq_qemu_guest_degrade(struct vq_qemu_guest *guest, const char *why);
 void vq_qemu_recover(struct vq_driver *driver);
 /* Report as ended what the cluster believes to run here, or to be about to, and what nothing here knows of. */
 void vq_qemu_disown_unknown(struct vq_driver *driver);
+/* The same for one domain; data is the struct vq_qemu. */
+void vq_qemu_disown(const struct vq_domain_info *info, void *data);
 
 /* ---- monitor.c: what QEMU tells by itself ---- */
 void vq_qemu_guest_event(struct vq_qmp *qmp, const char *name, json_t *data, int64_t seconds, uint32_t micros,

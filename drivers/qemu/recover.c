@@ -520,7 +520,7 @@ static int record_seen(const void *key, size_t key_length, const void *value, si
 
 /* The cluster believes that it runs here, or is about to, and nothing here knows of it: it ended with the host, with its
  * record, or before it had one. */
-static void own_domain_seen(const struct vq_domain_info *info, void *data)
+void vq_qemu_disown(const struct vq_domain_info *info, void *data)
 {
     struct vq_qemu *qemu = data;
     struct vq_state_report report = { .run = info->run, .id = -1, .state = VIR_DOMAIN_SHUTOFF,
@@ -533,6 +533,10 @@ static void own_domain_seen(const struct vq_domain_info *info, void *data)
         return;
     memcpy(report.uuid, info->uuid, VQ_UUID_BYTES);
     report.gone = (info->flags & VQ_INFO_PERSISTENT) == 0;
+    report.events[0].event = VIR_DOMAIN_EVENT_STOPPED;
+    report.events[0].detail = VIR_DOMAIN_EVENT_STOPPED_CRASHED;
+    report.n_events = info->id >= 0; /* of a start that was not told of, nobody is told the end */
+    vq_log(WARN, "guest.lost", "domain=%s id=%d: nothing is left of it here", info->name, info->id);
     qemu->host->publish(qemu->driver, &report);
 }
 
@@ -540,7 +544,7 @@ void vq_qemu_disown_unknown(struct vq_driver *driver)
 {
     struct vq_qemu *qemu = driver->state;
 
-    qemu->host->each_own_domain(driver, own_domain_seen, qemu);
+    qemu->host->each_own_domain(driver, vq_qemu_disown, qemu);
 }
 
 void vq_qemu_recover(struct vq_driver *driver)

@@ -202,8 +202,10 @@ static void claim_done(const struct vq_proposal_result *result, const struct vq_
         vq_job_resume(&guest->job, NULL);
         return;
     }
-    /* The quorum went while we asked: then it is as if there had been none before. */
-    if (err != NULL && err->code == VIR_ERR_OPERATION_INVALID && !guest->qemu->host->has_quorum())
+    /* The quorum went while we asked: then it is as if there had been none before. Where the claim may still be committed
+     * later ("unknown"), the run gets that number then: only this node claims its own guests. */
+    if (err != NULL && (err->code == VIR_ERR_OPERATION_INVALID || err->code == VIR_ERR_OPERATION_TIMEOUT) &&
+        !guest->qemu->host->has_quorum())
         rc = claim_locally(guest, &own);
     else if (err != NULL)
         rc = -1, own = *err;

@@ -396,6 +396,32 @@ static void a_start_without_a_quorum_takes_a_number_of_the_node(void **state)
     nothing_is_left();
 }
 
+static void a_start_that_loses_the_quorum_goes_on_without_it(void **state)
+{
+    struct fake_domain *domain = define(NULL, true, "");
+
+    (void)state;
+    fake.loses_quorum = true;
+    must("domain_create", domain);
+    assert_true(guest_of(domain)->id > 1000);
+    must("domain_destroy", domain);
+    nothing_is_left();
+}
+
+/* The log is replayed after the host lost its power and with it the tables: only then is the domain known at all. */
+static void a_guest_that_the_log_tells_of_and_that_is_not_here_has_ended(void **state)
+{
+    struct fake_domain *domain = define(NULL, true, "");
+
+    (void)state;
+    domain->info.id = 7;
+    domain->info.state = VIR_DOMAIN_RUNNING;
+    driver->changed(driver, domain->info.uuid);
+    assert_int_equal(domain->info.state, VIR_DOMAIN_SHUTOFF);
+    assert_int_equal(domain->info.id, -1);
+    nothing_is_left();
+}
+
 static void autodestroy_ends_the_guest_with_its_connection(void **state)
 {
     const struct vq_remote_domain_create_with_flags_args args = { .flags = VIR_DOMAIN_START_AUTODESTROY };
@@ -917,6 +943,8 @@ int main(void)
         TEST(a_guest_that_ended_while_nobody_looked_is_seen_as_crashed),
         TEST(a_transient_domain_is_gone_when_it_ends),
         TEST(a_start_without_a_quorum_takes_a_number_of_the_node),
+        TEST(a_start_that_loses_the_quorum_goes_on_without_it),
+        TEST(a_guest_that_the_log_tells_of_and_that_is_not_here_has_ended),
         TEST(autodestroy_ends_the_guest_with_its_connection),
         TEST(monitor_commands_go_through_and_come_back_as_they_are),
         TEST(stats_of_all_domains_have_their_groups),

@@ -58,7 +58,15 @@ static void proposal_closed(uv_handle_t *handle)
 static void proposal_due(uv_timer_t *timer)
 {
     struct proposal *proposal = timer->data;
+    struct vq_error err = VQ_ERROR_INIT;
 
+    if (fake.loses_quorum) {
+        fake.has_quorum = fake.loses_quorum = false;
+        (void)vq_error_set_from(&err, VIR_FROM_NONE, VIR_ERR_OPERATION_TIMEOUT, "whether the change was made is unknown");
+        proposal->cb(NULL, &err, proposal->data);
+        uv_close((uv_handle_t *)timer, proposal_closed);
+        return;
+    }
     proposal->cb(&proposal->result, NULL, proposal->data);
     uv_close((uv_handle_t *)timer, proposal_closed);
 }

@@ -19,6 +19,7 @@ struct fake_host {
     struct fake_domain domains[FAKE_DOMAINS_MAX];
     size_t n_domains;
     bool has_quorum;
+    bool loses_quorum;       /* while the next proposal waits: whether it was done is unknown */
     uint64_t next_run;
     char trace[8192];        /* "started/booted running/booted " ... */
 };

@@ -293,14 +293,104 @@ static void a_report_about_an_older_run_is_not_shown(void **state)
     int32_t id;
 
     (void)state;
-    uint64_t old = run_of(1, 1, &id);
+    uint64_t old = run_of(1, 1, &id), run = run_of(1, 1, &id);
     fake_cluster.has_quorum = false;
-    struct vq_state_report report = report_of(1, old, -1, VIR_DOMAIN_CRASHED, VIR_DOMAIN_EVENT_CRASHED, 0);
+    struct vq_state_report report = report_of(1, run, -1, VIR_DOMAIN_CRASHED, VIR_DOMAIN_EVENT_CRASHED, 0);
     node.daemon.host.publish(&vq_qemu_driver, &report);
     assert_int_equal(state_of(1), VIR_DOMAIN_CRASHED);
-    report.run = old - 1;
+    report.run = old;
     node.daemon.host.publish(&vq_qemu_driver, &report);
     assert_int_not_equal(state_of(1), VIR_DOMAIN_CRASHED);
+}
+
+static uint64_t committed_run(uint8_t byte, int32_t *ret_id)
+{
+    struct vq_store_view *view;
+    uint8_t uuid[16];
+
+    uuid_of(byte, uuid);
+    assert_int_equal(vq_store_view_begin(node.daemon.store, &view, NULL), 0);
+    const struct vq_domain_head *head = vq_store_domain_find(view, uuid);
+    uint64_t run = head->run;
+    *ret_id = head->id;
+    vq_store_view_end(view);
+    return run;
+}
+
+static void a_claim_that_is_committed_after_the_start_went_ahead_numbers_the_run(void **state)
+{
+    int32_t id, local_id, known_id;
+    uint64_t local;
+    uint8_t uuid[16];
+
+    (void)state;
+    (void)run_of(1, 1, &id);
+    uuid_of(1, uuid);
+    node.daemon.host.local_run(uuid, &local, &local_id);
+    fake_cluster.has_quorum = false;
+    struct vq_state_report report = report_of(1, local, local_id, VIR_DOMAIN_RUNNING, VIR_DOMAIN_EVENT_STARTED, 0);
+    node.daemon.host.publish(&vq_qemu_driver, &report);
+    uint64_t claimed = run_of(1, 1, &id); /* it lay in the log of a leader that nobody answered */
+    assert_true(claimed > local);
+    assert_int_equal(state_of(1), VIR_DOMAIN_RUNNING);
+    fake_cluster.has_quorum = true;
+    fake_node_run_until(&node, nothing_is_pending, NULL);
+    assert_int_equal(committed_run(1, &known_id), claimed);
+    assert_int_equal(known_id, local_id);
+    assert_int_equal(state_of(1), VIR_DOMAIN_RUNNING);
+
+    /* The driver goes on to use the number that it knows. */
+    report = report_of(1, local, -1, VIR_DOMAIN_SHUTOFF, VIR_DOMAIN_EVENT_STOPPED, 0);
+    node.daemon.host.publish(&vq_qemu_driver, &report);
+    fake_node_run_until(&node, nothing_is_pending, NULL);
+    assert_int_equal(committed_run(1, &known_id), claimed);
+    assert_int_equal(known_id, -1);
+    assert_int_equal(state_of(1), VIR_DOMAIN_SHUTOFF);
+}
+
+static void count_release(void *data)
+{
+    ++*(int *)data;
+}
+
+static bool is_released(void *data)
+{
+    return *(int *)data > 0;
+}
+
+static void an_answer_waits_until_what_was_reported_is_committed(void **state)
+{
+    int32_t id;
+    int n_released = 0;
+    uint8_t uuid[16];
+
+    (void)state;
+    uuid_of(1, uuid);
+    assert_false(vq_overlay_hold(node.daemon.overlay, uuid, count_release, &n_released)); /* nothing was reported */
+    uint64_t run = run_of(1, 1, &id);
+    struct vq_state_report report = report_of(1, run, id, VIR_DOMAIN_RUNNING, VIR_DOMAIN_EVENT_STARTED, 0);
+    node.daemon.host.publish(&vq_qemu_driver, &report);
+    assert_true(vq_overlay_hold(node.daemon.overlay, uuid, count_release, &n_released));
+    assert_int_equal(n_released, 0);
+    fake_node_run_until(&node, is_released, &n_released);
+    assert_true(nothing_is_pending(NULL));
+
+    /* Not for ever, and not at all without a quorum. */
+    fake_cluster.has_quorum = false;
+    node.daemon.host.publish(&vq_qemu_driver, &report);
+    assert_false(vq_overlay_hold(node.daemon.overlay, uuid, count_release, &n_released));
+    fake_cluster.has_quorum = true;
+    assert_true(vq_overlay_hold(node.daemon.overlay, uuid, count_release, &n_released));
+    fake_cluster.has_quorum = false;
+    n_released = 0;
+    fake_node_run_until(&node, is_released, &n_released);
+    assert_false(nothing_is_pending(NULL));
+    fake_cluster.has_quorum = true;
+    assert_true(vq_overlay_hold(node.daemon.overlay, uuid, count_release, &n_released));
+    fake_cluster.has_quorum = false;
+    n_released = 0;
+    vq_overlay_release(node.daemon.overlay);
+    assert_int_equal(n_released, 1);
 }
 
 static void emit_reboot(void)
@@ -522,6 +612,8 @@ int main(void)
         CASE(an_own_report_is_told_at_once_and_only_once),
         CASE(without_a_quorum_reports_are_shown_here_and_kept_until_there_is_one),
         CASE(a_report_about_an_older_run_is_not_shown),
+        CASE(a_claim_that_is_committed_after_the_start_went_ahead_numbers_the_run),
+        CASE(an_answer_waits_until_what_was_reported_is_committed),
         CASE(an_event_of_a_driver_is_told_here_and_sent_to_the_others),
         CASE(the_whole_struct_loses_its_callback_id),
         CASE(an_event_behind_an_uncommitted_report_waits_for_it),

@@ -16,6 +16,7 @@
 #include "node/events.h"
 #include "node/forward.h"
 #include "node/mesh.h"
+#include "node/publish.h"
 #include "node/stream.h"
 #include "proto/gen/remote.h"
 
@@ -132,6 +133,15 @@ void vq_events_from_mesh(struct vq_events *events, uint64_t node, const struct v
     (void)events;
     (void)node;
     (void)event;
+}
+
+bool vq_overlay_hold(struct vq_overlay *overlay, const uint8_t uuid[16], vq_overlay_cb cb, void *data)
+{
+    (void)overlay;
+    (void)uuid;
+    (void)cb;
+    (void)data;
+    return false;
 }
 
 static void driver_session_ended(struct vq_driver *driver, uint64_t entry_node, uint64_t session)

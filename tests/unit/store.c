@@ -547,6 +547,28 @@ static void undefining_a_running_domain_makes_it_transient(void **state)
     assert_non_null(strstr(result.message, "no domain with matching uuid '"));
 }
 
+static void a_guest_that_was_undefined_before_its_owner_reports_the_end_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    make_define(&f->parts, 1, 7, "web1");
+    (void)apply(f);
+    make_run(&f->parts, 2, 7, 1);
+    struct vq_result run = apply(f);
+    make_state(&f->parts, 3, 7, 1, run.number, VIR_DOMAIN_RUNNING, run.id);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_undefine(&f->parts, 4, 7);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_state(&f->parts, 5, 7, 1, run.number, VIR_DOMAIN_SHUTOFF, -1); /* not "gone": it had not heard of it */
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    assert_true(f->changes.changes[0].is_gone);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_domain_count(v), 0);
+    assert_null(vq_store_domain_find_by_name(v, VQ_DRIVER_QEMU, "web1"));
+    assert_null(vq_store_domain_find_by_id(v, run.id));
+    vq_store_view_end(v);
+}
+
 static void settings_stay_as_they_are_unless_given(void **state)
 {
     struct fixture *f = *state;
@@ -1118,6 +1140,7 @@ int main(void)
         TEST(a_domain_that_is_being_started_is_not_taken_away),
         TEST(a_report_ends_the_claim),
         TEST(undefining_a_running_domain_makes_it_transient),
+        TEST(a_guest_that_was_undefined_before_its_owner_reports_the_end_leaves_nothing),
         TEST(settings_stay_as_they_are_unless_given),
         TEST(an_owner_changes_only_from_the_known_one),
         TEST(a_rename_moves_the_name),
