@@ -117,6 +117,7 @@ int vq_core_open(struct vq_core *core, struct raft_io *io, struct vq_error *err)
     core->is_open = true;
     core->is_closing = core->log_is_long = false;
     core->log_bytes = core->log_entries = 0;
+    core->passed_change = core->spread_index = 0;
     return 0;
 }
 
@@ -249,22 +250,6 @@ static void look_at_log_size(struct vq_core *core)
         raft_set_snapshot_trailing(&core->raft, (unsigned)kept);
 }
 
-/* Followers learn what is committed from the next message, and when nothing follows that is the next heartbeat. Whoever
- * proposed from there waits for it. So when nothing follows, a heartbeat is sent at once: libraft sends those that are
- * due at a tick. */
-static void spread_commit(struct vq_core *core)
-{
-    unsigned heartbeat_ms = core->raft.heartbeat_timeout;
-
-    if (!vq_core_leads(core) || core->raft.commit_index == core->spread_index || core->raft.configuration.n < 2 ||
-        core->groups != NULL || core->waiting != NULL || vq_core_is_transferring(core))
-        return;
-    core->spread_index = core->raft.commit_index;
-    core->raft.heartbeat_timeout = 0;
-    core->io_tick(core->raft.io);
-    core->raft.heartbeat_timeout = heartbeat_ms;
-}
-
 void vq_core_turn(struct vq_core *core, uint64_t now_ms)
 {
     core->now_ms = now_ms;
@@ -280,6 +265,6 @@ void vq_core_turn(struct vq_core *core, uint64_t now_ms)
     vq_core_expire(core);
     vq_core_membership_turn(core);
     vq_core_flush(core);
-    spread_commit(core);
+    vq_core_spread(core);
     vq_core_status_turn(core);
 }

@@ -23,6 +23,8 @@ struct vq_core_callbacks {
     /* The store failed or has another history than the log: nothing more may be applied by this process. Must not
      * return in the daemon. */
     void (*failed)(const struct vq_error *err, void *data);
+    /* A leader sends entries or a snapshot: may this node hold some? No: they are dropped, and sent again. NULL: yes. */
+    bool (*may_take_data)(void *data);
 };
 
 struct vq_core_options {

@@ -65,6 +65,13 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
 
 /* ---- Snapshots ---- */
 
+/* Of several changes of the membership that become committed at once, as after a restart, libraft takes note one by
+ * one, and wants to take its snapshot after the first: with a configuration that is not the last one. */
+static bool configuration_is_behind(const struct raft *raft)
+{
+    return raft->configuration_uncommitted_index != 0 && raft->configuration_uncommitted_index <= raft->commit_index;
+}
+
 static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     struct vq_core *core = fsm->data;
@@ -72,8 +79,8 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 
     static_assert(sizeof(struct raft_buffer) == sizeof(struct vq_store_buf),
                   "the store's buffers are given as they are");
-    if (core->snapshot_is_open)
-        return RAFT_BUSY;
+    if (core->snapshot_is_open || configuration_is_behind(&core->raft))
+        return RAFT_BUSY; /* asked again with the next event */
     if (vq_store_snapshot_take(core->store, &core->snapshot, &err) < 0) {
         vq_log(WARN, "raft.snapshot", "%s, trying again", err.message);
         return RAFT_BUSY;

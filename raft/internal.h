@@ -71,7 +71,14 @@ struct vq_core {
     int (*io_start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
     raft_io_recv_cb io_recv;
     raft_io_tick_cb io_tick;
-    raft_index spread_index;         /* commit index that the followers were told at once */
+    raft_index passed_change;        /* last change of the membership given to libraft as a follower */
+    raft_term passed_change_term;
+
+    /* What followers are told at once, see spread.c. */
+    raft_index spread_index;
+    uint64_t spread_until_ms, spread_refilled_ms;
+    unsigned spread_credit;
+    raft_index spread_told[VQ_RAFT_MEMBERS_MAX]; /* by place in the configuration */
 
     /* Proposals. */
     struct vq_proposal *waiting, **waiting_end;
@@ -113,6 +120,9 @@ void vq_core_commit(struct vq_core *core);
 void vq_core_receive_through(struct vq_core *core, struct raft_io *io);
 void vq_core_receive_held(struct vq_core *core);
 void vq_core_receive_drop(struct vq_core *core);
+
+/* spread.c */
+void vq_core_spread(struct vq_core *core);
 
 /* propose.c */
 void vq_core_answer_applied(struct vq_core *core);

@@ -80,7 +80,7 @@ static void on_failed(const struct vq_error *err, void *data)
     world_fail(&node->cluster->world, "node %" PRIu64 ": %s", node->id, err->message);
 }
 
-static const struct vq_core_callbacks callbacks = {on_status, on_applied, on_proposed, on_changed, on_failed};
+static const struct vq_core_callbacks callbacks = {on_status, on_applied, on_proposed, on_changed, on_failed, NULL};
 
 /* ---- Life ---- */
 

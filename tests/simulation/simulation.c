@@ -21,6 +21,7 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
+#include "raft/internal.h"
 #include "tests/simulation/cluster.h"
 
 enum {
@@ -188,6 +189,21 @@ static bool is_at_rest(const struct sim_cluster *cluster)
     return true;
 }
 
+/* What libraft takes for the last committed configuration goes into its snapshots. */
+static void check_configurations(struct sim_cluster *cluster)
+{
+    const struct raft *first = &cluster->nodes[1].core->raft;
+
+    for (int i = 1; i <= SIM_NODES; i++) {
+        const struct raft *raft = &cluster->nodes[i].core->raft;
+        if (raft->configuration_uncommitted_index != 0 ||
+            raft->configuration_committed_index != first->configuration_committed_index)
+            world_fail(&cluster->world, "node %d has the membership of index %llu (and %llu), node 1 that of %llu", i,
+                       raft->configuration_committed_index, raft->configuration_uncommitted_index,
+                       first->configuration_committed_index);
+    }
+}
+
 static void heal(struct sim_cluster *cluster)
 {
     struct world *world = &cluster->world;
@@ -204,6 +220,8 @@ static void heal(struct sim_cluster *cluster)
     }
     if (!world->has_failed && !is_at_rest(cluster))
         world_fail(world, "no rest %d s after everything was healed", REST_MAX_MS / 1000);
+    if (!world->has_failed)
+        check_configurations(cluster);
     for (int i = 1; i <= SIM_NODES && !world->has_failed; i++) {
         sim_node_check(&cluster->nodes[i]);
         sim_clients_check(cluster, &cluster->nodes[i]);
