@@ -103,28 +103,38 @@ static void stop_at_once(const struct vq_error *err, void *data)
     abort();
 }
 
+/* ---- The instance ---- */
+
+/* Once the log holds something, an empty one under this id is a loss: that must be on disk before anybody counts on
+ * what we have. */
+static int mark_known(struct vq_raft_thread *thread, struct vq_error *err)
+{
+    if (!thread->is_known && vq_directory_mark_known(thread->options.dir, thread->options.node_id, err) < 0)
+        return -1;
+    thread->is_known = true;
+    return 0;
+}
+
+static bool may_take_data(void *data)
+{
+    struct vq_raft_thread *thread = data;
+    struct vq_error err = VQ_ERROR_INIT;
+    bool is_good = mark_known(thread, &err) == 0;
+
+    if (!is_good && !thread->has_told_of_mark)
+        vq_log(WARN, "raft.known", "%s, trying again", err.message);
+    thread->has_told_of_mark = !is_good;
+    return is_good;
+}
+
 static const struct vq_core_callbacks core_callbacks = {
     .status = tell_status,
     .applied = tell_applied,
     .proposed = tell_proposed,
     .changed = tell_changed,
     .failed = stop_at_once,
+    .may_take_data = may_take_data,
 };
-
-/* ---- The instance ---- */
-
-/* Once the log holds something, an empty one under this id is a loss. */
-static void mark_known(struct vq_raft_thread *thread)
-{
-    struct vq_error err = VQ_ERROR_INIT;
-
-    if (thread->is_known || !vq_core_is_open(thread->core) || !vq_core_has_data(thread->core))
-        return;
-    thread->is_known = vq_directory_mark_known(thread->options.dir, thread->options.node_id, &err) == 0;
-    if (!thread->is_known && !thread->has_told_of_mark)
-        vq_log(WARN, "raft.known", "%s, trying again", err.message);
-    thread->has_told_of_mark = !thread->is_known;
-}
 
 static void turn(struct vq_raft_thread *thread)
 {
@@ -241,7 +251,8 @@ static int try_start(struct vq_raft_thread *thread, bool *ret_may_retry, struct 
         *ret_may_retry = err->code != VIR_ERR_OPERATION_INVALID;
         return -1;
     }
-    return 0;
+    /* Nothing has been said to anybody yet: answers and messages go out with the next turn of the loop. */
+    return vq_core_has_data(thread->core) ? mark_known(thread, err) : 0;
 }
 
 static void start_instance(struct vq_raft_thread *thread)
@@ -254,7 +265,6 @@ static void start_instance(struct vq_raft_thread *thread)
         return;
     }
     vq_core_set_problem(thread->core, "");
-    mark_known(thread);
     vq_log(INFO, "raft.start", "node=%llu dir=%s: taking part", (unsigned long long)thread->options.node_id,
            thread->options.dir);
 }
@@ -374,7 +384,6 @@ static void on_look(uv_timer_t *timer)
         return;
     vq_guard_look(&thread->guard, uv_now(&thread->loop));
     look_at_room(thread);
-    mark_known(thread);
 }
 
 struct vq_raft_thread *vq_raft_thread_new(const struct vq_raft_options *options, struct vq_queue *news,

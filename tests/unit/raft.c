@@ -753,23 +753,25 @@ static void a_full_disk_refuses_writes_and_loses_nothing(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-static void the_mark_beside_the_log_is_tried_again(void **state)
+static void a_node_does_not_take_part_before_its_mark_is_on_disk(void **state)
 {
     struct node *node = *state;
     static const char *const points[] = {"raft.known.write=error", "raft.known.flush=error", "raft.known.rename=error"};
     VQ_AUTOFREE char *mark = vq_asprintf("%s.known", node->raft_dir);
 
-    setenv("VQ_FAILPOINTS", points[0], 1);
-    start(node);
     for (size_t i = 0; i < VQ_N_ELEMENTS(points); i++) {
         setenv("VQ_FAILPOINTS", points[i], 1);
-        define(node, 1 + i, (const char *[]){"a", "b", "c"}[i]);
-        assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+        start_with(node, 1, true);
+        RUN_UNTIL(node, node->status.problem[0] != '\0');
+        assert_false(node->status.is_running);
         assert_int_not_equal(access(mark, F_OK), 0);
+        stop(node);
     }
     unsetenv("VQ_FAILPOINTS");
+    start(node);
     define(node, 9, "d");
-    RUN_UNTIL(node, access(mark, F_OK) == 0);
+    assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+    assert_int_equal(access(mark, F_OK), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -781,7 +783,7 @@ int main(void)
         TEST(an_entry_that_cannot_be_applied_ends_the_process_and_is_tried_again),
         TEST(a_failed_write_to_the_log_ends_the_process_in_time),
         TEST(a_full_disk_refuses_writes_and_loses_nothing),
-        TEST(the_mark_beside_the_log_is_tried_again),
+        TEST(a_node_does_not_take_part_before_its_mark_is_on_disk),
         TEST(a_lone_node_can_be_written_at_once),
         TEST(many_commands_travel_together_and_in_order),
         TEST(a_repeated_request_is_done_once),

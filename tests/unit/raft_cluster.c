@@ -601,8 +601,10 @@ static void a_node_that_was_away_catches_up_by_snapshot_under_load(void **state 
 static void an_emptied_voter_must_join_anew(void **state VQ_UNUSED)
 {
     make_cluster(3);
-    define(1);
     uint64_t victim = leader()->id % 3 + 1;
+    VQ_AUTOFREE char *mark = vq_asprintf("%s.known", nodes[victim].raft_dir);
+    assert_int_equal(access(mark, F_OK), 0); /* it votes, so it has data */
+    define(1);
     stop(victim);
     remove_tree(nodes[victim].raft_dir);
     start(victim);
