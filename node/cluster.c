@@ -33,6 +33,9 @@ static void removed_received(struct vq_cluster *cluster, uint64_t node, const Vq
     if (removed->id != self->node_id || removed->cluster_id.len != self->cluster_id.len ||
         memcmp(removed->cluster_id.data, self->cluster_id.data, self->cluster_id.len) != 0 || cluster->is_let_go)
         return;
+    /* One who knows less of the history than this node, which is in the table as far as it knows, may not know it yet. */
+    if (removed->applied != 0 && (!cluster->has_seen_self || removed->applied < cluster->daemon->applied))
+        return;
     vq_log(WARN, "cluster.removed", "node %llu says that this node was removed from the cluster", (unsigned long long)node);
     cluster->is_let_go = true;
     vq_proposals_applied(cluster->proposals, UINT64_MAX); /* no more will come: what is done there is done */
@@ -138,7 +141,21 @@ static void mesh_join(const struct vq_channel_parts *take_parts, void *data)
         vq_join_server_accept(cluster->join_server, take_parts);
 }
 
+/* It has a certificate, so it was a member, or is about to be one; which of the two, it can tell itself. */
+static bool mesh_stranger(uint64_t node, Vq__Removed *removed, void *data)
+{
+    const struct vq_cluster *cluster = data;
+
+    if (!cluster->has_seen_self || cluster->removed_since_ms != 0)
+        return false;
+    removed->id = node;
+    removed->cluster_id = cluster->self->cluster_id;
+    removed->applied = cluster->daemon->applied;
+    return true;
+}
+
 static const struct vq_mesh_callbacks mesh_callbacks = {
+    .stranger = mesh_stranger,
     .message = mesh_message, .online = mesh_online, .offline = mesh_offline, .describe = mesh_describe,
     .raft = mesh_raft, .join = mesh_join,
 };

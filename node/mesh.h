@@ -58,6 +58,9 @@ struct vq_mesh_callbacks {
      * connections are refused. Joining hosts are strangers: the callee keeps a cap and a deadline of its own. */
     void (*raft)(const struct vq_channel_parts *take_parts, void *data);
     void (*join)(const struct vq_channel_parts *take_parts, void *data);
+    /* Somebody with a certificate of the cluster, who is not in the table: fill in what he is to be told before the
+     * connection is closed, or return false. May be NULL. */
+    bool (*stranger)(uint64_t node, Vq__Removed *removed, void *data);
     /* A listener could not be opened (it is tried again by itself each second) or has come up (err is NULL). May be
      * NULL. */
     void (*listening)(const char *address, const struct vq_error *err, void *data);

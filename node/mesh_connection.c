@@ -55,7 +55,7 @@ void vq_mesh_connection_close(struct vq_mesh_connection *connection, const char 
     if (connection->dial != NULL)
         vq_dial_cancel(connection->dial);
     if (connection->channel != NULL)
-        vq_channel_close(connection->channel, mesh->is_stopped ? STOP_LINGER_MS : 0);
+        vq_channel_close(connection->channel, mesh->is_stopped ? STOP_LINGER_MS : connection->linger_ms);
     connection->dial = NULL;
     connection->channel = NULL;
     forget(connection);
@@ -157,6 +157,12 @@ static const char *hello_problem(const struct vq_mesh_connection *connection, co
 static void take_greeting(struct vq_mesh_connection *connection, const Vq__Mesh *message)
 {
     struct vq_mesh *mesh = connection->mesh;
+    if (message->message_case == VQ__MESH__MESSAGE_REMOVED && connection->is_outgoing) {
+        mesh->callbacks.message(connection->node, message, mesh->data);
+        if (!connection->is_closed)
+            vq_mesh_connection_close(connection, "it says that this node was removed from the cluster");
+        return;
+    }
     const Vq__Hello *hello = message->message_case == VQ__MESH__MESSAGE_HELLO ? message->hello : NULL;
     const char *problem = hello_problem(connection, hello);
 
@@ -327,6 +333,22 @@ static void greet(struct vq_mesh_connection *connection)
         send_hello(connection);
 }
 
+static void refuse_stranger(struct vq_mesh_connection *connection, uint64_t node)
+{
+    struct vq_mesh *mesh = connection->mesh;
+    Vq__Mesh message = VQ__MESH__INIT;
+    Vq__Removed removed = VQ__REMOVED__INIT;
+
+    if (node != 0 && node != mesh->options.node_id && mesh->callbacks.stranger != NULL &&
+        mesh->callbacks.stranger(node, &removed, mesh->data)) {
+        message.message_case = VQ__MESH__MESSAGE_REMOVED;
+        message.removed = &removed;
+        (void)vq_mesh_connection_send(connection, &message); /* small */
+        connection->linger_ms = STOP_LINGER_MS;
+    }
+    vq_mesh_connection_close(connection, "its certificate is not that of another member");
+}
+
 static void shaken(struct vq_mesh_connection *connection)
 {
     struct vq_mesh *mesh = connection->mesh;
@@ -347,7 +369,7 @@ static void shaken(struct vq_mesh_connection *connection)
     }
     connection->node = node;
     if (node == 0 || node == mesh->options.node_id || vq_mesh_find(mesh, node) == NULL)
-        vq_mesh_connection_close(connection, "its certificate is not that of another member");
+        refuse_stranger(connection, strcmp(alpn, "vq-mesh") == 0 ? node : 0);
     else if (strcmp(alpn, "vq-raft") == 0)
         hand_over(connection, mesh->callbacks.raft);
     else

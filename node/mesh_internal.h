@@ -31,6 +31,7 @@ struct vq_mesh_connection {
     bool is_outgoing;
     bool is_closed;   /* out of the mesh's list; the memory goes when nobody is inside */
     bool is_inside;   /* a callback of its channel is running */
+    unsigned linger_ms; /* when it is closed: for what was said last */
     const char *fate; /* not NULL: to be closed for this reason in the clock's next turn */
     struct vq_dial *dial;
     struct vq_channel *channel;

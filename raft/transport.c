@@ -85,9 +85,12 @@ static void log_problem(struct vq_transport *transport, uint64_t node, const cha
 
     if (peer != NULL && strncmp(peer->problem, problem, sizeof(peer->problem) - 1) == 0)
         return;
+    if (peer == NULL) { /* removed, or not told of yet: libraft asks for it four times a second all the same */
+        vq_log(DEBUG, "raft.connection", "node=%" PRIu64 ": %s, trying again", node, problem);
+        return;
+    }
     vq_log(WARN, "raft.connection", "node=%" PRIu64 ": %s, trying again", node, problem);
-    if (peer != NULL)
-        (void)snprintf(peer->problem, sizeof(peer->problem), "%s", problem);
+    (void)snprintf(peer->problem, sizeof(peer->problem), "%s", problem);
 }
 
 static void log_connected(struct vq_transport *transport, const struct link *link)

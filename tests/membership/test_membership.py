@@ -152,14 +152,18 @@ def test_a_removed_node_stands_alone_with_its_guests(lab):
 
 def test_a_node_that_was_removed_while_it_was_down_is_not_let_in(lab):
     nodes = lab.cluster(3)
+    nodes[2].define("mine")
     nodes[2].kill()
-    nodes[0].ask("remove", "node3")
+    nodes[0].ask("remove", "node3", "--force")
     wait_for(lambda: lab.voters() == 1, 10, "one voter")
+    nodes[0].virsh("undefine", "mine")
     nodes[2].start()
-    time.sleep(2)
+    # The others tell it, and it needs no hand: it stands alone with its guests.
+    wait_for(lambda: nodes[2].status().get("standalone"), 10, "the removed node to stand alone")
     assert all(each["name"] != "node3" for each in nodes[0].status()["nodes"])
-    nodes[2].ask("leave", "--force")
+    wait_for(lambda: nodes[2].guests() == ["mine"], 10, "its guests")
     nodes[2].join(nodes[0].token())
+    wait_for(lambda: nodes[0].guests() == ["mine"], 10, "its guests, back in the cluster")
 
 
 def test_guests_come_along(lab):

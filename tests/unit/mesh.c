@@ -85,6 +85,7 @@ struct node {
     struct vq_mesh *mesh;
     uint64_t id;
     char address[40];
+    unsigned n_removed;
     unsigned n_messages, n_online, n_offline, n_raft, n_join, n_listening, n_not_listening;
     uint64_t last_from;
     size_t last_size;
@@ -98,6 +99,12 @@ static void on_message(uint64_t from, const Vq__Mesh *message, void *data)
 
     node->n_messages++;
     node->last_from = from;
+    if (message->message_case == VQ__MESH__MESSAGE_REMOVED) {
+        assert_int_equal(message->removed->id, node->id);
+        assert_int_equal(message->removed->applied, 43);
+        node->n_removed++;
+        return;
+    }
     assert_int_equal(message->message_case, VQ__MESH__MESSAGE_CALL);
     node->last_size = message->call->args.len;
 }
@@ -161,8 +168,17 @@ static void on_listening(const char *address VQ_UNUSED, const struct vq_error *e
         node->n_not_listening++;
 }
 
-static const struct vq_mesh_callbacks node_callbacks = {on_message, on_online, on_offline,  on_describe,
-                                                        on_raft,    on_join,   on_listening};
+static bool on_stranger(uint64_t from, Vq__Removed *removed, void *data VQ_UNUSED)
+{
+    removed->id = from;
+    removed->applied = 43;
+    return true;
+}
+
+static const struct vq_mesh_callbacks node_callbacks = {
+    .message = on_message, .online = on_online, .offline = on_offline, .describe = on_describe, .raft = on_raft,
+    .join = on_join, .stranger = on_stranger, .listening = on_listening,
+};
 
 static void node_start(struct node *node, uint64_t id, const char *listen, uint64_t boot)
 {
@@ -660,6 +676,22 @@ static void connections_are_told_apart_by_their_protocol(void **state VQ_UNUSED)
     assert_empty_loop();
 }
 
+static void former_member_is_told_that_it_was_removed(void **state VQ_UNUSED)
+{
+    struct node one, two;
+
+    node_start(&one, 1, "127.0.0.1:0", 11);
+    node_start(&two, 2, "127.0.0.1:0", 22);
+    set_members(&one, one.address, NULL, NULL);
+    set_members(&two, one.address, two.address, NULL);
+    run_until(&two.n_removed, 1);
+    assert_int_equal(two.last_from, 1);
+    assert_int_equal(one.n_online + two.n_online + one.n_removed, 0);
+    node_stop(&one);
+    node_stop(&two);
+    assert_empty_loop();
+}
+
 static void strangers_are_few_and_have_a_deadline(void **state VQ_UNUSED)
 {
     struct node one;
@@ -765,6 +797,7 @@ int main(void)
         cmocka_unit_test_setup(bad_messages_end_the_connection_before_and_after_the_greeting, be_strict),
         cmocka_unit_test_setup(peer_that_does_not_read_is_cut_off, be_generous),
         cmocka_unit_test_setup(connections_are_told_apart_by_their_protocol, be_generous),
+        cmocka_unit_test_setup(former_member_is_told_that_it_was_removed, be_generous),
         cmocka_unit_test_setup(strangers_are_few_and_have_a_deadline, be_strict),
         cmocka_unit_test_setup(taken_port_is_tried_again, be_generous),
         cmocka_unit_test_setup(unusable_address_to_listen_on_is_an_error, be_generous),
