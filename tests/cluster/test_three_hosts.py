@@ -83,7 +83,7 @@ def test_a_guest_shuts_down_when_asked_and_the_reason_is_known_everywhere(hosts,
     console.close()
     hosts.virsh("node3", "shutdown", guest)
     for node in hosts.nodes:
-        wait_for(lambda: hosts.virsh(node, "domstate", guest, "--reason") == "shut off (shutdown)", 20, f"shut off at {node}")
+        wait_for(lambda: hosts.virsh(node, "domstate", guest, "--reason") == "shut off (shutdown)", 60, f"shut off at {node}")
     assert leftovers.qemus_of(hosts, "node1") == {}
 
 
@@ -92,7 +92,7 @@ def test_a_guest_that_ends_by_itself_is_seen_everywhere(hosts, tmp_path):
     hosts.virsh("node2", "define", tmp_path / "brief.xml")
     hosts.virsh("node1", "start", "brief")
     for node in hosts.nodes:
-        wait_for(lambda: hosts.virsh(node, "domstate", "brief") == "shut off", 40, f"the end of the guest at {node}")
+        wait_for(lambda: hosts.virsh(node, "domstate", "brief") == "shut off", 120, f"the end of the guest at {node}")
     hosts.virsh("node3", "undefine", "brief")
 
 

@@ -13,7 +13,7 @@ function(vq_fuzz name)
         target_sources(fuzz_${name} PRIVATE fuzz/corpus.c)
         add_test(NAME fuzz/${name} COMMAND fuzz_${name} ${corpus})
     endif()
-    set_tests_properties(fuzz/${name} PROPERTIES LABELS fuzz TIMEOUT 120)
+    set_tests_properties(fuzz/${name} PROPERTIES LABELS fuzz TIMEOUT 300)
 endfunction()
 
 # Each part lists its own in a file of its own.

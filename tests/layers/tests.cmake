@@ -11,17 +11,17 @@ list(REMOVE_DUPLICATES header_flags)
 add_test(NAME layers/includes COMMAND ${Python3_EXECUTABLE} ${layers} includes ${CMAKE_SOURCE_DIR})
 add_test(NAME layers/headers COMMAND ${Python3_EXECUTABLE} ${layers} headers ${CMAKE_SOURCE_DIR} ${CMAKE_C_COMPILER}
     ${header_flags})
-set_tests_properties(layers/includes layers/headers PROPERTIES LABELS layers TIMEOUT 120)
+set_tests_properties(layers/includes layers/headers PROPERTIES LABELS layers TIMEOUT 300)
 
 if(TARGET virtquorumd AND TARGET virtquorum)
     add_test(NAME layers/libraries COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/layers/libraries.py
         ${CMAKE_SOURCE_DIR}/docs/dependencies.md $<TARGET_FILE:virtquorumd> $<TARGET_FILE:virtquorum>)
-    set_tests_properties(layers/libraries PROPERTIES LABELS layers TIMEOUT 60)
+    set_tests_properties(layers/libraries PROPERTIES LABELS layers TIMEOUT 200)
 endif()
 
 find_program(SHELLCHECK shellcheck)
 if(SHELLCHECK)
     add_test(NAME layers/scripts COMMAND ${SHELLCHECK} -S warning deploy/demo deploy/guest deploy/setup tests/run .ci/run
         tests/cluster/long WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(layers/scripts PROPERTIES LABELS layers TIMEOUT 60)
+    set_tests_properties(layers/scripts PROPERTIES LABELS layers TIMEOUT 200)
 endif()

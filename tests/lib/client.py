@@ -109,7 +109,7 @@ class Writer(threading.Thread):
                 time.sleep(0.05)
                 continue
             self.define(name)
-            if not self.keep and turn % 3 == 0:
+            if not self.keep and turn % 3 == 0 and self.connection is not None:
                 self.undefine(name)
             if self.pause:
                 time.sleep(self.pause)
@@ -187,7 +187,7 @@ class Console:
         os.close(slave)
         self.master, self.text = master, ""
 
-    def expect(self, word, seconds=60, press=None):
+    def expect(self, word, seconds=120, press=None):
         deadline = time.monotonic() + seconds
         while word not in self.text:
             left = deadline - time.monotonic()

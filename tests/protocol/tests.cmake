@@ -3,7 +3,7 @@ if(TARGET virtquorumd)
     foreach(name every_procedure hostile)
         add_test(NAME protocol/${name}
             COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/protocol/${name}.py)
-        set_tests_properties(protocol/${name} PROPERTIES LABELS protocol TIMEOUT 180
+        set_tests_properties(protocol/${name} PROPERTIES LABELS protocol TIMEOUT 400
             ENVIRONMENT "VQ_DAEMON=$<TARGET_FILE:virtquorumd>")
     endforeach()
 endif()

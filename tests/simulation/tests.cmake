@@ -3,5 +3,5 @@ add_executable(simulation simulation/clients.c simulation/io.c simulation/nodes.
 target_link_libraries(simulation PRIVATE vq_raft_core)
 foreach(mode seeds repeat planted)
     add_test(NAME simulation/${mode} COMMAND simulation ${mode})
-    set_tests_properties(simulation/${mode} PROPERTIES LABELS simulation TIMEOUT 300)
+    set_tests_properties(simulation/${mode} PROPERTIES LABELS simulation TIMEOUT 600)
 endforeach()
