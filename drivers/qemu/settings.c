@@ -190,12 +190,21 @@ static bool split(char *line, char **ret_name, char **ret_value)
     return true;
 }
 
-static int read_line(struct vq_qemu_settings *settings, char *line, struct vq_error *err)
+/* A line that cannot be read may be the one that names the user of QEMU: passing over it is not safe. A list may go over
+ * several lines; none of those that have a meaning here is one. */
+static int read_line(struct vq_qemu_settings *settings, char *line, bool *is_in_list, struct vq_error *err)
 {
-    char *name, *value;
+    char *name, *value, *text = trim(line);
 
-    if (!split(line, &name, &value))
+    if (*text == '\0' || *text == '#')
         return 0;
+    if (*is_in_list) {
+        *is_in_list = strchr(text, ']') == NULL;
+        return 0;
+    }
+    if (!split(text, &name, &value) || *name == '\0')
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "neither a setting nor a comment");
+    *is_in_list = *value == '[' && strchr(value, ']') == NULL;
     for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++)
         if (strcmp(rows[i].name, name) == 0)
             return rows[i].fn(settings, value, err) < 0 ? vq_error_wrap(err, "%s", name) : 0;
@@ -205,12 +214,17 @@ static int read_line(struct vq_qemu_settings *settings, char *line, struct vq_er
 static int read_file(struct vq_qemu_settings *settings, FILE *file, struct vq_error *err)
 {
     char line[LINE_MAX_BYTES];
+    bool is_in_list = false;
 
-    for (int number = 1; fgets(line, sizeof(line), file) != NULL; number++)
-        if (number > LINES_MAX || read_line(settings, line, err) < 0)
-            return number > LINES_MAX ? vq_error_set(err, VIR_ERR_CONF_SYNTAX, "more than %d lines", LINES_MAX)
-                                      : vq_error_wrap(err, "line %d", number);
-    return 0;
+    for (int number = 1; fgets(line, sizeof(line), file) != NULL; number++) {
+        if (number > LINES_MAX)
+            return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "more than %d lines", LINES_MAX);
+        if (strlen(line) == sizeof(line) - 1 && line[sizeof(line) - 2] != '\n')
+            return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "line %d is longer than %zu bytes", number, sizeof(line) - 2);
+        if (read_line(settings, line, &is_in_list, err) < 0)
+            return vq_error_wrap(err, "line %d", number);
+    }
+    return is_in_list ? vq_error_set(err, VIR_ERR_CONF_SYNTAX, "a list has no end") : 0;
 }
 
 int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_dir, struct vq_error *err)
