@@ -34,10 +34,11 @@ static void settings_comments_and_lists_are_read(void **state)
     struct vq_error err = VQ_ERROR_INIT;
 
     (void)state;
-    assert_int_equal(read_text("# user = \"root\"\n\n  vnc_listen = \"0.0.0.0\"\ncgroup_device_acl = [\n    \"/dev/null\",\n"
-                               "    \"/dev/kvm\"\n]\nsecurity_driver = [ \"none\" ]\nmax_files = 4096 # many\n",
-                               &settings, &err),
-                     0);
+    assert_int_equal(
+        read_text("# user = \"root\"\n\n  vnc_listen = \"0.0.0.0\"\ncgroup_device_acl = [\n    \"/dev/null\",\n"
+                  "    \"/dev/kvm\"\n]\nsecurity_driver = [ \"none\" ]\nmax_files = 4096 # many\n",
+                  &settings, &err),
+        0);
     assert_string_equal(settings.vnc_listen, "0.0.0.0");
     assert_int_equal(settings.files_max, 4096);
     vq_qemu_settings_done(&settings);
@@ -47,7 +48,8 @@ static void settings_comments_and_lists_are_read(void **state)
 static void a_line_that_cannot_be_read_is_refused(void **state)
 {
     static char long_line[5000];
-    const char *const texts[] = {"user \"nobody\"\n", "max_files = 1\nrubbish\n", "= 3\n", "list = [\n\"a\",\n", long_line};
+    const char *const texts[] = {"user \"nobody\"\n", "max_files = 1\nrubbish\n", "= 3\n", "list = [\n\"a\",\n",
+                                 long_line};
     struct vq_qemu_settings settings;
 
     (void)state;
