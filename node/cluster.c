@@ -373,10 +373,12 @@ void vq_cluster_status_changed(struct vq_daemon *daemon)
     if (daemon->raft_status.is_leader && !cluster->was_leader)
         cluster->may_have_orphans = true;
     cluster->was_leader = daemon->raft_status.is_leader;
-    if (daemon->raft_status.leader != 0)
+    if (daemon->raft_status.leader != 0) {
         cluster->leaderless_since_ms = 0;
-    else if (cluster->leaderless_since_ms == 0)
+        cluster->has_had_leader = true;
+    } else if (cluster->leaderless_since_ms == 0) {
         cluster->leaderless_since_ms = uv_now(daemon->loop);
+    }
     vq_proposals_status_changed(cluster->proposals);
     vq_membership_tick(cluster);
 }

@@ -55,6 +55,7 @@ struct vq_cluster {
 
     uint64_t started_unix_ms;
     uint64_t leaderless_since_ms;       /* loop time; 0: a leader is known */
+    bool has_had_leader;                /* since the daemon began, or since it belongs to another cluster */
     bool has_seen_self;                 /* in the replicated table, since the start */
     uint64_t removed_since_ms;          /* loop time at which this node learnt that it was removed, 0: it was not */
     bool is_changing;                   /* a membership change was asked of consensus */

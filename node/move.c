@@ -348,6 +348,7 @@ static int restart(struct vq_cluster *cluster, struct vq_error *err)
     memset(&daemon->raft_status, 0, sizeof(daemon->raft_status));
     daemon->applied = 0;
     cluster->leaderless_since_ms = uv_now(daemon->loop);
+    cluster->has_had_leader = false;
     vq_tls_credentials_free(vq_take(cluster->credentials));
     vq_cluster_adopt(cluster, vq_identity_copy(move->record->to));
     if (vq_identity_is_member(cluster->self) && vq_cluster_open_port(cluster, err) < 0)

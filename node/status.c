@@ -17,6 +17,7 @@
 #include "proto/pki.h"
 
 enum { CLOCK_TEXT = 24, CERTIFICATE_WARN_S = 30 * 24 * 3600 };
+enum { START_MS = 5000 }; /* a daemon that has found no leader by then is not starting any more */
 
 /* "14:02:11", with the date when that was not today. */
 static void clock_text(uint64_t unix_ms, char text[CLOCK_TEXT])
@@ -326,7 +327,9 @@ static void add_warnings(const struct vq_cluster *cluster, Vq__ClusterStatus *st
     const char *problem = daemon->raft_status.problem;
     size_t pending = daemon->overlay == NULL ? 0 : vq_overlay_pending(daemon->overlay);
 
-    if (!status->has_quorum)
+    if (status->starting)
+        warn(status, vq_strdup("starting: no leader is known yet; what is shown is what this node knew before"));
+    else if (!status->has_quorum)
         warn(status, vq_strdup("no quorum: definitions cannot be changed, and what is shown of other nodes may be old"));
     if (problem[0] != '\0')
         warn(status, vq_asprintf("consensus: %s", problem));
@@ -348,6 +351,11 @@ static void add_why(const struct vq_daemon *daemon, Vq__ClusterStatus *status)
         add_text(&status->why, &status->n_why,
                  vq_asprintf("A majority of the %u voters is %u; %u more may fail before changes stop.", status->voters_total,
                              status->voters_total / 2 + 1, status->can_lose));
+        return;
+    }
+    if (status->starting) {
+        add_text(&status->why, &status->n_why,
+                 vq_strdup("This daemon has only begun; if no leader is found within seconds, the quorum is lost."));
         return;
     }
     if (daemon->cluster->leaderless_since_ms != 0) {
@@ -375,6 +383,17 @@ static void fill_settings(const struct vq_cluster *cluster, Vq__ClusterStatus *s
     }
 }
 
+/* Consensus reads its log, or looks for the leader that is there. */
+static bool is_starting(const struct vq_daemon *daemon)
+{
+    const struct vq_raft_status *raft = &daemon->raft_status;
+    const struct vq_cluster *cluster = daemon->cluster;
+
+    if (cluster->has_had_leader || raft->problem[0] != '\0' || cluster->removed_since_ms != 0)
+        return false;
+    return !raft->is_running || vq_cluster_unix_ms() - cluster->started_unix_ms < START_MS;
+}
+
 static void fill_consensus(const struct vq_daemon *daemon, Vq__ClusterStatus *status)
 {
     const struct vq_raft_status *raft = &daemon->raft_status;
@@ -390,6 +409,7 @@ static void fill_consensus(const struct vq_daemon *daemon, Vq__ClusterStatus *st
     status->voters_total = quorum.voters;
     status->voters_reachable = quorum.reachable;
     status->has_quorum = raft->leader != 0 && quorum.has_majority;
+    status->starting = !status->has_quorum && is_starting(daemon);
     status->can_lose = quorum.has_majority ? quorum.reachable - (quorum.voters / 2 + 1) : 0;
 }
 

@@ -29,13 +29,20 @@ void cli_print_sentence(const struct cli *cli, const Vq__ClusterStatus *status)
 {
     size_t n_offline = count_offline(status);
 
+    if (status->standalone && status->starting) {
+        fprintf(cli->out, "%s is starting, %u guest%s (%u running).\n", status->self_name, status->domains_total,
+                plural(status->domains_total), status->domains_running);
+        return;
+    }
     if (status->standalone) {
         fprintf(cli->out, "%s stands alone, %u guest%s (%u running). virtquorum init makes it the first of a cluster.\n",
                 status->self_name, status->domains_total, plural(status->domains_total), status->domains_running);
         return;
     }
     fprintf(cli->out, "%s: ", status->cluster_name);
-    if (!status->has_quorum)
+    if (status->starting)
+        fprintf(cli->out, "starting, %u of %u voters reachable", status->voters_reachable, status->voters_total);
+    else if (!status->has_quorum)
         fprintf(cli->out, "NO QUORUM, %u of %u voters reachable", status->voters_reachable, status->voters_total);
     else if (n_offline > 0)
         fprintf(cli->out, "degraded, %zu of %zu nodes not reachable", n_offline, status->n_nodes);
@@ -302,6 +309,7 @@ static void put_cluster(json_t *object, const Vq__ClusterStatus *status)
     put(object, "self", json_string(status->self_name));
     put(object, "leader", json_leader(status));
     put(object, "quorum", json_boolean(status->has_quorum));
+    put(object, "starting", json_boolean(status->starting));
     put(object, "votersTotal", json_u64(status->voters_total));
     put(object, "votersReachable", json_u64(status->voters_reachable));
     put(object, "canLose", json_u64(status->can_lose));
