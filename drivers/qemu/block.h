@@ -17,5 +17,7 @@ struct vq_qemu_block_stats {
 const struct vq_disk *vq_qemu_disk_find(const struct vq_qemu_guest *guest, const char *path);
 /* From the answer of query-blockstats. False: nothing about this disk. */
 bool vq_qemu_block_stats_of(json_t *reply, const struct vq_disk *disk, struct vq_qemu_block_stats *ret_stats);
+/* From the answer of query-blockstats: the last byte of the image that was ever written, as far as QEMU saw it. */
+uint64_t vq_qemu_block_highest_of(json_t *reply, const struct vq_disk *disk);
 /* From the answer of query-block: size that the guest sees, bytes that the image takes. */
 bool vq_qemu_block_sizes_of(json_t *reply, const struct vq_disk *disk, uint64_t *ret_capacity, uint64_t *ret_allocation);

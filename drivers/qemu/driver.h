@@ -64,5 +64,8 @@ extern const struct vq_qemu_rows vq_qemu_run_rows;    /* handlers_run.c: start, 
 extern const struct vq_qemu_rows vq_qemu_look_rows;   /* handlers_look.c: info, memory, interfaces, console */
 extern const struct vq_qemu_rows vq_qemu_block_rows;  /* handlers_block.c: disks */
 extern const struct vq_qemu_rows vq_qemu_monitor_rows; /* handlers_monitor.c: QMP for clients, displays */
+extern const struct vq_qemu_rows vq_qemu_agent_rows;  /* handlers_agent.c: what the agent in the guest would answer */
+extern const struct vq_qemu_rows vq_qemu_limits_rows; /* handlers_limits.c: pinning, shares and bounds of a guest */
+extern const struct vq_qemu_rows vq_qemu_screen_rows; /* screenshot.c: pictures of a screen */
 extern const struct vq_qemu_rows vq_qemu_stats_rows;  /* stats.c: stats of all domains */
 extern const struct vq_qemu_rows vq_qemu_define_rows; /* handlers_define.c: definitions, capabilities */

@@ -164,6 +164,7 @@ VQ_MUST_CHECK int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, siz
 struct vq_qemu_start_options {
     bool paused, autodestroy;
     uint64_t autodestroy_node, autodestroy_session;
+    struct vq_domain *take_definition; /* to run with instead of the stored one, for this run only; NULL: the stored one */
 };
 /* Start a domain of this node. request: answered with success or error at the end; NULL: nobody waits (autostart). */
 void vq_qemu_start(struct vq_qemu *qemu, const struct vq_domain_info *info, const struct vq_qemu_start_options *options,

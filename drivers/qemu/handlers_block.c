@@ -67,6 +67,13 @@ bool vq_qemu_block_stats_of(json_t *reply, const struct vq_disk *disk, struct vq
     return true;
 }
 
+uint64_t vq_qemu_block_highest_of(json_t *reply, const struct vq_disk *disk)
+{
+    json_t *entry = entry_of(reply, disk), *parent = json_object_get(entry, "parent");
+
+    return number_of(json_object_get(parent != NULL ? parent : entry, "stats"), "wr_highest_offset");
+}
+
 bool vq_qemu_block_sizes_of(json_t *reply, const struct vq_disk *disk, uint64_t *ret_capacity, uint64_t *ret_allocation)
 {
     json_t *image = json_object_get(json_object_get(entry_of(reply, disk), "inserted"), "image");
@@ -87,15 +94,20 @@ static void fail(struct vq_request *request, int code, const char *text, const c
 }
 
 /* Guest and disk of a call; NULL: the request was failed. */
-static struct vq_qemu_guest *guest_with_disk(struct vq_request *request, const char *path)
+static struct vq_qemu_guest *guest_with_disk(struct vq_request *request, const char *path, const char *refusal)
 {
     struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
 
     if (guest != NULL && vq_qemu_disk_find(guest, path) == NULL) {
-        fail(request, VIR_ERR_INVALID_ARG, "invalid path: %s", path);
+        fail(request, VIR_ERR_INVALID_ARG, refusal, path);
         return NULL;
     }
     return guest;
+}
+
+static struct vq_qemu_guest *guest_for_stats(struct vq_request *request, const char *path)
+{
+    return path[0] == '\0' ? vq_qemu_guest_of(request) : guest_with_disk(request, path, "invalid path: %s");
 }
 
 /* The disk when the answer has come: the guest may have ended meanwhile. */
@@ -112,9 +124,39 @@ static const struct vq_disk *disk_again(struct vq_request *request, const char *
     return disk;
 }
 
+/* An empty path asks for all disks together. */
+static bool sum_again(struct vq_request *request, json_t *reply, const struct vq_error *err,
+                      struct vq_qemu_block_stats *stats)
+{
+    const struct vq_qemu_guest *guest = vq_qemu_guest_find(vq_qemu_of(request), request->domain->uuid);
+    struct vq_qemu_block_stats one;
+
+    if (reply == NULL) {
+        vq_request_fail(request, err);
+        return false;
+    }
+    *stats = (struct vq_qemu_block_stats){ .errors = -1 };
+    for (size_t i = 0; guest != NULL && guest->live != NULL && i < guest->live->devices.n_disks; i++) {
+        if (!vq_qemu_block_stats_of(reply, guest->live->devices.disks[i], &one))
+            continue;
+        stats->rd_requests += one.rd_requests;
+        stats->rd_bytes += one.rd_bytes;
+        stats->rd_ns += one.rd_ns;
+        stats->wr_requests += one.wr_requests;
+        stats->wr_bytes += one.wr_bytes;
+        stats->wr_ns += one.wr_ns;
+        stats->flush_requests += one.flush_requests;
+        stats->flush_ns += one.flush_ns;
+    }
+    return true;
+}
+
 static bool stats_again(struct vq_request *request, const char *path, json_t *reply, const struct vq_error *err,
                         struct vq_qemu_block_stats *stats)
 {
+    if (path[0] == '\0')
+        return sum_again(request, reply, err, stats);
+
     const struct vq_disk *disk = disk_again(request, path, reply, err);
 
     if (disk == NULL)
@@ -147,7 +189,7 @@ static void block_stats_known(json_t *reply, const struct vq_error *err, void *d
 static void domain_block_stats(struct vq_request *request)
 {
     const struct vq_remote_domain_block_stats_args *args = request->args;
-    struct vq_qemu_guest *guest = guest_with_disk(request, args->path);
+    struct vq_qemu_guest *guest = guest_for_stats(request, args->path);
 
     if (guest != NULL)
         (void)vq_qmp_call(guest->qmp, "query-blockstats", NULL, BLOCK_TIMEOUT_MS, block_stats_known, request);
@@ -201,7 +243,7 @@ static void domain_block_stats_flags(struct vq_request *request)
     struct vq_qemu_guest *guest;
 
     if (!vq_qemu_check_flags(request, args->flags, VIR_TYPED_PARAM_STRING_OKAY) ||
-        (guest = guest_with_disk(request, args->path)) == NULL)
+        (guest = guest_for_stats(request, args->path)) == NULL)
         return;
     if (args->nparams < 0) {
         fail(request, VIR_ERR_INVALID_ARG, "the number of parameters for '%s' is negative", args->path);
@@ -250,7 +292,7 @@ static void domain_get_block_info(struct vq_request *request)
     const struct vq_remote_domain_get_block_info_args *args = request->args;
     struct vq_qemu_guest *guest;
 
-    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = guest_with_disk(request, args->path)) != NULL)
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = guest_with_disk(request, args->path, "invalid path %s not assigned to domain")) != NULL)
         (void)vq_qmp_call(guest->qmp, "query-block", NULL, BLOCK_TIMEOUT_MS, block_info_known, request);
 }
 

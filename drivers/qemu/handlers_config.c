@@ -13,7 +13,8 @@
 #include "drivers/qemu/qmp.h"
 #include "proto/gen/remote.h"
 
-enum { AFFECT = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG };
+enum { AFFECT = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG,
+       SCHEDULER_PARAMS = 9 };       /* as many as domain_get_scheduler_parameters gives */
 
 /* One request to change the definition, after what it does to the running guest. */
 struct config_change {
@@ -189,6 +190,12 @@ static void set_vcpus(struct vq_request *request, uint32_t n, uint32_t flags)
                        "Flag 'VIR_DOMAIN_AFFECT_CONFIG' is required by flag 'VIR_DOMAIN_VCPU_MAXIMUM'");
         return;
     }
+    if (target.live && n > target.guest->live->vcpus) {
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG,
+                       "requested vcpus is greater than max allowable vcpus for the live domain: %u > %u", n,
+                       target.guest->live->vcpus);
+        return;
+    }
     if (target.live) {
         vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_UNSUPPORTED,
                        "the number of vcpus of a running guest cannot be changed; use --config for its next start");
@@ -335,7 +342,11 @@ void vq_qemu_handle_get_scheduler_type(struct vq_request *request)
 {
     struct vq_remote_domain_get_scheduler_type_ret *ret = request->ret;
 
+    if (request->domain->id >= 0) {
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_INVALID, "cgroup CPU controller is not mounted");
+        return;
+    }
     ret->type = "posix";
-    ret->nparams = 0;
+    ret->nparams = SCHEDULER_PARAMS;
     vq_request_reply(request);
 }

@@ -18,6 +18,11 @@ void vq_qemu_reply_text(struct vq_request *request, const char **ret_text, char 
 /* Zeroed memory that lives as long as the request; NULL: the request was refused. */
 void *vq_qemu_request_alloc(struct vq_request *request, size_t size);
 
+/* Has the guest a channel for its agent? */
+bool vq_qemu_has_agent(const struct vq_qemu_guest *guest);
+/* The agent would have to answer this, and cannot. */
+void vq_qemu_refuse_agent(struct vq_request *request, const struct vq_qemu_guest *guest);
+
 /* What VIR_DOMAIN_AFFECT_* comes to for this domain. */
 struct vq_qemu_target {
     bool live, config;

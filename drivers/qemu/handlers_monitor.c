@@ -12,6 +12,7 @@
 #include "conf/base/memory.h"
 #include "conf/domain.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/qmp.h"
 #include "proto/gen/qemu.h"
 #include "proto/gen/remote.h"
@@ -115,8 +116,10 @@ static void domain_monitor_command(struct vq_request *request)
 
 static void domain_agent_command(struct vq_request *request)
 {
-    if (vq_qemu_guest_of(request) != NULL)
-        fail(request, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
+    const struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
+
+    if (guest != NULL)
+        vq_qemu_refuse_agent(request, guest);
 }
 
 static void domain_attach(struct vq_request *request)

@@ -8,6 +8,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/qmp.h"
 #include "proto/gen/remote.h"
 
@@ -67,7 +68,8 @@ static void domain_create_with_flags(struct vq_request *request)
     start(request, ((const struct vq_remote_domain_create_with_flags_args *)request->args)->flags);
 }
 
-/* ---- createXML: define, then start; what cannot be started is gone again ---- */
+/* ---- createXML: define, then start; what cannot be started is gone again. A domain that is defined and inactive runs with
+ * the text for this once, and keeps its definition. ---- */
 
 static void transient_defined(const struct vq_domain *definition, const struct vq_proposal_result *result,
                               const struct vq_error *err, void *data)
@@ -89,16 +91,55 @@ static void transient_defined(const struct vq_domain *definition, const struct v
     vq_qemu_start(qemu, &info, &options, request);
 }
 
+/* Start the defined domain with the definition of the call, which is taken. */
+static void start_defined(struct vq_request *request, const struct vq_domain_info *info, struct vq_domain *take_definition)
+{
+    const struct vq_remote_domain_create_xml_args *args = request->args;
+    struct vq_qemu_start_options options = options_of(request, args->flags);
+    struct vq_qemu *qemu = vq_qemu_of(request);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (info->id >= 0 || vq_qemu_guest_find(qemu, info->uuid) != NULL)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain '%s' is already active", info->name);
+    else if (info->owner != qemu->host->node_id)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_UNSUPPORTED,
+                           "domain '%s' belongs to another node: it can be started by its definition only there",
+                           info->name);
+    else if (vq_qemu_choose_emulator(qemu, take_definition, &err) != NULL) {
+        options.take_definition = take_definition;
+        vq_qemu_start(qemu, info, &options, request);
+        return;
+    }
+    vq_domain_free(take_definition);
+    vq_request_fail(request, &err);
+}
+
 static void domain_create_xml(struct vq_request *request)
 {
     const struct vq_remote_domain_create_xml_args *args = request->args;
     const struct vq_qemu_define_options options = { .strict = (args->flags & VIR_DOMAIN_START_VALIDATE) != 0,
                                                     .must_be_new = true };
+    unsigned parse_flags = VQ_PARSE_INACTIVE | (options.strict ? VQ_PARSE_STRICT : 0);
+    struct vq_qemu *qemu = vq_qemu_of(request);
+    struct vq_domain *definition = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_domain_info info = { 0 };
 
     if (!vq_qemu_check_flags(request, args->flags, CREATE_FLAGS))
         return;
-    vq_qemu_of(request)->n_creating++;
-    vq_qemu_define_xml(vq_qemu_of(request), args->xml_desc, &options, transient_defined, request);
+    if (vq_domain_parse(args->xml_desc, parse_flags, &definition, &err) < 0) {
+        vq_request_fail(request, &err);
+        return;
+    }
+    /* Same name and UUID; any other clash is refused where the definition is applied. */
+    if (definition->has_uuid && qemu->host->domain_find(definition->uuid, false, request->arena, &info) &&
+        vq_streq(info.name, definition->name)) {
+        start_defined(request, &info, definition);
+        return;
+    }
+    vq_domain_free(definition);
+    qemu->n_creating++;
+    vq_qemu_define_xml(qemu, args->xml_desc, &options, transient_defined, request);
 }
 
 /* ---- destroy ---- */
@@ -163,27 +204,14 @@ static bool refuse(struct vq_request *request, int code, const char *text)
     return false;
 }
 
-static bool has_agent_channel(const struct vq_qemu_guest *guest)
-{
-    for (size_t i = 0; guest->live != NULL && i < guest->live->devices.n_channels; i++)
-        if (vq_streq(guest->live->devices.channels[i]->name, "org.qemu.guest_agent.0"))
-            return true;
-    return false;
-}
-
-static bool refuse_agent(struct vq_request *request, const struct vq_qemu_guest *guest)
-{
-    if (has_agent_channel(guest))
-        return refuse(request, VIR_ERR_AGENT_UNRESPONSIVE, "QEMU guest agent is not connected");
-    return refuse(request, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
-}
-
 /* The button is pressed unless only the agent was asked for. */
 static bool may_press_button(struct vq_request *request, const struct vq_qemu_guest *guest, uint32_t flags,
                              uint32_t button, uint32_t agent)
 {
-    if ((flags & agent) != 0 && (flags & button) == 0)
-        return refuse_agent(request, guest);
+    if ((flags & agent) != 0 && (flags & button) == 0) {
+        vq_qemu_refuse_agent(request, guest);
+        return false;
+    }
     return true;
 }
 

@@ -78,6 +78,18 @@ static bool listens_on_network(const struct vq_graphics *graphics)
     return graphics->type == VQ_GRAPHICS_VNC || graphics->type == VQ_GRAPHICS_SPICE;
 }
 
+/* Where nothing is said about the address, the run shows what the configuration says. */
+static void show_address(struct vq_graphics *graphics, const struct vq_qemu_settings *settings)
+{
+    const char *address = graphics->type == VQ_GRAPHICS_VNC ? settings->vnc_listen : settings->spice_listen;
+
+    for (size_t i = 0; i < graphics->n_listens; i++)
+        if (graphics->listens[i]->type == VQ_LISTEN_ADDRESS && graphics->listens[i]->address == NULL && address != NULL)
+            graphics->listens[i]->address = vq_strdup(address);
+    if (graphics->listen == NULL && graphics->n_listens > 0 && graphics->listens[0]->address != NULL)
+        graphics->listen = vq_strdup(graphics->listens[0]->address);
+}
+
 int vq_qemu_ports_reserve(struct vq_qemu_guest *guest, struct vq_error *err)
 {
     const struct vq_qemu_settings *settings = &guest->qemu->settings;
@@ -88,6 +100,7 @@ int vq_qemu_ports_reserve(struct vq_qemu_guest *guest, struct vq_error *err)
 
         if (!listens_on_network(graphics))
             continue;
+        show_address(graphics, settings);
         if (is_chosen) {
             if (choose_port(guest, settings->vnc_port_min, settings->vnc_port_max, &graphics->port, err) < 0)
                 return -1;

@@ -9,7 +9,7 @@
 
 #include "conf/base/text.h"
 
-enum { STAT_BYTES = 1024 };
+enum { STAT_BYTES = 1024, SCHED_BYTES = 8192 };
 
 static bool read_text(const char *path, char *text, size_t size)
 {
@@ -89,4 +89,21 @@ bool vq_proc_delay_ns(pid_t pid, pid_t thread, uint64_t *ret_ns)
         return false;
     *third = '\0';
     return vq_parse_u64(second + 1, 10, UINT64_MAX, ret_ns);
+}
+
+/* "wait_sum : 12.345678": milliseconds, to the nanosecond. */
+bool vq_proc_wait_ns(pid_t pid, pid_t thread, uint64_t *ret_ns)
+{
+    char path[64], text[SCHED_BYTES];
+    unsigned long ms, ns;
+    const char *at;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/sched", (int)pid, (int)thread);
+    if (!read_text(path, text, sizeof(text)))
+        return false;
+    *ret_ns = 0; /* the kernel keeps no sums by default */
+    if ((at = strstr(text, "wait_sum")) != NULL && (at = strchr(at, ':')) != NULL &&
+        sscanf(at + 1, "%12lu.%6lu", &ms, &ns) == 2)
+        *ret_ns = (uint64_t)ms * 1000000 + ns;
+    return true;
 }

@@ -13,5 +13,7 @@ struct vq_proc_times {
 /* thread 0: the whole process. False: it is gone. */
 bool vq_proc_times(pid_t pid, pid_t thread, struct vq_proc_times *ret_times);
 bool vq_proc_rss_kib(pid_t pid, uint64_t *ret_kib);
+/* Time that a thread waited for anything but a processor. False where the kernel keeps no account of it. */
+bool vq_proc_wait_ns(pid_t pid, pid_t thread, uint64_t *ret_ns);
 /* Time that a thread waited for a processor. */
 bool vq_proc_delay_ns(pid_t pid, pid_t thread, uint64_t *ret_ns);

@@ -100,6 +100,8 @@ static int read_definition(struct vq_qemu_guest *guest, struct vq_error *err)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' belongs to a node that has left the cluster",
                             guest->name);
     guest->generation = info.generation;
+    if (guest->live != NULL)
+        return 0; /* came with the call */
     if (vq_domain_parse(info.xml, VQ_PARSE_INACTIVE, &guest->live, err) < 0)
         return vq_error_wrap(err, "reading the definition");
     return 0;
@@ -603,11 +605,13 @@ void vq_qemu_start(struct vq_qemu *qemu, const struct vq_domain_info *info, cons
         (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "%s", guest == NULL ? "the daemon is stopping"
                            : guest->phase == VQ_GUEST_STOPPING ? "domain is being stopped"
                                                                : "domain is already running");
+        vq_domain_free(options->take_definition);
         if (request != NULL)
             vq_request_fail(request, &err);
         return;
     }
     guest = vq_qemu_guest_new(qemu, info->uuid, info->name);
+    guest->live = options->take_definition;
     guest->starter = request;
     guest->start_paused = options->paused;
     guest->autodestroy = options->autodestroy;

@@ -19,8 +19,11 @@
 enum { QUESTION_MS = 2000, PARAMS_MAX = 262144 };
 
 enum {
+    /* Of guests without perf events, threads for I/O or bounds on memory bandwidth, and of QEMU without KVM: nothing. */
+    STATS_EMPTY = VIR_DOMAIN_STATS_PERF | VIR_DOMAIN_STATS_IOTHREAD | VIR_DOMAIN_STATS_MEMORY | VIR_DOMAIN_STATS_VM,
     STATS_KNOWN = VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_CPU_TOTAL | VIR_DOMAIN_STATS_BALLOON | VIR_DOMAIN_STATS_VCPU |
-                  VIR_DOMAIN_STATS_INTERFACE | VIR_DOMAIN_STATS_BLOCK,
+                  VIR_DOMAIN_STATS_INTERFACE | VIR_DOMAIN_STATS_BLOCK | VIR_DOMAIN_STATS_DIRTYRATE |
+                  STATS_EMPTY,
     FILTERS = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | VIR_CONNECT_GET_ALL_DOMAINS_STATS_INACTIVE |
               VIR_CONNECT_GET_ALL_DOMAINS_STATS_PERSISTENT | VIR_CONNECT_GET_ALL_DOMAINS_STATS_TRANSIENT |
               VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING | VIR_CONNECT_GET_ALL_DOMAINS_STATS_PAUSED |
@@ -34,7 +37,7 @@ struct gather;
 struct slot {
     struct gather *gather;
     struct vq_domain_info info;      /* strings in the arena */
-    json_t *memory, *blockstats, *block; /* answers, NULL while (or when never) known */
+    json_t *memory, *blockstats, *block, *dirty_rate; /* answers, NULL while (or when never) known */
 };
 
 struct gather {
@@ -123,6 +126,19 @@ static void add_u64(struct params *params, uint64_t value, const char *fmt, ...)
         param->value.ul = value;
 }
 
+static void add_s64(struct params *params, int64_t value, const char *fmt, ...) VQ_PRINTF(3, 4);
+static void add_s64(struct params *params, int64_t value, const char *fmt, ...)
+{
+    struct vq_typed_param *param;
+    va_list args;
+
+    va_start(args, fmt);
+    param = next_param(params, VIR_TYPED_PARAM_LLONG, fmt, args);
+    va_end(args);
+    if (param != NULL)
+        param->value.l = value;
+}
+
 static void add_string(struct params *params, const char *value, const char *fmt, ...) VQ_PRINTF(3, 4);
 static void add_string(struct params *params, const char *value, const char *fmt, ...)
 {
@@ -160,6 +176,9 @@ static void cpu_group(struct params *params, const struct slot *slot, const stru
     add_u64(params, times.user_ns + times.system_ns, "cpu.time");
     add_u64(params, times.user_ns, "cpu.user");
     add_u64(params, times.system_ns, "cpu.system");
+    add_uint(params, 0, "cpu.cache.monitor.count");
+    add_u64(params, 0, "cpu.haltpoll.success.time"); /* only a guest under KVM polls */
+    add_u64(params, 0, "cpu.haltpoll.fail.time");
 }
 
 static const struct {
@@ -201,7 +220,7 @@ static void vcpu_group(struct params *params, const struct slot *slot, const str
 {
     const struct vq_domain *live = guest != NULL ? guest->live : NULL;
     struct vq_proc_times times;
-    uint64_t delay;
+    uint64_t delay, wait;
 
     add_uint(params, live != NULL ? live->current_vcpus : slot->info.vcpus, "vcpu.current");
     add_uint(params, live != NULL ? live->vcpus : slot->info.max_vcpus, "vcpu.maximum");
@@ -210,6 +229,8 @@ static void vcpu_group(struct params *params, const struct slot *slot, const str
             continue;
         add_int(params, VIR_VCPU_RUNNING, "vcpu.%zu.state", i);
         add_u64(params, times.user_ns + times.system_ns, "vcpu.%zu.time", i);
+        if (vq_proc_wait_ns(guest->pid, guest->vcpu_threads[i], &wait))
+            add_u64(params, wait, "vcpu.%zu.wait", i);
         if (vq_proc_delay_ns(guest->pid, guest->vcpu_threads[i], &delay))
             add_u64(params, delay, "vcpu.%zu.delay", i);
     }
@@ -246,12 +267,14 @@ static void interface_group(struct params *params, const struct slot *slot, cons
 static void disk_params(struct params *params, const struct slot *slot, const struct vq_disk *disk, size_t i)
 {
     struct vq_qemu_block_stats stats;
-    uint64_t capacity, allocation;
+    uint64_t capacity, physical;
 
     if (disk->target != NULL)
         add_string(params, disk->target, "block.%zu.name", i);
     if (disk->source.path != NULL)
         add_string(params, disk->source.path, "block.%zu.path", i);
+    if (disk->source.path != NULL)
+        add_uint(params, (uint32_t)i + 1, "block.%zu.backingIndex", i);
     if (vq_qemu_block_stats_of(slot->blockstats, disk, &stats)) {
         add_u64(params, stats.rd_requests, "block.%zu.rd.reqs", i);
         add_u64(params, stats.rd_bytes, "block.%zu.rd.bytes", i);
@@ -262,9 +285,10 @@ static void disk_params(struct params *params, const struct slot *slot, const st
         add_u64(params, stats.flush_requests, "block.%zu.fl.reqs", i);
         add_u64(params, stats.flush_ns, "block.%zu.fl.times", i);
     }
-    if (vq_qemu_block_sizes_of(slot->block, disk, &capacity, &allocation)) {
-        add_u64(params, allocation, "block.%zu.allocation", i);
+    if (vq_qemu_block_sizes_of(slot->block, disk, &capacity, &physical)) {
+        add_u64(params, vq_qemu_block_highest_of(slot->blockstats, disk), "block.%zu.allocation", i);
         add_u64(params, capacity, "block.%zu.capacity", i);
+        add_u64(params, physical, "block.%zu.physical", i);
     }
 }
 
@@ -279,6 +303,29 @@ static void block_group(struct params *params, const struct slot *slot, const st
         disk_params(params, slot, devices->disks[i], i);
 }
 
+/* {"status": "unstarted", "start-time": 0, "calc-time": 0, "mode": "page-sampling", "dirty-rate": 1} */
+static void dirty_rate_group(struct params *params, const struct slot *slot, const struct vq_qemu_guest *guest)
+{
+    static const char *const statuses[] = { [VIR_DOMAIN_DIRTYRATE_UNSTARTED] = "unstarted",
+                                            [VIR_DOMAIN_DIRTYRATE_MEASURING] = "measuring",
+                                            [VIR_DOMAIN_DIRTYRATE_MEASURED] = "measured" };
+    const char *status = json_string_value(json_object_get(slot->dirty_rate, "status"));
+    const char *mode = json_string_value(json_object_get(slot->dirty_rate, "mode"));
+    json_t *rate = json_object_get(slot->dirty_rate, "dirty-rate");
+
+    if (guest == NULL || status == NULL)
+        return;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(statuses); i++)
+        if (strcmp(status, statuses[i]) == 0)
+            add_int(params, (int32_t)i, "dirtyrate.calc_status");
+    add_s64(params, json_integer_value(json_object_get(slot->dirty_rate, "start-time")), "dirtyrate.calc_start_time");
+    add_int(params, (int32_t)json_integer_value(json_object_get(slot->dirty_rate, "calc-time")), "dirtyrate.calc_period");
+    if (mode != NULL)
+        add_string(params, mode, "dirtyrate.calc_mode");
+    if (json_is_integer(rate))
+        add_s64(params, json_integer_value(rate), "dirtyrate.megabytes_per_second");
+}
+
 static const struct {
     uint32_t flag;
     group_fn fn;
@@ -286,6 +333,7 @@ static const struct {
     { VIR_DOMAIN_STATS_STATE, state_group },   { VIR_DOMAIN_STATS_CPU_TOTAL, cpu_group },
     { VIR_DOMAIN_STATS_BALLOON, balloon_group }, { VIR_DOMAIN_STATS_VCPU, vcpu_group },
     { VIR_DOMAIN_STATS_INTERFACE, interface_group }, { VIR_DOMAIN_STATS_BLOCK, block_group },
+    { VIR_DOMAIN_STATS_DIRTYRATE, dirty_rate_group },
 };
 
 /* ---- Answering ---- */
@@ -327,6 +375,7 @@ static void answer(struct gather *gather)
         json_decref(gather->slots[i].memory);
         json_decref(gather->slots[i].blockstats);
         json_decref(gather->slots[i].block);
+        json_decref(gather->slots[i].dirty_rate);
     }
     if (fits) {
         vq_request_reply(request);
@@ -370,6 +419,15 @@ static void block_known(json_t *reply, const struct vq_error *err, void *data)
     one_less(slot->gather);
 }
 
+static void dirty_rate_known(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct slot *slot = data;
+
+    (void)err;
+    slot->dirty_rate = json_incref(reply);
+    one_less(slot->gather);
+}
+
 static void ask_guest(struct slot *slot)
 {
     const struct vq_qemu_guest *guest = guest_of(slot);
@@ -387,6 +445,10 @@ static void ask_guest(struct slot *slot)
         slot->gather->pending += 2;
         (void)vq_qmp_call(guest->qmp, "query-blockstats", NULL, QUESTION_MS, blockstats_known, slot);
         (void)vq_qmp_call(guest->qmp, "query-block", NULL, QUESTION_MS, block_known, slot);
+    }
+    if ((stats & VIR_DOMAIN_STATS_DIRTYRATE) != 0) {
+        slot->gather->pending++;
+        (void)vq_qmp_call(guest->qmp, "query-dirty-rate", NULL, QUESTION_MS, dirty_rate_known, slot);
     }
 }
 
