@@ -3,7 +3,10 @@
 What may differ (UUIDs, times, the daemon's version) is made equal first. A command whose answer differs for a good reason is
 in DIFFERENT, with the reason.
 """
+import os
+import pathlib
 import re
+import tempfile
 
 import pytest
 
@@ -101,14 +104,109 @@ DIFFERENT = {
     "define {dir}/bad.xml": "malformed text is VIR_ERR_XML_ERROR here, as most clients expect of bad XML",
     "define {dir}/broken.xml": "two things are missing, and each daemon names another one first",
     "define {dir}/notype.xml": "VIR_ERR_XML_ERROR with the line, where libvirtd says 'internal error'",
-    "domtime small": "the guest agent is not supported yet",
 }
+
+
+# Of a running guest with a disk, an interface, a display and a balloon ("busy"), and of one that does not run ("idle").
+QUESTIONS = """
+domstats busy --enforce
+domstats busy --nowait
+domstats busy --enforce --perf
+domstats busy --enforce --iothread
+domstats busy --enforce --memory
+domstats busy --enforce --dirtyrate
+domstats busy --state
+domstats idle --enforce --state --balloon --vcpu
+domhostname busy
+domhostname idle
+domfsinfo busy
+domfsfreeze busy
+domfsthaw busy
+domfstrim busy
+guestinfo busy
+guestvcpus busy
+domifaddr busy
+domifaddr busy --source agent
+domtime busy
+domtime idle
+set-user-password busy root secret
+get-user-sshkeys busy root
+qemu-agent-command busy {{}}
+dompmsuspend busy mem
+domjobinfo busy
+domjobinfo idle
+domjobabort busy
+domcontrol busy
+domblkstat busy
+domblkstat busy vda
+domblkstat busy nope
+domblkstat idle vda
+domblkinfo busy vda
+domblkinfo busy nope
+domblkerror busy
+domblkerror idle
+domiflist busy
+domifstat busy nope
+dommemstat busy
+dommemstat idle
+dommemstat busy --period 2 --live
+dommemstat busy --period 3 --config
+dommemstat idle --period 4 --config
+dumpxml idle
+cpu-stats busy
+cpu-stats idle
+vcpuinfo idle
+vcpupin busy
+vcpupin idle
+vcpucount busy
+emulatorpin busy
+emulatorpin idle
+iothreadinfo busy
+iothreadinfo idle
+schedinfo busy
+schedinfo idle
+blkiotune busy
+blkiotune idle
+memtune busy
+memtune idle
+numatune busy
+numatune idle
+blkdeviotune busy vda
+blkdeviotune idle vda
+blkdeviotune idle nope
+domiftune busy nope
+domiftune idle 52:54:00:00:00:06
+perf busy
+perf idle
+setmem busy 96M --live
+setmem busy 200M --live
+setmem idle 32M --live
+setmaxmem busy 256M --live
+setvcpus busy 5 --live
+setvcpus idle 1 --live
+domdisplay busy
+vncdisplay busy
+screenshot idle
+domlaunchsecinfo busy
+blockjob busy vda
+""".strip().splitlines()
+
+
+def wide_xml(name, number, image):
+    return f"""<domain type='qemu'><name>{name}</name><uuid>{str(number) * 8}-2222-3333-4444-555555555555</uuid>
+<memory unit='MiB'>128</memory><vcpu current='1'>2</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os>
+<features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{image}'/><target dev='vda' bus='virtio'/></disk>
+<interface type='user'><mac address='52:54:00:00:00:0{number}'/><model type='virtio'/></interface>
+<graphics type='vnc' port='-1' autoport='yes'/><video><model type='vga'/></video><memballoon model='virtio'/>
+</devices></domain>"""
 
 
 def plain(text):
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID", text)
     text = re.sub(r"CPU time:\s+\S+", "CPU time: T", text)
     text = re.sub(r"\nSecurity .*", "", text)
+    text = re.sub(r"\nMessages: .*", "", text)  # QEMU runs as root here, and ours says so
     return re.sub(r"\s+$", "", text)
 
 
@@ -158,3 +256,74 @@ def test_the_log_of_a_guest_is_where_people_look(both, tmp_path):
         assert "qemu-system-x86_64" in log and "logged" in log
         hosts.virsh("node1", "destroy", "logged")
         wait_for(lambda: "logged" not in hosts.virsh("node1", "list", "--all", "--name"), 5, "the end of it")
+
+
+def without_numbers(text):
+    return re.sub(r"\d+", "N", plain(text))
+
+
+@pytest.fixture
+def images():
+    """libvirtd's QEMU runs as a user who cannot look into pytest's directories."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        os.chmod(name, 0o755)
+        yield pathlib.Path(name)
+
+
+def test_questions_about_a_guest_are_answered_the_same(both, images):
+    answers = []
+    for hosts in both:
+        for number, name in enumerate(("busy", "idle"), 5):
+            image = images / f"{name}.img"
+            with open(image, "wb") as file:
+                file.truncate(16 << 20)
+            (images / f"{name}.xml").write_text(wide_xml(name, number, image))
+            hosts.virsh("node1", "define", images / f"{name}.xml")
+        hosts.virsh("node1", "start", "busy")
+        results = [hosts.exec("node1", "virsh", *line.replace("{{}}", "{}").split(), check=False, timeout=40)
+                   for line in QUESTIONS]
+        answers.append([(r.returncode, without_numbers(r.stdout), without_numbers(r.stderr)) for r in results])
+        hosts.virsh("node1", "destroy", "busy")
+        for name in ("busy", "idle"):
+            hosts.virsh("node1", "undefine", name)
+    faults = [f"virsh {line}\n  libvirtd: {stock}\n  ours:     {ours}"
+              for line, stock, ours in zip(QUESTIONS, *answers) if stock != ours]
+    assert not faults, f"{len(faults)} of {len(QUESTIONS)} differ:\n" + "\n".join(faults)
+
+
+def test_create_of_a_defined_domain_runs_the_given_text_once(both, tmp_path):
+    own, other = "88888888-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
+    texts = {"one": small_xml("twice", own), "two": small_xml("twice", own),
+             "other-uuid": small_xml("twice", other), "other-name": small_xml("else", own)}
+    for key, text in texts.items():
+        (tmp_path / f"{key}.xml").write_text(text.replace("<memory", f"<title>{key}</title><memory", 1))
+    lines = """define one.xml
+        create other-uuid.xml
+        create other-name.xml
+        create two.xml
+        desc twice --title
+        desc twice --title --config
+        create two.xml
+        create other-uuid.xml
+        create other-name.xml
+        dominfo twice
+        destroy twice
+        desc twice --title
+        undefine twice""".splitlines()
+    for line in lines:
+        words = [tmp_path / word if word.endswith(".xml") else word for word in line.split()]
+        stock, ours = (hosts.exec("node1", "virsh", *words, check=False, timeout=40) for hosts in both)
+        assert (ours.returncode, plain(ours.stdout), plain(ours.stderr)) == \
+            (stock.returncode, plain(stock.stdout), plain(stock.stderr)), line
+
+
+def test_a_screenshot_is_a_picture(both, images):
+    for number, hosts in enumerate(both):
+        (images / "disk.img").write_bytes(b"\0" * 65536)
+        (images / "seen.xml").write_text(wide_xml("seen", 7, images / "disk.img"))
+        hosts.virsh("node1", "create", images / "seen.xml")
+        picture = images / f"{number}.png"
+        hosts.virsh("node1", "screenshot", "seen", picture)
+        content = picture.read_bytes()
+        assert content.startswith(b"\x89PNG") and content.endswith(b"IEND\xaeB`\x82")
+        hosts.virsh("node1", "destroy", "seen")
