@@ -168,7 +168,7 @@ void vq_control_leave(struct vq_control_client *client)
                (is_forced && !vq_propose_has_quorum(daemon))) {
         stand_alone(client); /* nobody is there to be told, or to be asked */
     } else if (n_domains > 0 && !is_forced) {
-        VQ_AUTOFREE char *text = vq_asprintf("%u guests belong to this node: migrate or undefine them, or take them along with "
+        VQ_AUTOFREE char *text = vq_asprintf("guests belong to this node (%u): undefine them, or take them along with "
                                              "--force", n_domains);
         vq_control_fail(client, VQ_EXIT_CONFLICT, text);
     } else {
@@ -212,8 +212,8 @@ void vq_control_remove(struct vq_control_client *client)
     }
     uint32_t n_domains = domains_of(cluster->daemon, member->id);
     if (n_domains > 0 && !remove->force) {
-        text = vq_asprintf("%u guests belong to %s: migrate or undefine them, or say --force (their definitions stay)",
-                           n_domains, member->name);
+        text = vq_asprintf("guests belong to %s (%u): undefine them, or say --force (their definitions stay)",
+                           member->name, n_domains);
         vq_control_fail(client, VQ_EXIT_CONFLICT, text);
         return;
     }

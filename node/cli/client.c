@@ -29,7 +29,7 @@ static int say_unreachable(struct cli *cli, int problem)
         fprintf(cli->err, "error: only root may do this (%s: %s)\n", cli->socket, strerror(problem));
         return CLI_DENIED;
     }
-    fprintf(cli->err, "error: virtquorumd does not answer at %s (%s). Start it: systemctl start virtquorumd\n", cli->socket,
+    fprintf(cli->err, "error: virtquorumd does not answer at %s (%s). Start virtquorumd, or name its socket with --socket.\n", cli->socket,
             strerror(problem));
     return CLI_UNREACHABLE;
 }

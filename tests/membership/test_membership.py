@@ -139,7 +139,7 @@ def test_a_node_leaves_and_comes_again(lab, who):
 def test_a_removed_node_stands_alone_with_its_guests(lab):
     nodes = lab.cluster(3)
     nodes[2].define("mine")
-    assert "1 guests belong to node3" in nodes[0].ask("remove", "node3", code=7)
+    assert "guests belong to node3 (1)" in nodes[0].ask("remove", "node3", code=7)
     nodes[0].ask("remove", "node9", code=3)
     nodes[0].ask("remove", "node1", code=7)
     nodes[0].ask("remove", "node3", "--force")
