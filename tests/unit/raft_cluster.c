@@ -239,6 +239,13 @@ static struct node *leader(void)
     return found;
 }
 
+/* Leadership may be lost at any moment on a busy machine: the next one is waited for. */
+static struct node *the_leader(void)
+{
+    RUN_UNTIL(leader() != NULL);
+    return leader();
+}
+
 /* ---- Asking ---- */
 
 static void on_proposed(enum vq_raft_outcome outcome, const struct vq_result *result, const struct vq_error *err,
@@ -276,7 +283,7 @@ static struct answer insist(const Vq__Command *command)
 
     for (int attempt = 0; attempt < 100; attempt++) {
         RUN_UNTIL(leader() != NULL);
-        answer = propose_at(leader(), command);
+        answer = propose_at(the_leader(), command);
         if (answer.outcome == VQ_RAFT_APPLIED || answer.outcome == VQ_RAFT_REFUSED)
             return answer;
         run_ms(20);
@@ -323,7 +330,7 @@ static struct answer change_at(struct node *node, enum kind kind, uint64_t id, e
 
 static void change(enum kind kind, uint64_t id, enum vq_raft_role role)
 {
-    struct answer answer = change_at(leader(), kind, id, role);
+    struct answer answer = change_at(the_leader(), kind, id, role);
 
     if (answer.outcome != VQ_RAFT_APPLIED)
         fail_msg("kind %d node %llu: outcome %d %s", kind, (unsigned long long)id, answer.outcome, answer.err.message);
@@ -449,10 +456,10 @@ static void what_one_writes_all_have(void **state VQ_UNUSED)
     for (int i = 1; i <= 3; i++) {
         assert_int_equal(count_domains(&nodes[i]), 30);
         RUN_UNTIL(nodes[i].status.n_members == 3 && nodes[i].status.own_role == VQ_RAFT_VOTER &&
-                  nodes[i].status.leader == leader()->id);
+                  leader() != NULL && nodes[i].status.leader == leader()->id);
     }
     make_define(&parts, next_request++, 99, "d99");
-    struct answer answer = propose_at(&nodes[leader()->id % 3 + 1], &parts.command);
+    struct answer answer = propose_at(&nodes[the_leader()->id % 3 + 1], &parts.command);
     assert_int_equal(answer.outcome, VQ_RAFT_NOT_LEADER);
 }
 
@@ -480,16 +487,16 @@ static void a_lost_leader_is_replaced(void **state VQ_UNUSED)
     make_cluster(3);
     for (uint64_t round = 0; round < 3; round++) {
         define(10 * round + 1);
-        uint64_t old = leader()->id;
+        uint64_t old = the_leader()->id;
         stop(old);
         uint64_t began = uv_hrtime();
         define(10 * round + 2);
         print_message("leader lost, next write after %llu ms\n", (unsigned long long)((uv_hrtime() - began) / 1000000));
         start(old);
-        RUN_UNTIL(nodes[old].status.is_running && nodes[old].status.leader == leader()->id);
+        RUN_UNTIL(leader() != NULL && nodes[old].status.is_running && nodes[old].status.leader == leader()->id);
         RUN_UNTIL(all_are_equal());
     }
-    assert_int_equal(count_domains(leader()), 6);
+    assert_int_equal(count_domains(the_leader()), 6);
 }
 
 static void a_request_repeated_after_a_lost_leader_is_done_once(void **state VQ_UNUSED)
@@ -505,8 +512,8 @@ static void a_request_repeated_after_a_lost_leader_is_done_once(void **state VQ_
         make_define(&parts, next_request++, round, name);
         VQ_AUTOFREE uint8_t *bytes = pack_command(&parts.command, &length);
         first.n = 0;
-        uint64_t old = leader()->id;
-        vq_raft_propose(leader()->raft, bytes, length, 0, on_proposed, &first);
+        uint64_t old = the_leader()->id;
+        vq_raft_propose(the_leader()->raft, bytes, length, 0, on_proposed, &first);
         stop(old); /* on its way, or not */
         assert_int_equal(first.n, 1);
         struct answer again = insist(&parts.command);
@@ -526,7 +533,7 @@ static void without_a_majority_nothing_is_written_and_reading_goes_on(void **sta
     make_cluster(3);
     define(1);
     RUN_UNTIL(all_are_equal());
-    uint64_t left = leader()->id;
+    uint64_t left = the_leader()->id;
     for (uint64_t id = 1; id <= 3; id++)
         if (id != left)
             stop(id);
@@ -586,7 +593,7 @@ static void a_node_that_was_away_catches_up_by_snapshot_under_load(void **state 
     snapshot_threshold = 50;
     make_cluster(3);
     for (uint64_t round = 0; round < 3; round++) {
-        uint64_t away = leader()->id % 3 + 1;
+        uint64_t away = the_leader()->id % 3 + 1;
         stop(away);
         for (uint64_t i = 1; i <= 200; i++)
             define(1000 * round + i);
@@ -601,7 +608,7 @@ static void a_node_that_was_away_catches_up_by_snapshot_under_load(void **state 
 static void an_emptied_voter_must_join_anew(void **state VQ_UNUSED)
 {
     make_cluster(3);
-    uint64_t victim = leader()->id % 3 + 1;
+    uint64_t victim = the_leader()->id % 3 + 1;
     VQ_AUTOFREE char *mark = vq_asprintf("%s.known", nodes[victim].raft_dir);
     assert_int_equal(access(mark, F_OK), 0); /* it votes, so it has data */
     define(1);
@@ -623,13 +630,13 @@ static void leadership_goes_where_it_is_told(void **state VQ_UNUSED)
     make_cluster(3);
     define(1);
     for (int round = 0; round < 6; round++) {
-        struct node *old = leader();
+        struct node *old = the_leader();
         uint64_t to = old->id % 3 + 1;
         struct answer answer = change_at(old, TRANSFER, round % 2 == 0 ? to : 0, 0);
         assert_int_equal(answer.outcome, VQ_RAFT_APPLIED);
         RUN_UNTIL(leader() != NULL && leader() != old);
         if (round % 2 == 0)
-            assert_int_equal(leader()->id, to);
+            assert_int_equal(the_leader()->id, to);
         define(10 + (uint64_t)round);
     }
 }
@@ -645,7 +652,7 @@ static void leadership_moves_under_writes_without_loss(void **state VQ_UNUSED)
     for (uint64_t round = 0; round < ROUNDS; round++) {
         struct answer answers[WRITES] = {0}, moved = {0};
         RUN_UNTIL(leader() != NULL);
-        struct node *old = leader();
+        struct node *old = the_leader();
         for (uint64_t i = 0; i < WRITES; i++) {
             size_t length;
             if (i == WRITES - 10)
@@ -668,19 +675,19 @@ static void leadership_moves_under_writes_without_loss(void **state VQ_UNUSED)
     assert_true(n_moved >= ROUNDS - 2);
     define(1);
     RUN_UNTIL(all_are_equal());
-    assert_true(count_domains(leader()) >= n_applied + 1);
+    assert_true(count_domains(the_leader()) >= n_applied + 1);
 }
 
 static void a_leader_that_is_removed_hands_over_first(void **state VQ_UNUSED)
 {
     make_cluster(3);
     define(1);
-    struct node *old = leader();
+    struct node *old = the_leader();
     assert_int_equal(change_at(old, REMOVE, old->id, 0).outcome, VQ_RAFT_NOT_LEADER);
     RUN_UNTIL(leader() != NULL && leader() != old);
     change(REMOVE, old->id, 0);
     define(2);
-    RUN_UNTIL(leader()->status.n_members == 2);
+    RUN_UNTIL(leader() != NULL && leader()->status.n_members == 2);
 }
 
 static void changes_of_the_membership_wait_for_each_other(void **state VQ_UNUSED)
@@ -730,7 +737,7 @@ static void a_cut_off_leader_acknowledges_nothing(void **state VQ_UNUSED)
 
     make_cluster(3);
     define(1);
-    struct node *old = leader();
+    struct node *old = the_leader();
     old->is_cut = true;
     introduce();
     make_define(&parts, next_request++, 2, "d2");
@@ -742,7 +749,7 @@ static void a_cut_off_leader_acknowledges_nothing(void **state VQ_UNUSED)
     assert_int_not_equal(lost.outcome, VQ_RAFT_APPLIED);
     old->is_cut = false;
     introduce();
-    RUN_UNTIL(old->status.leader == leader()->id && all_are_equal());
+    RUN_UNTIL(leader() != NULL && old->status.leader == leader()->id && all_are_equal());
     struct answer again = insist(&parts.command);
     assert_int_equal(again.result.code, VIR_ERR_OK);
     RUN_UNTIL(all_are_equal());
@@ -768,7 +775,7 @@ static void many_writers_are_fast(void **state VQ_UNUSED)
             make_define(&parts, next_request++, 100 + sent, name);
             parts.define.xml = (ProtobufCBinaryData){sizeof(xml), (uint8_t *)xml};
             VQ_AUTOFREE uint8_t *bytes = pack_command(&parts.command, &length);
-            vq_raft_propose(leader()->raft, bytes, length, 0, on_proposed, &answer);
+            vq_raft_propose(the_leader()->raft, bytes, length, 0, on_proposed, &answer);
         }
         uv_run(&loop, UV_RUN_ONCE);
     }
