@@ -566,6 +566,8 @@ int32_t vq_disk_target_index(const char *target);
 
 /* The document, malloc'ed. flags: VQ_FORMAT_... */
 char *vq_domain_format(const struct vq_domain *domain, unsigned flags);
+/* The same with VQ_FORMAT_SECURE, and whether there is a secret in it: then it must not be stored as it is. */
+char *vq_domain_format_secure(const struct vq_domain *domain, unsigned flags, bool *ret_has_secrets);
 
 struct vq_domain *vq_domain_copy(const struct vq_domain *domain);
 void vq_domain_free(struct vq_domain *domain);

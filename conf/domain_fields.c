@@ -332,12 +332,21 @@ int vq_domain_parse(const char *xml, unsigned flags, struct vq_domain **ret_doma
     return result;
 }
 
+char *vq_domain_format_secure(const struct vq_domain *domain, unsigned flags, bool *ret_has_secrets)
+{
+    struct vq_buffer buffer = VQ_BUFFER_INIT;
+
+    vq_buffer_reserve(&buffer, 8192);
+    *ret_has_secrets = vq_fields_format(&vq_domain_fields, domain, "domain", flags | VQ_FORMAT_SECURE, &buffer);
+    return vq_buffer_steal(&buffer);
+}
+
 char *vq_domain_format(const struct vq_domain *domain, unsigned flags)
 {
     struct vq_buffer buffer = VQ_BUFFER_INIT;
 
     vq_buffer_reserve(&buffer, 8192);
-    vq_fields_format(&vq_domain_fields, domain, "domain", flags, &buffer);
+    (void)vq_fields_format(&vq_domain_fields, domain, "domain", flags, &buffer);
     return vq_buffer_steal(&buffer);
 }
 

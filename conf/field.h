@@ -187,8 +187,8 @@ enum { VQ_FIELDS_INACTIVE = 1, VQ_FIELDS_SECURE = 2, VQ_FIELDS_MIGRATABLE = 4 };
  * Errors: VIR_ERR_XML_ERROR, messages naming attribute, element and line. */
 VQ_MUST_CHECK int vq_fields_parse(const struct vq_fields *fields, const struct vq_xml_node *node, unsigned flags,
                                   void *object, struct vq_field_report *report, struct vq_error *err);
-/* Write the struct as an element called name, at the buffer's indentation. */
-void vq_fields_format(const struct vq_fields *fields, const void *object, const char *name, unsigned flags,
+/* Write the struct as an element called name, at the buffer's indentation. True: a secret is in it. */
+bool vq_fields_format(const struct vq_fields *fields, const void *object, const char *name, unsigned flags,
                       struct vq_buffer *buffer);
 /* A copy of the struct and all it owns, malloc'ed. */
 void *vq_fields_copy(const struct vq_fields *fields, const void *object) __attribute__((returns_nonnull));

@@ -9,6 +9,7 @@
 struct writing {
     struct vq_buffer *buffer;
     unsigned flags;
+    bool has_secrets; /* one was written */
 };
 
 static void add(struct writing *writing, const char *text)
@@ -175,7 +176,7 @@ static bool is_wanted(const struct writing *writing, const struct vq_leaf *leaf,
 }
 
 /* Whether there is a value to write. */
-static bool is_written(const struct writing *writing, const struct vq_leaf *leaf, const void *object)
+static bool is_written(struct writing *writing, const struct vq_leaf *leaf, const void *object)
 {
     const struct vq_field *row = leaf->row;
     bool is_set = vq_leaf_is_set(leaf, object);
@@ -194,6 +195,8 @@ static bool is_written(const struct writing *writing, const struct vq_leaf *leaf
         return row->kind >= VQ_FIELD_ENUM && row->kind <= VQ_FIELD_SIZE;
     if ((row->flags & VQ_FIELD_LIVE) && (writing->flags & VQ_FIELDS_INACTIVE))
         return row->keep != NULL && row->keep(vq_pointer_at(vq_leaf_value(leaf, object)));
+    if (row->flags & VQ_FIELD_SECRET)
+        writing->has_secrets = true;
     return true;
 }
 
@@ -251,8 +254,7 @@ static void write_attrs(struct writing *writing, const struct vq_branch *branch,
     }
 }
 
-static const struct vq_leaf *text_leaf(const struct writing *writing, const struct vq_branch *branch,
-                                       const void *object)
+static const struct vq_leaf *text_leaf(struct writing *writing, const struct vq_branch *branch, const void *object)
 {
     for (size_t i = 0; i < branch->n_texts; i++) {
         if (is_written(writing, &branch->texts[i], object))
@@ -368,10 +370,11 @@ static void write_branch(struct writing *writing, const struct vq_branch *branch
     add(writing, ">\n");
 }
 
-void vq_fields_format(const struct vq_fields *fields, const void *object, const char *name, unsigned flags,
+bool vq_fields_format(const struct vq_fields *fields, const void *object, const char *name, unsigned flags,
                       struct vq_buffer *buffer)
 {
     struct writing writing = {.buffer = buffer, .flags = flags};
 
     write_branch(&writing, &vq_field_tree(fields)->root, name, EMPTY_TAG, object);
+    return writing.has_secrets;
 }

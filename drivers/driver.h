@@ -39,7 +39,9 @@ struct vq_domain_info {
     uint64_t max_memory_kib, memory_kib;
     uint32_t vcpus, max_vcpus, flags; /* enum vq_domain_flag of store/store.h has the same bits: see below */
     uint8_t state, reason;
-    const char *xml;         /* canonical inactive definition; NULL until asked for with host->domain_xml */
+    const char *xml;         /* canonical inactive definition, with secrets; NULL: not asked for, or it cannot be read */
+    const char *xml_problem; /* why it cannot be read, for the caller; else NULL */
+    bool has_secrets;        /* the definition was sealed: clients may see it only with VIR_DOMAIN_XML_SECURE */
 };
 enum { VQ_INFO_PERSISTENT = 1, VQ_INFO_AUTOSTART = 2, VQ_INFO_MANAGED_SAVE = 4, VQ_INFO_UPDATED = 8, VQ_INFO_CLAIMED = 32 };
 
@@ -143,10 +145,14 @@ struct vq_driver_host {
     /* Own domains of this node: call back for each. The info is borrowed for the call. */
     void (*each_own_domain)(struct vq_driver *driver, void (*cb)(const struct vq_domain_info *info, void *data),
                             void *data);
-    /* Any domain. Filled with memory of the arena, xml too when with_xml. False: there is none. */
+    /* Any domain. Filled with memory of the arena, xml or xml_problem too when with_xml. False: there is none. */
     bool (*domain_find)(const uint8_t uuid[16], bool with_xml, struct vq_arena *arena, struct vq_domain_info *ret);
     bool (*domain_find_by_name)(struct vq_driver *driver, const char *name, struct vq_arena *arena,
                                 struct vq_domain_info *ret);
+    /* Seal a definition that has secrets, packed, for the command that brings it into the log: xml_sealed is set there,
+     * and domain_find opens it again. *ret_sealed is malloc'ed. */
+    int (*seal)(const uint8_t uuid[16], const void *bytes, size_t length, uint8_t **ret_sealed, size_t *ret_length,
+                struct vq_error *err);
     /* A domain id and run number for a start without a quorum, from ranges that belong to this node. */
     void (*local_run)(const uint8_t uuid[16], uint64_t *ret_run, int32_t *ret_id);
 

@@ -385,6 +385,28 @@ void vq_cluster_status_changed(struct vq_daemon *daemon)
 
 /* ---- Start and stop ---- */
 
+/* Of a lone node only the key is kept: its name may be another one at each start. The key is on disk before anything is
+ * sealed with it. */
+static int settle_lone(const struct vq_daemon *daemon, Vq__LocalNode **self, struct vq_error *err)
+{
+    Vq__LocalNode *recorded = *self;
+    ProtobufCBinaryData made;
+
+    *self = vq_identity_lone(daemon);
+    if (recorded != NULL && recorded->cluster_key.len == (*self)->cluster_key.len) {
+        made = (*self)->cluster_key;
+        (*self)->cluster_key = recorded->cluster_key;
+        recorded->cluster_key = made;
+        vq_identity_free(recorded);
+        return 0;
+    }
+    vq_identity_free(recorded);
+    if (vq_identity_save(daemon->local, *self, err) == 0)
+        return 0;
+    vq_identity_free(vq_take(*self));
+    return vq_error_wrap(err, "the key of this node");
+}
+
 int vq_cluster_identity(struct vq_daemon *daemon, struct vq_error *err)
 {
     Vq__LocalNode *self = NULL;
@@ -401,8 +423,10 @@ int vq_cluster_identity(struct vq_daemon *daemon, struct vq_error *err)
         self = vq_identity_copy(move->to);
         vq__local_move__free_unpacked(move, NULL);
     }
-    if (self == NULL)
-        self = vq_identity_lone(daemon);
+    if (self == NULL || (!vq_identity_is_member(self) && moving == 0)) {
+        if (settle_lone(daemon, &self, err) < 0)
+            return -1;
+    }
     if (getrandom(&daemon->boot, sizeof(daemon->boot), 0) != (ssize_t)sizeof(daemon->boot))
         daemon->boot = vq_cluster_unix_ms(); /* it need only differ from the last start */
     daemon->cluster = vq_new(struct vq_cluster);

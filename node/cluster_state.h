@@ -88,6 +88,7 @@ struct vq_cluster {
 #define VQ_CLUSTER_TABLE "cluster"
 #define VQ_CLUSTER_BRING_TABLE "cluster.bring"
 
+/* A node of a cluster of its own, with a new key. */
 Vq__LocalNode *vq_identity_lone(const struct vq_daemon *daemon);
 Vq__LocalNode *vq_identity_copy(const Vq__LocalNode *from);
 void vq_identity_free(Vq__LocalNode *self);
@@ -98,7 +99,7 @@ static inline bool vq_identity_is_member(const Vq__LocalNode *self)
 {
     return self->cluster_id.len == 16;
 }
-/* Sets daemon->node_id, node_name and what drivers were given of them. */
+/* Sets daemon->node_id, node_name, cluster_key and what drivers were given of them. */
 void vq_identity_use(struct vq_daemon *daemon, const Vq__LocalNode *self);
 
 /* A name that certificates, messages and URIs can carry: letters, digits and '-', parts between dots. */

@@ -31,6 +31,8 @@ struct vq_daemon {
     /* Identity: set by vq_cluster_identity() from the local store before anything else starts. */
     uint64_t node_id;
     char *node_name;
+    uint8_t cluster_key[32]; /* what secrets in the replicated state are sealed with (node/seal.h) */
+    bool has_cluster_key;    /* always, but in tests of parts */
     uint64_t boot;    /* random per start of the daemon */
     char boot_id[40]; /* of the host's kernel */
 

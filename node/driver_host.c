@@ -13,6 +13,7 @@
 #include "node/events.h"
 #include "node/propose.h"
 #include "node/publish.h"
+#include "node/seal.h"
 #include "proto/cluster.pb-c.h"
 #include "store/ids.h"
 
@@ -81,7 +82,7 @@ static bool copy_info(struct vq_store_view *view, const struct vq_domain_head *h
                       struct vq_arena *arena, struct vq_domain_info *ret)
 {
     struct vq_error err = VQ_ERROR_INIT;
-    VQ_AUTOFREE char *unpacked = NULL;
+    VQ_AUTOFREE char *opened = NULL;
     const char *xml;
 
     if (head == NULL || !vq_overlay_info(the_daemon, head, ret))
@@ -91,9 +92,10 @@ static bool copy_info(struct vq_store_view *view, const struct vq_domain_head *h
         return false;
     if (!with_xml)
         return true;
-    if (vq_store_domain_xml(view, head->uuid, &xml, &unpacked, &err) < 0) {
-        vq_log(ERROR, "store.damaged", "domain=%s: %s", ret->name, err.message);
-        return false;
+    if (vq_seal_read_definition(the_daemon, view, head, &xml, &opened, &ret->has_secrets, &err) < 0) {
+        vq_log(ERROR, "store.definition", "%s", err.message);
+        ret->xml_problem = vq_arena_strdup(arena, err.message);
+        return ret->xml_problem != NULL;
     }
     ret->xml = vq_arena_strdup(arena, xml);
     return ret->xml != NULL;
@@ -120,6 +122,13 @@ static bool host_domain_find_by_name(struct vq_driver *driver, const char *name,
     bool found = copy_info(view, vq_store_domain_find_by_name(view, driver->driver_type, name), false, arena, ret);
     vq_store_view_end(view);
     return found;
+}
+
+static int host_seal(const uint8_t uuid[16], const void *bytes, size_t length, uint8_t **ret_sealed, size_t *ret_length,
+                     struct vq_error *err)
+{
+    return vq_seal_close(the_daemon->has_cluster_key ? the_daemon->cluster_key : NULL, uuid, bytes, length, ret_sealed,
+                         ret_length, err);
 }
 
 /* The callback may publish and propose: it sees copies, after the view has ended. */
@@ -258,6 +267,7 @@ void vq_driver_host_init(struct vq_daemon *daemon)
         .each_own_domain = host_each_own_domain,
         .domain_find = host_domain_find,
         .domain_find_by_name = host_domain_find_by_name,
+        .seal = host_seal,
         .local_run = host_local_run,
         .record_put = host_record_put,
         .record_delete = host_record_delete,

@@ -1,11 +1,13 @@
 /* Who this node is: its record in the local store, and the texts that names and addresses are. */
 #define VQ_FROM VIR_FROM_NONE
 #include <arpa/inet.h>
+#include <gnutls/gnutls.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -169,15 +171,32 @@ void vq_identity_free(Vq__LocalNode *self)
     vq__local_node__free_unpacked(self, NULL);
 }
 
+/* Before the daemon has a loop and a host: straight from the kernel. */
+static void random_bytes(uint8_t *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t got = getrandom(bytes, length, 0);
+        if (got < 0)
+            continue; /* only interrupted, before the pool is ready */
+        bytes += got;
+        length -= (size_t)got;
+    }
+}
+
 Vq__LocalNode *vq_identity_lone(const struct vq_daemon *daemon)
 {
     Vq__LocalNode node = VQ__LOCAL_NODE__INIT;
     const char *configured = daemon->config.node_name;
+    uint8_t key[32];
     VQ_AUTOFREE char *name = configured != NULL && vq_node_name_is_valid(configured) ? vq_strdup(configured) : host_name();
 
     node.node_id = 1;
     node.node_name = name;
-    return vq_identity_copy(&node);
+    random_bytes(key, sizeof(key));
+    node.cluster_key = (ProtobufCBinaryData){sizeof(key), key};
+    Vq__LocalNode *self = vq_identity_copy(&node);
+    gnutls_memset(key, 0, sizeof(key));
+    return self;
 }
 
 int vq_identity_load(struct vq_local *local, Vq__LocalNode **ret, struct vq_error *err)
@@ -189,7 +208,8 @@ int vq_identity_load(struct vq_local *local, Vq__LocalNode **ret, struct vq_erro
     if (found <= 0)
         return found;
     Vq__LocalNode *self = vq__local_node__unpack(NULL, length, bytes);
-    if (self == NULL || self->node_id == 0 || !vq_node_name_is_valid(self->node_name) ||
+    if (self == NULL || self->node_id == 0 || (self->cluster_key.len != 0 && self->cluster_key.len != 32) ||
+        !vq_node_name_is_valid(self->node_name) ||
         (self->cluster_id.len != 0 && (self->cluster_id.len != 16 || self->cluster_key.len != 32))) {
         vq_identity_free(self);
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the record of who this node is is damaged");
@@ -212,6 +232,9 @@ void vq_identity_use(struct vq_daemon *daemon, const Vq__LocalNode *self)
     char *before = daemon->node_name;
 
     daemon->node_id = self->node_id;
+    daemon->has_cluster_key = self->cluster_key.len == sizeof(daemon->cluster_key);
+    if (daemon->has_cluster_key)
+        memcpy(daemon->cluster_key, self->cluster_key.data, sizeof(daemon->cluster_key));
     daemon->node_name = vq_strdup(self->node_name);
     daemon->host.node_id = daemon->node_id;
     if (daemon->sessions != NULL)

@@ -155,7 +155,7 @@ int vq_init_start(struct vq_cluster *cluster, const char *cluster_name, const ch
 {
     struct vq_daemon *daemon = cluster->daemon;
     Vq__LocalNode draft = VQ__LOCAL_NODE__INIT;
-    uint8_t cluster_id[16], cluster_key[32];
+    uint8_t cluster_id[16];
     VQ_AUTOFREE char *address = NULL, *host = NULL;
     VQ_AUTOFREE uint8_t *sealed = NULL;
     size_t sealed_length;
@@ -167,12 +167,11 @@ int vq_init_start(struct vq_cluster *cluster, const char *cluster_name, const ch
         return -1;
     host = vq_node_address_host(address);
     daemon->host.random(cluster_id, sizeof(cluster_id));
-    daemon->host.random(cluster_key, sizeof(cluster_key));
     draft.node_id = daemon->node_id;
     draft.node_name = (char *)node_name;
     draft.cluster_name = (char *)cluster_name;
     draft.cluster_id = (ProtobufCBinaryData){sizeof(cluster_id), cluster_id};
-    draft.cluster_key = (ProtobufCBinaryData){sizeof(cluster_key), cluster_key};
+    draft.cluster_key = cluster->self->cluster_key; /* definitions are sealed with it already */
     draft.addresses = &address;
     draft.n_addresses = 1;
     draft.port = port;

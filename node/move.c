@@ -11,6 +11,7 @@
 #define VQ_FROM VIR_FROM_NONE
 #include <errno.h>
 #include <fcntl.h>
+#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #include "node/cluster_state.h"
 #include "node/forward.h"
 #include "node/propose.h"
+#include "node/seal.h"
 #include "proto/tls.h"
 
 static const char move_key[] = "move";
@@ -74,7 +76,7 @@ void vq_move_free(struct vq_cluster *cluster)
 
 struct collector {
     struct vq_daemon *daemon;
-    uint64_t to_node;
+    const Vq__LocalNode *to;
     Vq__Entry entry;       /* commands of the chunk being filled; its parts are ours */
     size_t bytes;
     uint64_t n_chunks;
@@ -111,7 +113,7 @@ static int collect(struct collector *collector, Vq__Command *command, struct vq_
 
     collector->daemon->host.random(request_id, sizeof(request_id));
     command->request_id = (ProtobufCBinaryData){sizeof(request_id), request_id};
-    command->proposer = collector->to_node;
+    command->proposer = collector->to->node_id;
     size = vq__command__get_packed_size(command);
     VQ_AUTOFREE uint8_t *bytes = vq_calloc(1, size + 1);
     (void)vq__command__pack(command, bytes);
@@ -130,21 +132,45 @@ static const char *driver_name(const struct vq_daemon *daemon, uint8_t driver_ty
     return driver_type < VQ_N_ELEMENTS(names) && names[driver_type] != NULL ? names[driver_type] : "";
 }
 
+/* Where a definition goes, another key is in use. *ret_bytes is malloc'ed. */
+static int seal_again(const struct collector *collector, const struct vq_domain_head *head,
+                      const struct vq_definition *sealed, uint8_t **ret_bytes, size_t *ret_length, struct vq_error *err)
+{
+    const struct vq_daemon *daemon = collector->daemon;
+    bool has_key = collector->to->cluster_key.len == sizeof(daemon->cluster_key);
+    VQ_AUTOFREE uint8_t *opened = NULL;
+    size_t length;
+
+    if (vq_seal_open(daemon->has_cluster_key ? daemon->cluster_key : NULL, head->uuid, sealed->bytes, sealed->length,
+                     &opened, &length, err) < 0)
+        return -1;
+    int rc = vq_seal_close(has_key ? collector->to->cluster_key.data : NULL, head->uuid, opened, length, ret_bytes,
+                           ret_length, err);
+    gnutls_memset(opened, 0, length);
+    return rc;
+}
+
 static int collect_define(struct collector *collector, struct vq_store_view *view, const struct vq_domain_head *head,
                           struct vq_error *err)
 {
     Vq__Command command = VQ__COMMAND__INIT;
     Vq__DomainDefine define = VQ__DOMAIN_DEFINE__INIT;
-    VQ_AUTOFREE char *unpacked = NULL;
-    const char *xml;
+    VQ_AUTOFREE uint8_t *sealed = NULL;
+    struct vq_definition stored;
 
-    if (vq_store_domain_xml(view, head->uuid, &xml, &unpacked, err) < 0)
+    if (vq_store_definition(view, head->uuid, &stored, err) < 0)
         return vq_error_wrap(err, "definition of '%s'", head->name);
+    define.xml = (ProtobufCBinaryData){stored.length, (uint8_t *)stored.bytes};
+    if (stored.is_sealed && seal_again(collector, head, &stored, &sealed, &define.xml.len, err) < 0)
+        return vq_error_wrap(err, "definition of '%s'", head->name);
+    if (stored.is_sealed)
+        define.xml.data = sealed;
+    define.xml_size = stored.xml_size;
+    define.xml_sealed = stored.is_sealed;
     define.driver = (char *)driver_name(collector->daemon, head->driver);
     define.uuid = (ProtobufCBinaryData){16, (uint8_t *)head->uuid};
     define.name = (char *)head->name;
-    define.owner = collector->to_node;
-    define.xml = (ProtobufCBinaryData){strlen(xml), (uint8_t *)xml};
+    define.owner = collector->to->node_id;
     define.max_memory_kib = head->max_memory_kib;
     define.memory_kib = head->memory_kib;
     define.vcpus = head->vcpus;
@@ -178,7 +204,7 @@ static int collect_run(struct collector *collector, const struct vq_domain_head 
     Vq__DomainRun run = VQ__DOMAIN_RUN__INIT;
 
     run.uuid = (ProtobufCBinaryData){16, (uint8_t *)head->uuid};
-    run.node = collector->to_node;
+    run.node = collector->to->node_id;
     run.local_run = head->run;
     run.local_id = head->id;
     command.change_case = VQ__COMMAND__CHANGE_DOMAIN_RUN;
@@ -391,7 +417,7 @@ static void raft_stopped(void *data)
 int vq_move_start(struct vq_cluster *cluster, Vq__LocalNode *take_to, vq_move_cb done, void *data, struct vq_error *err)
 {
     struct vq_daemon *daemon = cluster->daemon;
-    struct collector collector = {.daemon = daemon, .to_node = take_to->node_id, .entry = VQ__ENTRY__INIT};
+    struct collector collector = {.daemon = daemon, .to = take_to, .entry = VQ__ENTRY__INIT};
     Vq__LocalMove *record = vq_new(Vq__LocalMove);
 
     vq__local_move__init(record);

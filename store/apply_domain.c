@@ -8,6 +8,8 @@
 #include "store/ids.h"
 #include "store/internal.h"
 
+enum { SEAL_BYTES = 12 + 16 }; /* nonce and tag of AES-256-GCM: the least that something sealed has */
+
 /* A head as the writer changes it: a copy, since a pointer into LMDB ends with the next write. */
 struct head_copy {
     union {
@@ -92,7 +94,7 @@ static int find_by_id(struct vq_apply *apply, int32_t id, uint8_t ret_uuid[16])
 static int write_text(struct vq_apply *apply, const uint8_t uuid[16], const struct vq_text_head *head,
                       const ProtobufCBinaryData *xml)
 {
-    size_t extra = head->xml_size == 0 ? 1 : 0; /* the NUL of a plain text */
+    size_t extra = head->xml_size == 0 && head->is_sealed == 0 ? 1 : 0; /* the NUL of a plain text */
     size_t size = sizeof(*head) + xml->len + extra;
     MDB_val key = {16, (void *)uuid}, value = {size, NULL};
     int rc = mdb_put(apply->store->txn, apply->store->tables[VQ_TABLE_TEXT], &key, &value, MDB_RESERVE);
@@ -201,11 +203,14 @@ static bool name_is_usable(const char *name)
     return vq_name_is_component(name) && strlen(name) <= VQ_STORE_NAME_MAX;
 }
 
-/* A definition that cannot be read back must not get in, and the answer must not depend on who decodes it. */
-static bool xml_is_usable(const ProtobufCBinaryData *xml, uint32_t xml_size)
+/* A definition that cannot be read back must not get in, and the answer must not depend on who decodes it. What is
+ * sealed cannot be looked into: whoever opens it looks. */
+static bool xml_is_usable(const ProtobufCBinaryData *xml, uint32_t xml_size, bool is_sealed)
 {
     if (xml->len == 0 || xml->len > VQ_STORE_XML_MAX || xml_size > VQ_STORE_XML_MAX)
         return false;
+    if (is_sealed)
+        return xml->len > SEAL_BYTES;
     if (xml_size == 0)
         return memchr(xml->data, '\0', xml->len) == NULL;
     return ZSTD_getFrameContentSize(xml->data, xml->len) == xml_size;
@@ -314,7 +319,7 @@ int vq_apply_domain_define(struct vq_apply *apply)
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_INVALID_ARG, "a definition needs a driver and a UUID");
     if (!name_is_usable(define->name))
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_XML_ERROR, "'%s' cannot be the name of a domain", define->name);
-    if (!xml_is_usable(&define->xml, define->xml_size))
+    if (!xml_is_usable(&define->xml, define->xml_size, define->xml_sealed != 0))
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_INVALID_ARG,
                                "the definition of '%s' is empty, too long or damaged", define->name);
     int may = check_define(apply, define, driver, &copy, &is_new);
@@ -322,7 +327,7 @@ int vq_apply_domain_define(struct vq_apply *apply)
         return may;
 
     struct vq_text_head text = {define->max_memory_kib, define->memory_kib, define->vcpus,
-                                define->max_vcpus,      define->xml_size,   0};
+                                define->max_vcpus,      define->xml_size,   define->xml_sealed != 0};
     if (is_new)
         make_head(apply, define, driver, &copy);
     if (copy.head.id < 0)
@@ -548,7 +553,7 @@ static int check_rename(struct vq_apply *apply, const Vq__DomainRename *rename, 
 {
     struct head_copy named;
 
-    if (!name_is_usable(rename->new_name) || !xml_is_usable(&rename->xml, rename->xml_size))
+    if (!name_is_usable(rename->new_name) || !xml_is_usable(&rename->xml, rename->xml_size, rename->xml_sealed != 0))
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_INVALID_ARG, "'%s' cannot be the name of a domain",
                                rename->new_name);
     if ((head->flags & VQ_DOMAIN_PERSISTENT) == 0)
@@ -579,6 +584,7 @@ int vq_apply_domain_rename(struct vq_apply *apply)
     struct vq_change *change = domain_change(apply, VQ_CHANGE_DOMAIN_RENAMED, &copy.head);
     change->new_name = vq_strdup(rename->new_name);
     text.xml_size = rename->xml_size;
+    text.is_sealed = rename->xml_sealed != 0;
     copy.head.name_length = (uint32_t)strlen(rename->new_name);
     memcpy(copy.head.name, rename->new_name, copy.head.name_length + 1);
     copy.head.version++;

@@ -58,6 +58,12 @@ const struct vq_domain_head *vq_store_domain_find_by_id(struct vq_store_view *vi
     return id < 0 ? NULL : find_head_by(view, VQ_TABLE_ID, &key, sizeof(key));
 }
 
+/* Plain texts end with a NUL, so that they can be read where they lie. */
+static bool has_nul(const struct vq_text_head *head)
+{
+    return head->xml_size == 0 && head->is_sealed == 0;
+}
+
 bool vq_store_text_is_valid(const MDB_val *value)
 {
     struct vq_text_head head;
@@ -65,10 +71,10 @@ bool vq_store_text_is_valid(const MDB_val *value)
     if (value->mv_size <= sizeof(head))
         return false;
     memcpy(&head, value->mv_data, sizeof(head));
-    return head.xml_size != 0 || ((const char *)value->mv_data)[value->mv_size - 1] == '\0';
+    return head.is_sealed <= 1 && (!has_nul(&head) || ((const char *)value->mv_data)[value->mv_size - 1] == '\0');
 }
 
-int vq_store_domain_xml(struct vq_store_view *view, const uint8_t uuid[16], const char **ret_xml, char **ret_free,
+int vq_store_definition(struct vq_store_view *view, const uint8_t uuid[16], struct vq_definition *ret,
                         struct vq_error *err)
 {
     struct vq_text_head head;
@@ -80,22 +86,47 @@ int vq_store_domain_xml(struct vq_store_view *view, const uint8_t uuid[16], cons
     if (found == 0 || !vq_store_text_is_valid(&value))
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the stored definition is missing or damaged");
     memcpy(&head, value.mv_data, sizeof(head));
-    const char *body = (const char *)value.mv_data + sizeof(head);
-    size_t length = value.mv_size - sizeof(head);
-    *ret_free = NULL;
-    if (head.xml_size == 0) {
-        *ret_xml = body;
-        return 0;
-    }
-    if (head.xml_size > VQ_STORE_XML_MAX)
+    *ret = (struct vq_definition){(const uint8_t *)value.mv_data + sizeof(head), value.mv_size - sizeof(head),
+                                  head.xml_size, head.is_sealed != 0};
+    ret->length -= has_nul(&head) ? 1 : 0;
+    return 0;
+}
+
+int vq_store_definition_text(const struct vq_definition *definition, char **ret_xml, struct vq_error *err)
+{
+    size_t size = definition->xml_size == 0 ? definition->length : definition->xml_size, got = size;
+
+    if (size > VQ_STORE_XML_MAX)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the stored definition is too long");
-    char *text = vq_calloc(1, (size_t)head.xml_size + 1);
-    size_t got = ZSTD_decompress(text, head.xml_size, body, length);
-    if (ZSTD_isError(got) || got != head.xml_size || memchr(text, '\0', got) != NULL) {
+    char *text = vq_calloc(1, size + 1);
+    if (definition->xml_size == 0)
+        memcpy(text, definition->bytes, size);
+    else
+        got = ZSTD_decompress(text, size, definition->bytes, definition->length);
+    if (ZSTD_isError(got) || got != size || memchr(text, '\0', got) != NULL) {
         free(text);
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the stored definition cannot be unpacked");
     }
-    *ret_xml = *ret_free = text;
+    *ret_xml = text;
+    return 0;
+}
+
+int vq_store_domain_xml(struct vq_store_view *view, const uint8_t uuid[16], const char **ret_xml, char **ret_free,
+                        struct vq_error *err)
+{
+    struct vq_definition definition;
+
+    if (vq_store_definition(view, uuid, &definition, err) < 0)
+        return -1;
+    if (definition.is_sealed)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the stored definition is sealed");
+    *ret_free = NULL;
+    *ret_xml = (const char *)definition.bytes;
+    if (definition.xml_size == 0)
+        return 0;
+    if (vq_store_definition_text(&definition, ret_free, err) < 0)
+        return -1;
+    *ret_xml = *ret_free;
     return 0;
 }
 

@@ -51,7 +51,7 @@ struct vq_text_head {
     uint64_t max_memory_kib, memory_kib;
     uint32_t vcpus, max_vcpus;
     uint32_t xml_size; /* unpacked, 0: stored plain with its NUL */
-    uint32_t reserved;
+    uint32_t is_sealed; /* 1: sealed bytes of what the rest says, without a NUL */
 };
 
 struct vq_request_record {

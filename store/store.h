@@ -73,8 +73,21 @@ const struct vq_domain_head *vq_store_domain_find_by_name(struct vq_store_view *
                                                           const char *name);
 const struct vq_domain_head *vq_store_domain_find_by_id(struct vq_store_view *view, int32_t id);
 
+/* A definition as the command brought it, borrowed until the view ends. The store has no key and opens nothing. */
+struct vq_definition {
+    const uint8_t *bytes;
+    size_t length;
+    uint32_t xml_size; /* of the text when the bytes are compressed, else 0 */
+    bool is_sealed;    /* the bytes are sealed, after they were compressed: node/seal.h */
+};
+/* Fails only for a damaged record. */
+VQ_MUST_CHECK int vq_store_definition(struct vq_store_view *view, const uint8_t uuid[16], struct vq_definition *ret,
+                                      struct vq_error *err);
+/* The text of a definition that is not sealed or was opened, malloc'ed. The bytes may be anything. */
+VQ_MUST_CHECK int vq_store_definition_text(const struct vq_definition *definition, char **ret_xml,
+                                           struct vq_error *err);
 /* The definition as NUL-terminated text: borrowed from the map when stored plain, else unpacked into *ret_free, which
- * the caller frees. Fails only for a damaged record. */
+ * the caller frees. Fails for a damaged record, and for a sealed one. */
 VQ_MUST_CHECK int vq_store_domain_xml(struct vq_store_view *view, const uint8_t uuid[16], const char **ret_xml,
                                       char **ret_free, struct vq_error *err);
 

@@ -19,25 +19,55 @@ enum { COMPRESS_FROM = 512, COMPRESS_LEVEL = 3 };
 
 /* ---- The text ---- */
 
-struct vq_qemu_packed vq_qemu_pack_definition(const struct vq_domain *definition)
+/* Compressed bytes instead of the text, where that is shorter. */
+static void compress(struct vq_qemu_packed *packed)
 {
-    VQ_AUTOFREE char *xml = vq_domain_format(definition, VQ_FORMAT_INACTIVE | VQ_FORMAT_SECURE);
-    size_t length = strlen(xml), bound = ZSTD_compressBound(length);
-    struct vq_qemu_packed plain = {(uint8_t *)xml, length, 0};
+    size_t length = packed->length, bound = ZSTD_compressBound(length);
 
-    if (length < COMPRESS_FROM) {
-        xml = NULL;
-        return plain;
-    }
-    struct vq_qemu_packed packed = {vq_calloc(bound, 1), 0, (uint32_t)length};
-    size_t size = ZSTD_compress(packed.bytes, bound, xml, length, COMPRESS_LEVEL);
+    if (length < COMPRESS_FROM)
+        return;
+    uint8_t *bytes = vq_calloc(bound, 1);
+    size_t size = ZSTD_compress(bytes, bound, packed->bytes, length, COMPRESS_LEVEL);
     if (ZSTD_isError(size) || size >= length) {
-        free(packed.bytes);
-        xml = NULL;
-        return plain;
+        free(bytes);
+        return;
     }
-    packed.length = size;
-    return packed;
+    free(packed->bytes);
+    *packed = (struct vq_qemu_packed){.bytes = bytes, .length = size, .xml_size = (uint32_t)length};
+}
+
+int vq_qemu_pack_definition(const struct vq_driver_host *host, const struct vq_domain *definition,
+                            struct vq_qemu_packed *ret, struct vq_error *err)
+{
+    bool has_secrets;
+    char *xml = vq_domain_format_secure(definition, VQ_FORMAT_INACTIVE, &has_secrets);
+    struct vq_qemu_packed packed = {.bytes = (uint8_t *)xml, .length = strlen(xml)};
+    uint8_t *sealed;
+    size_t length;
+
+    compress(&packed);
+    if (has_secrets) {
+        int rc = host->seal(definition->uuid, packed.bytes, packed.length, &sealed, &length, err);
+        free(packed.bytes);
+        if (rc < 0)
+            return vq_error_wrap(err, "the definition of domain '%s' holds a secret", definition->name);
+        packed = (struct vq_qemu_packed){sealed, length, packed.xml_size, true};
+    }
+    *ret = packed;
+    return 0;
+}
+
+int vq_qemu_definition_error(const uint8_t uuid[16], const char *name, const struct vq_domain_info *info,
+                             struct vq_error *err)
+{
+    char text[VQ_UUID_TEXT];
+
+    if (info->xml_problem != NULL)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "%s", info->xml_problem);
+    vq_uuid_format(uuid, text);
+    if (name == NULL)
+        return vq_error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s'", text);
+    return vq_error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s' (%s)", text, name);
 }
 
 int vq_qemu_parse_stored(const char *xml, struct vq_domain **ret, struct vq_error *err)
@@ -54,15 +84,21 @@ int vq_qemu_parse_stored(const char *xml, struct vq_domain **ret, struct vq_erro
 static void propose(struct vq_qemu *qemu, const struct vq_domain *def, Vq__DomainDefine *define, vq_propose_cb cb,
                     void *data)
 {
-    struct vq_qemu_packed packed = vq_qemu_pack_definition(def);
+    struct vq_qemu_packed packed;
     Vq__Command command = VQ__COMMAND__INIT;
+    struct vq_error err = VQ_ERROR_INIT;
 
+    if (vq_qemu_pack_definition(qemu->host, def, &packed, &err) < 0) {
+        cb(NULL, &err, data);
+        return;
+    }
     define->driver = (char *)qemu->driver->name;
     define->uuid = (ProtobufCBinaryData){.data = (uint8_t *)def->uuid, .len = sizeof(def->uuid)};
     define->name = def->name;
     define->owner = qemu->host->node_id;
     define->xml = (ProtobufCBinaryData){.data = packed.bytes, .len = packed.length};
     define->xml_size = packed.xml_size;
+    define->xml_sealed = packed.is_sealed;
     define->max_memory_kib = def->memory_kib;
     define->memory_kib = def->current_memory_kib;
     define->vcpus = def->current_vcpus;
@@ -243,12 +279,10 @@ static int changer_read(struct changer *changer, struct vq_error *err)
 {
     VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
     struct vq_domain_info info = {0};
-    char uuid[VQ_UUID_TEXT];
 
     vq_domain_free(vq_take(changer->def));
-    vq_uuid_format(changer->uuid, uuid);
     if (!changer->qemu->host->domain_find(changer->uuid, true, arena, &info) || info.xml == NULL)
-        return vq_error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s'", uuid);
+        return vq_qemu_definition_error(changer->uuid, NULL, &info, err);
     if ((info.flags & VQ_INFO_PERSISTENT) == 0)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "transient domains do not have any persistent config");
     changer->version = info.version;

@@ -9,6 +9,7 @@
 #include "conf/base/macros.h"
 
 struct vq_domain;
+struct vq_domain_info;
 struct vq_proposal_result;
 struct vq_qemu;
 
@@ -47,13 +48,19 @@ void vq_qemu_change_definition(struct vq_qemu *qemu, const uint8_t uuid[16], vq_
  * set: there is none, or the domain is of another hypervisor (VIR_ERR_CONFIG_UNSUPPORTED). */
 const char *vq_qemu_choose_emulator(struct vq_qemu *qemu, const struct vq_domain *definition, struct vq_error *err);
 
+/* An error for a definition that domain_find did not give: it cannot be read, or there is none. */
+int vq_qemu_definition_error(const uint8_t uuid[16], const char *name, const struct vq_domain_info *info,
+                             struct vq_error *err);
 /* Read a definition as it is stored. What the text leaves out because it goes without saying is there again. */
 VQ_MUST_CHECK int vq_qemu_parse_stored(const char *xml, struct vq_domain **ret, struct vq_error *err);
 
-/* A definition as it travels in a command: canonical, inactive, with secrets, compressed where that helps. */
+/* A definition as it travels in a command: canonical, inactive, compressed where that helps, sealed if it has secrets. */
 struct vq_qemu_packed {
     uint8_t *bytes;          /* freed by the caller */
     size_t length;
     uint32_t xml_size;       /* of the text when the bytes are compressed, else 0 */
+    bool is_sealed;
 };
-struct vq_qemu_packed vq_qemu_pack_definition(const struct vq_domain *definition);
+struct vq_driver_host;
+VQ_MUST_CHECK int vq_qemu_pack_definition(const struct vq_driver_host *host, const struct vq_domain *definition,
+                                          struct vq_qemu_packed *ret, struct vq_error *err);

@@ -98,27 +98,26 @@ bool vq_qemu_find_target(struct vq_request *request, uint32_t flags, struct vq_q
     return true;
 }
 
-/* The text of the inactive definition; NULL: the request was refused. */
-static const char *definition_text(struct vq_request *request)
+/* The inactive definition, its text in ret->xml; false: the request was refused. */
+static bool find_definition(struct vq_request *request, struct vq_domain_info *ret)
 {
-    struct vq_domain_info info = {0};
-    char uuid[VQ_UUID_TEXT];
+    struct vq_error err = VQ_ERROR_INIT;
 
-    if (vq_qemu_of(request)->host->domain_find(request->domain->uuid, true, request->arena, &info) && info.xml != NULL)
-        return info.xml;
-    vq_uuid_format(request->domain->uuid, uuid);
-    vq_qemu_refuse(request, VQ_FROM, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s' (%s)", uuid,
-                   request->domain->name);
-    return NULL;
+    *ret = (struct vq_domain_info){0};
+    if (vq_qemu_of(request)->host->domain_find(request->domain->uuid, true, request->arena, ret) && ret->xml != NULL)
+        return true;
+    (void)vq_qemu_definition_error(request->domain->uuid, request->domain->name, ret, &err);
+    vq_request_fail(request, &err);
+    return false;
 }
 
 struct vq_domain *vq_qemu_read_definition(struct vq_request *request)
 {
-    const char *text = definition_text(request);
+    struct vq_domain_info info;
     struct vq_error err = VQ_ERROR_INIT;
     struct vq_domain *def = NULL;
 
-    if (text != NULL && vq_qemu_parse_stored(text, &def, &err) < 0)
+    if (find_definition(request, &info) && vq_qemu_parse_stored(info.xml, &def, &err) < 0)
         vq_request_fail(request, &err);
     return def;
 }
@@ -186,15 +185,14 @@ static void undefined(const struct vq_proposal_result *result VQ_UNUSED, const s
 static bool look_at_nvram(struct undefining *undefining, uint32_t flags)
 {
     struct vq_request *request = undefining->request;
-    const char *text;
+    struct vq_domain_info info;
     VQ_AUTOPTR(vq_domain) def = NULL;
 
     if (request->domain->owner != vq_qemu_of(request)->host->node_id || (flags & VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) != 0)
         return true;
-    text = definition_text(request);
-    if (text == NULL)
+    if (!find_definition(request, &info))
         return false;
-    if (strstr(text, "<nvram") == NULL)
+    if (strstr(info.xml, "<nvram") == NULL)
         return true;
     def = vq_qemu_read_definition(request);
     if (def == NULL)
@@ -278,6 +276,7 @@ static void get_xml_desc(struct vq_request *request)
     const struct vq_remote_domain_get_xml_desc_args *args = request->args;
     struct vq_remote_domain_get_xml_desc_ret *ret = request->ret;
     const struct vq_qemu_guest *guest = NULL;
+    struct vq_domain_info info;
     VQ_AUTOPTR(vq_domain) def = NULL;
 
     if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_INACTIVE |
@@ -289,13 +288,12 @@ static void get_xml_desc(struct vq_request *request)
         reply_formatted(request, guest->live, args->flags, true);
         return;
     }
-    const char *text = definition_text(request);
-    if (text == NULL)
+    if (!find_definition(request, &info))
         return;
     /* What is stored is what a client reads, but for secrets: nearly always it can be passed on as it is. */
     if ((args->flags & VIR_DOMAIN_XML_MIGRATABLE) == 0 &&
-        ((args->flags & VIR_DOMAIN_XML_SECURE) != 0 || strstr(text, " passwd=") == NULL)) {
-        ret->xml = text;
+        ((args->flags & VIR_DOMAIN_XML_SECURE) != 0 || (!info.has_secrets && strstr(info.xml, " passwd=") == NULL))) {
+        ret->xml = info.xml;
         vq_request_reply(request);
         return;
     }
@@ -342,8 +340,10 @@ static void rename_domain(struct vq_request *request)
 {
     const struct vq_remote_domain_rename_args *args = request->args;
     VQ_AUTOPTR(vq_domain) def = NULL;
+    struct vq_qemu_packed packed;
     Vq__Command command = VQ__COMMAND__INIT;
     Vq__DomainRename rename = VQ__DOMAIN_RENAME__INIT;
+    struct vq_error err = VQ_ERROR_INIT;
 
     if (!vq_qemu_check_flags(request, args->flags, 0) || !may_rename(request, args->new_name))
         return;
@@ -351,11 +351,15 @@ static void rename_domain(struct vq_request *request)
     if (def == NULL)
         return;
     vq_set_text(&def->name, args->new_name);
-    struct vq_qemu_packed packed = vq_qemu_pack_definition(def);
+    if (vq_qemu_pack_definition(vq_qemu_of(request)->host, def, &packed, &err) < 0) {
+        vq_request_fail(request, &err);
+        return;
+    }
     rename.uuid = (ProtobufCBinaryData){.data = (uint8_t *)request->domain->uuid, .len = VQ_UUID_BYTES};
     rename.new_name = def->name;
     rename.xml = (ProtobufCBinaryData){.data = packed.bytes, .len = packed.length};
     rename.xml_size = packed.xml_size;
+    rename.xml_sealed = packed.is_sealed;
     command.change_case = VQ__COMMAND__CHANGE_DOMAIN_RENAME;
     command.domain_rename = &rename;
     vq_qemu_of(request)->host->propose(&command, 0, renamed, request);

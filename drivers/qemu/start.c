@@ -16,6 +16,7 @@
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/command.h"
 #include "drivers/qemu/console.h"
+#include "drivers/qemu/define.h"
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
@@ -94,8 +95,7 @@ static int read_definition(struct vq_qemu_guest *guest, struct vq_error *err)
     struct vq_domain_info info = { 0 };
 
     if (!guest->qemu->host->domain_find(guest->uuid, true, arena, &info) || info.xml == NULL)
-        return vq_error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s' (%s)", guest->uuid_text,
-                            guest->name);
+        return vq_qemu_definition_error(guest->uuid, guest->name, &info, err);
     if (info.owner != guest->qemu->host->node_id)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' belongs to a node that has left the cluster",
                             guest->name);

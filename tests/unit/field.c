@@ -89,7 +89,8 @@ static char *format(const struct thing *thing, unsigned flags)
 {
     struct vq_buffer text = VQ_BUFFER_INIT;
 
-    vq_fields_format(&thing_fields, thing, "thing", flags, &text);
+    bool has_secrets = vq_fields_format(&thing_fields, thing, "thing", flags, &text);
+    assert_int_equal(has_secrets, text.data != NULL && strstr(text.data, "<secret>") != NULL);
     return vq_buffer_steal(&text);
 }
 

@@ -31,16 +31,36 @@ static struct {
     void *deferred_data;
     uint64_t deferred_version;
     char *title;
+    bool was_sealed;         /* the last one proposed */
+    bool has_no_key;         /* nothing can be sealed or opened */
 } cluster;
+
+/* A seal that is none: bits turned round, and one byte more. */
+static int seal(const uint8_t of[16], const void *bytes, size_t length, uint8_t **ret_sealed, size_t *ret_length,
+                struct vq_error *err)
+{
+    if (cluster.has_no_key)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "no key");
+    assert_memory_equal(of, uuid, sizeof(uuid));
+    *ret_length = length + 1;
+    *ret_sealed = vq_calloc(1, length + 1);
+    for (size_t i = 0; i < length; i++)
+        (*ret_sealed)[i] = (uint8_t)~((const uint8_t *)bytes)[i];
+    return 0;
+}
 
 static char *unpack(const Vq__DomainDefine *define)
 {
-    char *text = vq_calloc(define->xml_size == 0 ? define->xml.len + 1 : define->xml_size + 1u, 1);
+    size_t length = define->xml.len - (define->xml_sealed ? 1 : 0);
+    char *text = vq_calloc(define->xml_size == 0 ? length + 1 : define->xml_size + 1u, 1);
+    VQ_AUTOFREE uint8_t *bytes = vq_calloc(1, length + 1);
 
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = define->xml_sealed ? (uint8_t)~define->xml.data[i] : define->xml.data[i];
     if (define->xml_size == 0)
-        memcpy(text, define->xml.data, define->xml.len);
+        memcpy(text, bytes, length);
     else
-        assert_int_equal(ZSTD_decompress(text, define->xml_size, define->xml.data, define->xml.len), define->xml_size);
+        assert_int_equal(ZSTD_decompress(text, define->xml_size, bytes, length), define->xml_size);
     return text;
 }
 
@@ -76,6 +96,7 @@ static void propose(Vq__Command *command, uint64_t timeout_ms VQ_UNUSED, vq_prop
     }
     free(cluster.xml);
     cluster.xml = unpack(define);
+    cluster.was_sealed = define->xml_sealed != 0;
     vq_set_text(&cluster.title, define->title);
     result.version = ++cluster.version;
     if (cluster.defer) {
@@ -102,12 +123,14 @@ static bool domain_find(const uint8_t wanted[16], bool with_xml, struct vq_arena
     if (cluster.xml == NULL || memcmp(wanted, uuid, sizeof(uuid)) != 0)
         return false;
     *ret = (struct vq_domain_info){.name = "guest", .id = -1, .version = cluster.version, .flags = cluster.flags};
-    if (with_xml)
+    if (with_xml && cluster.has_no_key)
+        ret->xml_problem = "the definition of domain 'guest' cannot be read: no key";
+    else if (with_xml)
         ret->xml = vq_arena_strdup(arena, cluster.xml);
     return true;
 }
 
-static struct vq_driver_host host = {.node_id = 1, .propose = propose, .domain_find = domain_find};
+static struct vq_driver_host host = {.node_id = 1, .propose = propose, .domain_find = domain_find, .seal = seal};
 static struct vq_driver driver = {.name = "qemu"};
 static struct vq_qemu qemu = {.driver = &driver, .host = &host};
 
@@ -254,21 +277,81 @@ static void a_long_definition_travels_compressed(void **state VQ_UNUSED)
     char description[4000];
 
     assert_int_equal(vq_qemu_parse_stored(cluster.xml, &def, &err), 0);
-    struct vq_qemu_packed small = vq_qemu_pack_definition(def);
+    struct vq_qemu_packed small, packed;
+    assert_int_equal(vq_qemu_pack_definition(&host, def, &small, &err), 0);
     assert_int_equal(small.xml_size, 0);
+    assert_false(small.is_sealed);
     free(small.bytes);
 
     memset(description, 'x', sizeof(description));
     description[sizeof(description) - 1] = '\0';
     vq_set_text(&def->description, description);
     VQ_AUTOFREE char *text = vq_domain_format(def, VQ_FORMAT_INACTIVE | VQ_FORMAT_SECURE);
-    struct vq_qemu_packed packed = vq_qemu_pack_definition(def);
+    assert_int_equal(vq_qemu_pack_definition(&host, def, &packed, &err), 0);
     Vq__DomainDefine define = {.xml = {.data = packed.bytes, .len = packed.length}, .xml_size = packed.xml_size};
     VQ_AUTOFREE char *again = unpack(&define);
     assert_true(packed.length < strlen(text) / 4);
     assert_int_equal(packed.xml_size, strlen(text));
     assert_string_equal(again, text);
     free(packed.bytes);
+}
+
+static const char password[] = "hush-hush-7391";
+
+static int set_password(struct vq_domain *def, void *change, struct vq_error *err VQ_UNUSED)
+{
+    struct vq_graphics *graphics = vq_new(struct vq_graphics);
+
+    (void)change;
+    graphics->type = VQ_GRAPHICS_VNC;
+    graphics->password = vq_strdup(password);
+    VQ_GROW(def->devices.graphics, def->devices.n_graphics);
+    def->devices.graphics[def->devices.n_graphics++] = graphics;
+    return 0;
+}
+
+static void a_password_is_sealed_before_it_is_proposed(void **state VQ_UNUSED)
+{
+    VQ_AUTOPTR(vq_domain) def = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_qemu_packed packed;
+
+    vq_qemu_change_definition(&qemu, uuid, set_password, NULL, false, answered, NULL);
+    assert_int_equal(answer.code, VIR_ERR_OK);
+    assert_true(cluster.was_sealed);
+    assert_non_null(strstr(cluster.xml, password));
+    change_title("new"); /* any later change keeps it, sealed */
+    assert_true(cluster.was_sealed);
+    assert_non_null(strstr(cluster.xml, password));
+
+    assert_int_equal(vq_qemu_parse_stored(cluster.xml, &def, &err), 0);
+    assert_int_equal(vq_qemu_pack_definition(&host, def, &packed, &err), 0);
+    assert_true(packed.is_sealed);
+    assert_null(memmem(packed.bytes, packed.length, password, sizeof(password) - 1));
+    free(packed.bytes);
+}
+
+static void a_secret_that_cannot_be_sealed_is_not_proposed(void **state VQ_UNUSED)
+{
+    VQ_AUTOPTR(vq_domain) def = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_qemu_packed packed;
+
+    assert_int_equal(vq_qemu_parse_stored(cluster.xml, &def, &err), 0);
+    assert_int_equal(set_password(def, NULL, &err), 0);
+    cluster.has_no_key = true;
+    assert_int_equal(vq_qemu_pack_definition(&host, def, &packed, &err), -1);
+    assert_non_null(strstr(err.message, "guest"));
+    assert_null(strstr(err.message, password));
+}
+
+static void a_definition_that_cannot_be_read_is_not_taken_for_none(void **state VQ_UNUSED)
+{
+    cluster.has_no_key = true;
+    change_title("new");
+    assert_int_equal(answer.code, VIR_ERR_INTERNAL_ERROR);
+    assert_non_null(strstr(answer.message, "'guest'"));
+    assert_int_equal(cluster.n_proposed, 0);
 }
 
 static void the_definition_of_another_hypervisor_runs_nothing(void **state VQ_UNUSED)
@@ -287,6 +370,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_change_is_written_and_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_password_is_sealed_before_it_is_proposed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_secret_that_cannot_be_sealed_is_not_proposed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_definition_that_cannot_be_read_is_not_taken_for_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_change_made_beside_ours_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(changes_of_one_domain_take_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(others_that_are_always_quicker_end_the_tries, set_up, tear_down),

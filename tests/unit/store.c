@@ -196,6 +196,57 @@ static void a_damaged_definition_is_an_error_and_not_a_text(void **state)
     vq_store_view_end(v);
 }
 
+static void a_sealed_definition_is_kept_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_definition definition;
+    uint8_t sealed[40] = {0xff, 0, 0, 1}; /* bytes of any kind */
+    char *to_free;
+    const char *xml;
+    uint64_t hash, other_hash;
+
+    for (unsigned turn = 0; turn < 2; turn++) {
+        make_define(&f->parts, 1 + turn, 7, "web1");
+        f->parts.define.xml = (ProtobufCBinaryData){sizeof(sealed), sealed};
+        f->parts.define.xml_size = turn == 0 ? 0 : 5000; /* not a frame that could be asked for its size */
+        f->parts.define.xml_sealed = true;
+        assert_int_equal(apply(f).code, VIR_ERR_OK);
+        struct vq_store_view *v = view(f);
+        assert_int_equal(vq_store_definition(v, uuid_of(7), &definition, &err), 0);
+        assert_true(definition.is_sealed);
+        assert_int_equal(definition.xml_size, turn == 0 ? 0 : 5000);
+        assert_int_equal(definition.length, sizeof(sealed));
+        assert_memory_equal(definition.bytes, sealed, sizeof(sealed));
+        assert_int_equal(vq_store_domain_xml(v, uuid_of(7), &xml, &to_free, &err), -1);
+        assert_int_equal(vq_store_hash(v, &hash, &err), 0);
+        vq_store_view_end(v);
+    }
+
+    sealed[39] ^= 1;
+    make_define(&f->parts, 3, 7, "web1");
+    f->parts.define.xml = (ProtobufCBinaryData){sizeof(sealed), sealed};
+    f->parts.define.xml_sealed = true;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    struct vq_store_view *v = view(f);
+    assert_int_equal(vq_store_hash(v, &other_hash, &err), 0);
+    assert_int_not_equal(hash, other_hash);
+    vq_store_view_end(v);
+
+    make_define(&f->parts, 4, 7, "web1"); /* the password was taken out */
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    v = view(f);
+    assert_int_equal(vq_store_definition(v, uuid_of(7), &definition, &err), 0);
+    assert_false(definition.is_sealed);
+    assert_int_equal(definition.length, 12);
+    vq_store_view_end(v);
+
+    make_define(&f->parts, 5, 7, "web1");
+    f->parts.define.xml = (ProtobufCBinaryData){28, sealed}; /* a seal around nothing */
+    f->parts.define.xml_sealed = true;
+    assert_int_equal(apply(f).code, VIR_ERR_INVALID_ARG);
+}
+
 static void a_taken_name_is_refused_with_the_uuid(void **state)
 {
     struct fixture *f = *state;
@@ -654,6 +705,19 @@ static void a_rename_moves_the_name(void **state)
                         "a-much-longer-name");
     assert_int_equal(vq_store_domain_xml(v, uuid_of(7), &xml, &to_free, &err), 0);
     assert_string_equal(xml, "<d/>");
+    vq_store_view_end(v);
+
+    uint8_t sealed[40] = {0};
+    struct vq_definition definition;
+    f->parts.rename.new_name = "sealed";
+    f->parts.rename.xml = (ProtobufCBinaryData){sizeof(sealed), sealed};
+    f->parts.rename.xml_sealed = true;
+    number_bytes(f->parts.request_id, 5, 0x5a);
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    v = view(f);
+    assert_int_equal(vq_store_definition(v, uuid_of(7), &definition, &err), 0);
+    assert_true(definition.is_sealed);
+    assert_int_equal(definition.length, sizeof(sealed));
     vq_store_view_end(v);
 }
 
@@ -1126,6 +1190,7 @@ int main(void)
         TEST(a_definition_can_be_read_back),
         TEST(a_compressed_definition_is_unpacked),
         TEST(a_damaged_definition_is_an_error_and_not_a_text),
+        TEST(a_sealed_definition_is_kept_as_it_is),
         TEST(a_taken_name_is_refused_with_the_uuid),
         TEST(a_taken_uuid_is_refused_with_the_name),
         TEST(a_redefinition_counts_versions_and_keeps_the_owner),
