@@ -9,7 +9,7 @@
 #include "conf/base/buffer.h"
 #include "node/daemon.h"
 #include "node/publish.h"
-#include "node/stream.h"
+#include "node/client/stream.h"
 
 /* What one call may take: the decoded form of the largest message (an array of small elements takes a few times its
  * bytes on the wire) and the largest reply. */

@@ -59,7 +59,7 @@ struct vq_call {
     uint32_t serial; /* of the client's frame */
     uint64_t peer;   /* origin mesh: node and its id of the call */
     uint64_t peer_call;
-    void *forward; /* of node/forward.c while it is at another node */
+    void *forward; /* of node/mesh/forward.c while it is at another node */
 };
 
 /* A call with room for the decoded arguments and the reply (zeroed) of the procedure; the rest of the fields is the

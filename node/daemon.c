@@ -14,15 +14,15 @@
 #include "conf/base/log.h"
 #include "conf/base/text.h"
 #include "node/call.h"
-#include "node/cluster.h"
+#include "node/cluster/cluster.h"
 #include "node/dispatch.h"
 #include "node/driver_host.h"
 #include "node/drivers.h"
-#include "node/events.h"
-#include "node/listener.h"
+#include "node/client/events.h"
+#include "node/client/listener.h"
 #include "node/publish.h"
-#include "node/session.h"
-#include "node/stream.h"
+#include "node/client/session.h"
+#include "node/client/stream.h"
 
 enum { TICK_MS = 1000, LINGER_MS = 500 };
 /* Definitions may still be coming out of the log when the host has just booted: autostart waits for a leader to say

@@ -43,7 +43,7 @@ struct vq_daemon {
     struct vq_raft_status raft_status; /* as last told */
     uint64_t applied;                  /* highest index whose changes were handed round on this loop */
     struct vq_mesh *mesh;              /* NULL: a lone node */
-    struct vq_cluster *cluster;        /* membership, control socket, cluster port (node/cluster.h) */
+    struct vq_cluster *cluster;        /* membership, control socket, cluster port (node/cluster/cluster.h) */
 
     struct vq_driver *drivers[VQ_DRIVERS_MAX]; /* those that started; see vq_daemon_driver() */
     size_t n_drivers;
@@ -84,6 +84,6 @@ typedef void (*vq_applied_cb)(bool is_applied, void *data);
 void vq_daemon_when_applied(struct vq_daemon *daemon, uint64_t index, uint64_t timeout_ms, vq_applied_cb cb,
                             void *data);
 
-/* What consensus tells; node/cluster.c passes these when it starts raft, with the daemon as data. */
+/* What consensus tells; node/cluster/cluster.c passes these when it starts raft, with the daemon as data. */
 void vq_daemon_raft_status(const struct vq_raft_status *status, void *data);
 void vq_daemon_raft_applied(uint64_t index, const struct vq_change_list *changes, void *data);

@@ -9,9 +9,9 @@
 #include <libvirt/libvirt.h>
 
 #include "conf/base/text.h"
-#include "node/cluster.h"
+#include "node/cluster/cluster.h"
 #include "node/daemon.h"
-#include "node/forward.h"
+#include "node/mesh/forward.h"
 #include "node/handlers.h"
 #include "node/publish.h"
 #include "node/rights.h"

@@ -10,8 +10,8 @@
 
 #include "conf/base/log.h"
 #include "node/daemon.h"
-#include "node/events.h"
-#include "node/propose.h"
+#include "node/client/events.h"
+#include "node/mesh/propose.h"
 #include "node/publish.h"
 #include "node/seal.h"
 #include "proto/cluster.pb-c.h"

@@ -8,7 +8,7 @@
 #include "node/daemon.h"
 #include "node/dispatch.h"
 #include "node/handlers.h"
-#include "node/propose.h"
+#include "node/mesh/propose.h"
 #include "node/publish.h"
 #include "proto/cluster.pb-c.h"
 #include "proto/gen/remote.h"

@@ -14,11 +14,11 @@
 
 #include "conf/base/log.h"
 #include "conf/base/text.h"
-#include "node/cluster.h"
+#include "node/cluster/cluster.h"
 #include "node/daemon.h"
-#include "node/events.h"
-#include "node/forward.h"
-#include "node/propose.h"
+#include "node/client/events.h"
+#include "node/mesh/forward.h"
+#include "node/mesh/propose.h"
 #include "proto/cluster.pb-c.h"
 #include "store/ids.h"
 

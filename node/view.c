@@ -8,7 +8,7 @@
 
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
-#include "node/cluster.h"
+#include "node/cluster/cluster.h"
 #include "node/daemon.h"
 #include "proto/cluster.pb-c.h"
 

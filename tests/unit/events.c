@@ -7,9 +7,9 @@
 #include <cmocka.h>
 #include <libvirt/libvirt.h>
 
-#include "node/events.h"
+#include "node/client/events.h"
 #include "node/publish.h"
-#include "node/session.h"
+#include "node/client/session.h"
 #include "proto/gen/qemu.h"
 #include "proto/gen/remote.h"
 #include "tests/unit/fake_client.h"

@@ -9,9 +9,9 @@
 #include <cmocka.h>
 
 #include "conf/base/memory.h"
-#include "node/cluster.h"
-#include "node/forward.h"
-#include "node/propose.h"
+#include "node/cluster/cluster.h"
+#include "node/mesh/forward.h"
+#include "node/mesh/propose.h"
 #include "proto/gen/remote.h"
 
 struct fake_cluster fake_cluster;

@@ -7,7 +7,7 @@
 
 #include "node/call.h"
 #include "node/daemon.h"
-#include "node/events.h"
+#include "node/client/events.h"
 #include "proto/cluster.pb-c.h"
 
 struct fake_node {
@@ -16,7 +16,7 @@ struct fake_node {
     char dir[64]; /* removed by fake_node_stop() */
 };
 
-/* What the fakes of node/propose.h and node/cluster.h do. */
+/* What the fakes of node/mesh/propose.h and node/cluster/cluster.h do. */
 extern struct fake_cluster {
     struct vq_daemon *daemon;
     bool has_quorum; /* false: proposals are refused */

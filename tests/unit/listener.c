@@ -16,8 +16,8 @@
 #include <cmocka.h>
 
 #include "conf/base/memory.h"
-#include "node/listener.h"
-#include "node/session.h"
+#include "node/client/listener.h"
+#include "node/client/session.h"
 #include "proto/channel.h"
 #include "proto/pki.h"
 #include "proto/tls.h"

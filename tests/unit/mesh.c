@@ -13,7 +13,7 @@
 #include "conf/base/buffer.h"
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
-#include "node/mesh.h"
+#include "node/mesh/mesh.h"
 #include "proto/channel.h"
 #include "proto/dial.h"
 #include "proto/tls.h"

@@ -7,9 +7,9 @@
 #include <cmocka.h>
 
 #include "conf/base/memory.h"
-#include "node/cluster_state.h"
-#include "node/mesh.h"
-#include "node/propose.h"
+#include "node/cluster/cluster_state.h"
+#include "node/mesh/mesh.h"
+#include "node/mesh/propose.h"
 
 enum { SELF = 2, LEADER = 1, OTHER = 3 };
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "node/session.h"
+#include "node/client/session.h"
 #include "proto/gen/admin.h"
 #include "proto/gen/qemu.h"
 #include "proto/gen/remote.h"

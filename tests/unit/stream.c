@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "conf/base/memory.h"
-#include "node/stream.h"
+#include "node/client/stream.h"
 #include "proto/gen/remote.h"
 #include "tests/unit/fake_client.h"
 #include "tests/unit/fake_node.h"

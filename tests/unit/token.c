@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 #include "conf/base/memory.h"
-#include "node/cluster_state.h"
-#include "node/token.h"
+#include "node/cluster/cluster_state.h"
+#include "node/cluster/token.h"
 
 static char *sample(void)
 {
