@@ -36,8 +36,6 @@ LIBRARIES = {
     "raft/fixture.h": [],
     "jansson.h": ["drivers", "node"],
     "libsmartcols": ["node"],
-    "netlink/": ["drivers", "node"],
-    "cap-ng.h": ["drivers", "node"],
     "zstd.h": ["store", "raft", "drivers", "node"],
     "xxhash.h": ["conf/base", "conf", "store", "raft", "drivers", "node"],
 }

@@ -1,7 +1,7 @@
 # Which folder may include what, that each header can be compiled alone, and that scripts and the list of libraries are right.
 set(layers ${CMAKE_CURRENT_SOURCE_DIR}/layers/layers.py)
 set(header_flags -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Werror -I${CMAKE_SOURCE_DIR} -I${CMAKE_BINARY_DIR})
-foreach(library UV XML GNUTLS PROTOBUFC LMDB JANSSON SMARTCOLS LIBVIRT XXHASH ZSTD NLROUTE CAPNG RAFT)
+foreach(library UV XML GNUTLS PROTOBUFC LMDB JANSSON SMARTCOLS LIBVIRT XXHASH ZSTD RAFT)
     foreach(folder ${${library}_INCLUDE_DIRS})
         list(APPEND header_flags -isystem${folder})
     endforeach()
