@@ -167,6 +167,7 @@ static struct vq_change *domain_change(struct vq_apply *apply, enum vq_change_ki
     change->owner = head->owner;
     change->id = head->id;
     change->run = head->run;
+    change->is_persistent = (head->flags & VQ_DOMAIN_PERSISTENT) != 0;
     return change;
 }
 

@@ -137,6 +137,7 @@ struct vq_change {
     uint64_t mesh_sequence;  /* of DomainState */
     bool is_new;             /* DEFINED: added, not updated; NODE: joined */
     bool is_gone;            /* NODE: removed; STATE: transient domain removed */
+    bool is_persistent;      /* the domain, after the change; the store may be further already when this is read */
     uint8_t n_events;
     struct { uint8_t event, detail; } events[VQ_CHANGE_EVENTS_MAX];
 };

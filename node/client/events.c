@@ -301,24 +301,11 @@ static void tell_change(struct vq_events *events, const struct vq_change *change
         vq_event_order_change(events->order, &told);
 }
 
-/* Guests of clients' own making (not persistent) are started, never "defined". */
-static bool is_persistent(struct vq_events *events, const uint8_t uuid[16])
-{
-    struct vq_store_view *view;
-
-    if (vq_store_view_begin(events->daemon->store, &view, NULL) < 0)
-        return false;
-    const struct vq_domain_head *head = vq_store_domain_find(view, uuid);
-    bool persistent = head != NULL && (head->flags & VQ_DOMAIN_PERSISTENT) != 0;
-    vq_store_view_end(view);
-    return persistent;
-}
-
 static void change_applied(struct vq_events *events, const struct vq_change *change)
 {
     switch (change->kind) {
     case VQ_CHANGE_DOMAIN_DEFINED:
-        if (is_persistent(events, change->uuid))
+        if (change->is_persistent) /* guests of clients' own making are started, never "defined" */
             tell_change(events, change, change->name, VIR_DOMAIN_EVENT_DEFINED,
                         change->is_new ? VIR_DOMAIN_EVENT_DEFINED_ADDED : VIR_DOMAIN_EVENT_DEFINED_UPDATED);
         return;
@@ -342,9 +329,12 @@ static void change_applied(struct vq_events *events, const struct vq_change *cha
 
 void vq_events_applied(struct vq_events *events, uint64_t index VQ_UNUSED, const struct vq_change_list *changes)
 {
-    for (size_t i = 0; i < changes->n_changes; i++)
-        change_applied(events, &changes->changes[i]);
     vq_event_order_run(events->order); /* what waited for this index */
+    for (size_t i = 0; i < changes->n_changes; i++) {
+        change_applied(events, &changes->changes[i]);
+        /* At once: the next change may be about the same domain and another owner, whose events have a queue of their own. */
+        vq_event_order_run(events->order);
+    }
 }
 
 void vq_events_published(struct vq_events *events, struct vq_driver *driver, const char *name,

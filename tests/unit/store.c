@@ -130,6 +130,7 @@ static void a_definition_can_be_read_back(void **state)
     assert_int_equal(f->changes.n_changes, 1);
     assert_int_equal(f->changes.changes[0].kind, VQ_CHANGE_DOMAIN_DEFINED);
     assert_true(f->changes.changes[0].is_new);
+    assert_true(f->changes.changes[0].is_persistent);
     assert_string_equal(f->changes.changes[0].name, "web1");
 
     struct vq_store_view *v = view(f);
