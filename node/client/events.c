@@ -327,14 +327,22 @@ static void change_applied(struct vq_events *events, const struct vq_change *cha
     }
 }
 
+/* Told change by change: the next one may be about the same domain and another owner, whose events have a queue of their
+ * own. A mesh event that waits for an index comes after all changes of that index, so the applied index is walked along. */
 void vq_events_applied(struct vq_events *events, uint64_t index VQ_UNUSED, const struct vq_change_list *changes)
 {
-    vq_event_order_run(events->order); /* what waited for this index */
+    uint64_t applied = events->daemon->applied;
+
     for (size_t i = 0; i < changes->n_changes; i++) {
+        uint64_t own = changes->changes[i].index;
+        bool is_last_of_index = i + 1 == changes->n_changes || changes->changes[i + 1].index != own;
+
         change_applied(events, &changes->changes[i]);
-        /* At once: the next change may be about the same domain and another owner, whose events have a queue of their own. */
+        events->daemon->applied = is_last_of_index ? own : own - 1;
         vq_event_order_run(events->order);
     }
+    events->daemon->applied = applied;
+    vq_event_order_run(events->order);
 }
 
 void vq_events_published(struct vq_events *events, struct vq_driver *driver, const char *name,
