@@ -11,6 +11,7 @@
 
 #include "conf/base/error.h"
 #include "conf/base/memory.h"
+#include "drivers/peer.h"
 #include "proto/procedure.h"
 
 struct vq_driver;
@@ -39,6 +40,7 @@ struct vq_domain_info {
     uint64_t max_memory_kib, memory_kib;
     uint32_t vcpus, max_vcpus, flags; /* enum vq_domain_flag of store/store.h has the same bits: see below */
     uint8_t state, reason;
+    uint64_t moving_to, moving_run; /* a migration to that node is under way, its run number there; 0: none */
     const char *xml;         /* canonical inactive definition, with secrets; NULL: not asked for, or it cannot be read */
     const char *xml_problem; /* why it cannot be read, for the caller; else NULL */
     bool has_secrets;        /* the definition was sealed: clients may see it only with VIR_DOMAIN_XML_SECURE */
@@ -163,6 +165,22 @@ struct vq_driver_host {
     int (*record_each)(const char *table, int (*cb)(const void *key, size_t key_length, const void *value,
                                                     size_t length, void *data),
                        void *data, struct vq_error *err);
+    /* ---- Other nodes and daemons, for migration ---- */
+
+    /* The node whose name, host name or one of whose addresses this is; 0: none of this cluster. */
+    uint64_t (*node_find)(const char *host);
+    /* Borrowed until the next turn of the loop. NULL: no such node. */
+    const char *(*node_name_of)(uint64_t node);
+    /* Host part of the best address of a node's cluster port, as others reach it, without brackets. NULL: none is known. Borrowed as above. */
+    const char *(*node_address)(uint64_t node);
+    bool (*node_is_online)(uint64_t node);
+    const uint8_t *cluster_id;   /* 16 bytes; all zero on a lone node */
+    /* Connect to another daemon by a libvirt URI; one that leads to a node of this cluster goes over the mesh, with the identity of
+     * the caller but bound to no session of his. request: whose call it is for. */
+    void (*peer_open)(const char *uri, const struct vq_request *request, vq_peer_open_cb cb, void *data);
+    /* The same to a node by its id. */
+    void (*peer_open_node)(uint64_t node, const struct vq_request *request, vq_peer_open_cb cb, void *data);
+
     uint64_t (*time_ms)(void); /* unix time */
     void (*random)(void *bytes, size_t length);
 };

@@ -23,6 +23,9 @@ struct vq_qemu_settings {
     uint16_t vnc_port_min, vnc_port_max;
     uint64_t files_max, processes_max; /* 0: as ours */
     bool clear_emulator_capabilities;
+    uint16_t migration_port_min, migration_port_max; /* for data of migrations, 49152 to 49215 */
+    char *migration_address; /* where the destination listens; NULL: all addresses of the host */
+    char *migration_host;    /* the name that other hosts are told to send to; NULL: our own */
     bool dynamic_ownership;  /* images are QEMU's user's while it runs */
 };
 

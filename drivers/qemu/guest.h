@@ -23,10 +23,12 @@
 #include "conf/base/error.h"
 #include "conf/base/text.h"
 #include "drivers/job.h"
+#include "drivers/qemu/activity.h"
 #include "drivers/qemu/driver.h"
 #include "drivers/qemu/ownership.h"
 
 struct vq_domain;
+struct vq_migration;
 struct vq_process;
 struct vq_qemu_capabilities;
 struct vq_qemu_console;
@@ -112,6 +114,9 @@ struct vq_qemu_guest {
     bool is_greeting;        /* the first questions are being answered */
     unsigned pending_greet;  /* answers of the greeting that are still to come */
     json_t *status;          /* answer of query-status while greeting */
+    struct vq_qemu_activity activity;   /* the long work that is under way */
+    struct vq_qemu_completed completed; /* numbers of the last one */
+    struct vq_migration *migration;     /* NULL: none */
     struct vq_qemu_ticket *ticket; /* a call-back of others that a step waits for */
     struct vq_error exec_err; /* the program could not be run */
 };

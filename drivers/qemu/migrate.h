@@ -1,0 +1,161 @@
+/* Migration: what its parts share. docs/migration.md has the whole picture. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "conf/base/error.h"
+#include "conf/base/macros.h"
+#include "drivers/driver.h"
+#include "drivers/peer.h"
+
+struct vq_domain;
+struct vq_qemu;
+struct vq_qemu_guest;
+struct vq_typed_param;
+
+/* ---- What the caller wants: migrate_params.c ---- */
+
+enum vq_migrate_compression { VQ_COMPRESS_MT = 1, VQ_COMPRESS_XBZRLE = 2, VQ_COMPRESS_ZLIB = 4, VQ_COMPRESS_ZSTD = 8 };
+
+struct vq_migrate_options {
+    uint64_t flags;              /* VIR_MIGRATE_* */
+    char *uri;                   /* of the data channel; NULL: the destination chooses */
+    char *dname, *dxml, *persistent_xml, *graphics_uri, *listen_address, *tls_destination, *disks_uri;
+    char **disks;                /* targets to copy; NULL: all that are not shared */
+    size_t n_disks;
+    int disks_port;              /* 0: chosen */
+    uint64_t bandwidth, postcopy_bandwidth; /* MiB/s; 0: as set before, or unlimited */
+    unsigned compression;        /* enum vq_migrate_compression, 0: not said */
+    int mt_level, mt_threads, mt_dthreads; /* -1: not said */
+    bool has_xbzrle_cache;
+    uint64_t xbzrle_cache;       /* bytes */
+    int throttle_initial, throttle_increment; /* percent, 0: not said */
+    int parallel_connections;    /* 0: not said */
+};
+
+/* From a list of typed parameters. Checks names, types, repetition, ranges, exclusive flags. Errors: VIR_ERR_INVALID_ARG. */
+VQ_MUST_CHECK int vq_migrate_options_read(const struct vq_typed_param *params, uint32_t n_params, uint64_t flags,
+                                          struct vq_migrate_options *ret, struct vq_error *err);
+/* From the positional arguments of v3; any may be NULL. */
+VQ_MUST_CHECK int vq_migrate_options_positional(uint64_t flags, const char *uri, const char *dname, const char *dxml,
+                                                uint64_t bandwidth, struct vq_migrate_options *ret, struct vq_error *err);
+/* As a list, in the arena, for the peer. */
+struct vq_typed_param *vq_migrate_options_list(const struct vq_migrate_options *options, struct vq_arena *arena,
+                                               uint32_t *ret_n);
+void vq_migrate_options_copy(struct vq_migrate_options *to, const struct vq_migrate_options *from);
+void vq_migrate_options_done(struct vq_migrate_options *options);
+
+/* ---- Cookies: migrate_cookie.c ---- */
+
+enum { VQ_MIGRATE_CAPABILITIES_MAX = 64, VQ_MIGRATE_DISKS_MAX = 64, VQ_MIGRATE_COOKIE_MAX = 4194304 };
+
+struct vq_migrate_cookie {
+    uint8_t uuid[16];
+    char *name, *host_name;
+    uint8_t host_uuid[16];
+    struct { char *type, *listen, *subject; int port, tls_port; } graphics;        /* type NULL: none */
+    char *persistent_xml;        /* <domain> inside: the definition to keep */
+    bool has_nbd;
+    int nbd_port;                /* 0: not told */
+    struct vq_migrate_disk { char *target; uint64_t capacity; } *disks; /* to copy, with sizes in bytes */
+    size_t n_disks;
+    bool has_stats;
+    struct vq_qemu_job_stats *stats; /* NULL: none */
+    char *cpu_xml;               /* <cpu ...> as the guest has it; NULL */
+    struct { char *name; bool is_auto; } capabilities[VQ_MIGRATE_CAPABILITIES_MAX];
+    size_t n_capabilities;
+    bool wants_lockstate;        /* begin: feature lockstate */
+    /* Our own element <vq:node xmlns:vq='...' ...>: only between nodes of one cluster; others ignore it. */
+    uint64_t node;               /* id of the sender, 0: not told */
+    uint8_t cluster_id[16];
+    uint64_t run;                /* prepare: the run number of the move */
+    char *owned;                 /* begin: what images had as owners before QEMU got them (JSON), NULL */
+};
+
+/* length 0: an empty cookie, all zero. Refuses another guest (uuid or name given), unknown mandatory features, the same host.
+ * Errors: VIR_ERR_INTERNAL_ERROR, VIR_ERR_OPERATION_INVALID. */
+VQ_MUST_CHECK int vq_migrate_cookie_read(const uint8_t *bytes, size_t length, struct vq_migrate_cookie *ret,
+                                         struct vq_error *err);
+/* Bytes in the arena, the trailing NUL counted. */
+int vq_migrate_cookie_write(const struct vq_migrate_cookie *cookie, struct vq_arena *arena, uint8_t **ret_bytes,
+                            uint32_t *ret_length, struct vq_error *err);
+void vq_migrate_cookie_done(struct vq_migrate_cookie *cookie);
+
+/* ---- The state of one migration of one guest: guest->migration, in its record as "migration" ---- */
+
+enum vq_migrate_role { VQ_MIGRATE_NONE, VQ_MIGRATE_OUT, VQ_MIGRATE_IN };
+
+/* Out: BEGUN (between begin and perform), PREPARED (the destination waits; p2p only), SENDING, SENT (all sent, CPUs stopped; the outcome is
+ * not known), POSTCOPY (serving pages), POSTCOPY_FAILED, OVER.
+ * In: WAITING (for data), LOADING, LOADED (all there; the outcome is not known), POSTCOPY, POSTCOPY_FAILED, OVER. */
+enum vq_migrate_stage { VQ_MIGRATE_BEGUN, VQ_MIGRATE_PREPARED, VQ_MIGRATE_SENDING, VQ_MIGRATE_SENT, VQ_MIGRATE_WAITING,
+                        VQ_MIGRATE_LOADING, VQ_MIGRATE_LOADED, VQ_MIGRATE_POSTCOPY, VQ_MIGRATE_POSTCOPY_FAILED, VQ_MIGRATE_OVER,
+                        VQ_MIGRATE_STAGES };
+
+struct vq_migration {
+    enum vq_migrate_role role;
+    enum vq_migrate_stage stage;
+    struct vq_migrate_options options;
+    uint64_t peer;           /* node id; 0: a daemon outside the cluster */
+    uint64_t run;            /* between nodes: run number at the destination */
+    uint64_t generation;     /* of the owner when the move began */
+    uint64_t entry_node, session; /* whose connection's end ends it (0, 0: nobody's) */
+    bool was_running;        /* out: CPUs ran before */
+    void *side;              /* of migrate_out.c or migrate_in.c: what only lives as long as the daemon */
+};
+
+/* ---- Source: migrate_out.c ---- */
+
+/* Each completes by its call-back, once. Strings and bytes are in the request's arena or borrowed for the call-back. */
+typedef void (*vq_migrate_begin_cb)(const char *xml, const uint8_t *cookie, uint32_t cookie_length,
+                                    const struct vq_error *err, void *data);
+void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_options *options, vq_migrate_begin_cb cb,
+                          void *data);
+/* Sends the guest to options->uri; cookie is the destination's from prepare. Between nodes it ends when the owner has changed. */
+typedef void (*vq_migrate_cookie_cb)(const uint8_t *cookie, uint32_t cookie_length, const struct vq_error *err, void *data);
+void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
+                            uint32_t cookie_length, vq_migrate_cookie_cb cb, void *data);
+void vq_migrate_out_confirm(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
+                            uint32_t cookie_length, bool cancelled, vq_migrate_cookie_cb cb, void *data);
+
+/* ---- Destination: migrate_in.c ---- */
+
+typedef void (*vq_migrate_prepare_cb)(const char *uri, const uint8_t *cookie, uint32_t cookie_length,
+                                      const struct vq_error *err, void *data);
+/* options->dxml is the guest's XML. uri in the answer: where the source shall send to. */
+void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
+                           uint32_t cookie_length, vq_migrate_prepare_cb cb, void *data);
+/* The domain is found by name. cancelled: ends with VIR_ERR_MIGRATE_FINISH_OK. */
+typedef void (*vq_migrate_finish_cb)(const struct vq_qemu_guest *guest, const uint8_t *cookie, uint32_t cookie_length,
+                                     const struct vq_error *err, void *data);
+void vq_migrate_in_finish(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
+                          uint32_t cookie_length, bool cancelled, vq_migrate_finish_cb cb, void *data);
+
+/* ---- Both, called from the rest of the driver ---- */
+
+/* An event of QEMU: MIGRATION, MIGRATION_PASS, and also those that a migration looks at. True: it was the migration's alone. */
+bool vq_migrate_event(struct vq_qemu_guest *guest, const char *name, const json_t *data);
+/* The replicated state of the domain changed, or this node has caught up: act on what is applied. */
+void vq_migrate_changed(struct vq_qemu_guest *guest, const struct vq_domain_info *info);
+/* The guest was found again after a restart of the daemon, and its monitor answers (or it was seen to have ended). */
+void vq_migrate_found(struct vq_qemu_guest *guest);
+/* A client's connection has ended, or a node is not reachable any more (session 0: all of that node). */
+void vq_migrate_session_ended(struct vq_qemu *qemu, uint64_t entry_node, uint64_t session);
+/* QEMU has ended by itself during a migration: true when migration decides what that means (it clears away itself). */
+bool vq_migrate_exited(struct vq_qemu_guest *guest);
+/* For the record. */
+json_t *vq_migration_pack(const struct vq_migration *migration);
+struct vq_migration *vq_migration_unpack(const json_t *object); /* NULL: nothing usable in it */
+void vq_migration_free(struct vq_migration *migration);
+
+/* ---- p2p: migrate_p2p.c ---- */
+
+/* The whole migration with this daemon as the client of dconnuri: begin, prepare there, perform, finish there, confirm. */
+void vq_migrate_p2p(struct vq_request *request, const char *dconnuri, const struct vq_migrate_options *options,
+                    vq_migrate_cookie_cb cb, void *data);
+
+extern const struct vq_qemu_rows vq_qemu_migrate_rows; /* migrate_handlers.c */
