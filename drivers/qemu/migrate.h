@@ -13,6 +13,7 @@
 #include "drivers/peer.h"
 
 struct vq_domain;
+struct vq_migrate_disks;
 struct vq_qemu;
 struct vq_qemu_guest;
 struct vq_typed_param;
@@ -105,6 +106,7 @@ struct vq_migration {
     uint64_t generation;     /* of the owner when the move began */
     uint64_t entry_node, session; /* whose connection's end ends it (0, 0: nobody's) */
     bool was_running;        /* out: CPUs ran before */
+    struct vq_migrate_disks *disks; /* of migrate_disks.c; NULL: none travel */
     void *side;              /* of migrate_out.c or migrate_in.c: what only lives as long as the daemon */
 };
 
