@@ -106,6 +106,7 @@ struct vq_migration {
     uint64_t generation;     /* of the owner when the move began */
     uint64_t entry_node, session; /* whose connection's end ends it (0, 0: nobody's) */
     bool was_running;        /* out: CPUs ran before */
+    char *owned;             /* in: owners of images before the first run in the cluster (JSON), taken over with the guest; NULL */
     struct vq_migrate_disks *disks; /* of migrate_disks.c; NULL: none travel */
     void *side;              /* of migrate_out.c or migrate_in.c: what only lives as long as the daemon */
 };
@@ -141,7 +142,7 @@ void vq_migrate_in_finish(struct vq_request *request, const struct vq_migrate_op
 
 /* An event of QEMU: MIGRATION, MIGRATION_PASS, and also those that a migration looks at. True: it was the migration's alone. */
 bool vq_migrate_event(struct vq_qemu_guest *guest, const char *name, const json_t *data);
-/* The replicated state of the domain changed, or this node has caught up: act on what is applied. */
+/* The replicated state of the domain changed, or this node has caught up: act on what is applied. info NULL: it is gone. */
 void vq_migrate_changed(struct vq_qemu_guest *guest, const struct vq_domain_info *info);
 /* The guest was found again after a restart of the daemon, and its monitor answers (or it was seen to have ended). */
 void vq_migrate_found(struct vq_qemu_guest *guest);
