@@ -21,3 +21,5 @@ bool vq_qemu_block_stats_of(json_t *reply, const struct vq_disk *disk, struct vq
 uint64_t vq_qemu_block_highest_of(json_t *reply, const struct vq_disk *disk);
 /* From the answer of query-block: size that the guest sees, bytes that the image takes. */
 bool vq_qemu_block_sizes_of(json_t *reply, const struct vq_disk *disk, uint64_t *ret_capacity, uint64_t *ret_allocation);
+/* From the answer of query-block: the node that the device reads from; NULL: it has no medium. Borrowed from reply. */
+const char *vq_qemu_block_node_of(json_t *reply, const struct vq_disk *disk);

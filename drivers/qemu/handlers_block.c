@@ -85,6 +85,11 @@ bool vq_qemu_block_sizes_of(json_t *reply, const struct vq_disk *disk, uint64_t 
     return true;
 }
 
+const char *vq_qemu_block_node_of(json_t *reply, const struct vq_disk *disk)
+{
+    return json_string_value(json_object_get(json_object_get(entry_of(reply, disk), "inserted"), "node-name"));
+}
+
 static void fail(struct vq_request *request, int code, const char *text, const char *path)
 {
     struct vq_error err = VQ_ERROR_INIT;
