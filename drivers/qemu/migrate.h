@@ -30,7 +30,7 @@ struct vq_migrate_options {
     size_t n_disks;
     int disks_port;              /* 0: chosen */
     uint64_t bandwidth, postcopy_bandwidth; /* MiB/s; 0: as set before, or unlimited */
-    unsigned compression;        /* enum vq_migrate_compression, 0: not said */
+    unsigned compression;        /* enum vq_migrate_compression; with the flag COMPRESSED never 0 */
     int mt_level, mt_threads, mt_dthreads; /* -1: not said */
     bool has_xbzrle_cache;
     uint64_t xbzrle_cache;       /* bytes */
@@ -38,13 +38,25 @@ struct vq_migrate_options {
     int parallel_connections;    /* 0: not said */
 };
 
-/* From a list of typed parameters. Checks names, types, repetition, ranges, exclusive flags. Errors: VIR_ERR_INVALID_ARG. */
+/* All that is known, VIR_MIGRATE_LIVE to VIR_MIGRATE_ZEROCOPY. */
+enum { VQ_MIGRATE_FLAGS = 0x1fffff };
+
+/* Nothing said: what vq_migrate_options_done() and _copy() take. */
+void vq_migrate_options_init(struct vq_migrate_options *options);
+/* From a list of typed parameters. Checks names, types, repetition, ranges, and what flags and parameters need or exclude
+ * everywhere. Errors: VIR_ERR_INVALID_ARG, VIR_ERR_ARGUMENT_UNSUPPORTED (an unknown name), VIR_ERR_OVERFLOW. */
 VQ_MUST_CHECK int vq_migrate_options_read(const struct vq_typed_param *params, uint32_t n_params, uint64_t flags,
                                           struct vq_migrate_options *ret, struct vq_error *err);
 /* From the positional arguments of v3; any may be NULL. */
 VQ_MUST_CHECK int vq_migrate_options_positional(uint64_t flags, const char *uri, const char *dname, const char *dxml,
                                                 uint64_t bandwidth, struct vq_migrate_options *ret, struct vq_error *err);
-/* As a list, in the arena, for the peer. */
+/* What only one of the calls refuses, in the words of a stock daemon: the destination gets the same parameters with fewer flags.
+ * Errors: as above, VIR_ERR_OPERATION_INVALID, VIR_ERR_INTERNAL_ERROR. */
+enum vq_migrate_call { VQ_MIGRATE_BEGIN = 1, VQ_MIGRATE_PERFORM = 2, VQ_MIGRATE_P2P = 4, VQ_MIGRATE_PREPARE = 8,
+                       VQ_MIGRATE_PREPARE_TUNNEL = 16, VQ_MIGRATE_FINISH = 32, VQ_MIGRATE_CONFIRM = 64 };
+VQ_MUST_CHECK int vq_migrate_options_check(const struct vq_migrate_options *options, enum vq_migrate_call call,
+                                           struct vq_error *err);
+/* As a list, in the arena, for the peer. NULL: the arena is at its limit. */
 struct vq_typed_param *vq_migrate_options_list(const struct vq_migrate_options *options, struct vq_arena *arena,
                                                uint32_t *ret_n);
 void vq_migrate_options_copy(struct vq_migrate_options *to, const struct vq_migrate_options *from);

@@ -1,0 +1,1 @@
+vq_unit_test(migrate_params vq_qemu)
