@@ -136,3 +136,20 @@ void vq_qemu_emit_monitor(struct vq_qemu_guest *guest, const char *name, json_t 
     emit(guest, -1, &vq_xdr_qemu_domain_monitor_event_msg, &msg);
     free(details);
 }
+
+void vq_qemu_emit_job_completed(struct vq_qemu_guest *guest, struct vq_typed_param *params, uint32_t n_params)
+{
+    const struct vq_remote_domain_event_callback_job_completed_msg msg = { .dom = domain_of(guest), .params = params,
+                                                                           .n_params = n_params };
+
+    emit(guest, VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, &vq_xdr_remote_domain_event_callback_job_completed_msg, &msg);
+}
+
+void vq_qemu_emit_migration_iteration(struct vq_qemu_guest *guest, int iteration)
+{
+    const struct vq_remote_domain_event_callback_migration_iteration_msg msg = { .dom = domain_of(guest),
+                                                                                 .iteration = iteration };
+
+    emit(guest, VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, &vq_xdr_remote_domain_event_callback_migration_iteration_msg,
+         &msg);
+}

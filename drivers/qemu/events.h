@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct vq_qemu_guest;
+struct vq_typed_param;
 
 void vq_qemu_emit_reboot(struct vq_qemu_guest *guest);
 void vq_qemu_emit_rtc_change(struct vq_qemu_guest *guest, int64_t offset);
@@ -21,3 +22,7 @@ void vq_qemu_emit_pm(struct vq_qemu_guest *guest, int event_id);
 void vq_qemu_emit_graphics(struct vq_qemu_guest *guest, int phase, json_t *data);
 /* Any event of QEMU as it came, for clients that registered for monitor events. */
 void vq_qemu_emit_monitor(struct vq_qemu_guest *guest, const char *name, json_t *data, int64_t seconds, uint32_t micros);
+/* A long work is over, with its numbers. */
+void vq_qemu_emit_job_completed(struct vq_qemu_guest *guest, struct vq_typed_param *params, uint32_t n_params);
+/* A round over the memory of a guest that migrates has begun. */
+void vq_qemu_emit_migration_iteration(struct vq_qemu_guest *guest, int iteration);

@@ -89,7 +89,7 @@ static void set_live_memory(struct config_change *change)
         return;
     }
     guest = vq_qemu_guest_of(request);
-    if (guest == NULL)
+    if (guest == NULL || !vq_qemu_activity_allows(request, guest))
         return;
     if (guest->live == NULL || check_memory(guest->live, change, &err) < 0) {
         vq_request_fail(request, &err);
@@ -322,7 +322,8 @@ void vq_qemu_handle_set_lifecycle_action(struct vq_request *request)
         vq_request_fail(request, &err);
         return;
     }
-    if (!vq_qemu_find_target(request, args->flags, &target))
+    if (!vq_qemu_find_target(request, args->flags, &target) ||
+        (target.live && !vq_qemu_activity_allows(request, target.guest)))
         return;
     change = vq_qemu_request_alloc(request, sizeof(*change));
     if (change == NULL)

@@ -564,12 +564,6 @@ static void domain_get_perf_events(struct vq_request *request)
     vq_request_reply(request);
 }
 
-static void domain_abort_job(struct vq_request *request)
-{
-    if (vq_qemu_guest_of(request) != NULL)
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_INVALID, "no job is active on the domain");
-}
-
 static void domain_get_block_job_info(struct vq_request *request)
 {
     const struct vq_remote_domain_get_block_job_info_args *args = request->args;
@@ -652,7 +646,7 @@ static void domain_set_memory_stats_period(struct vq_request *request)
                                   vq_qemu_change_over, request);
         return;
     }
-    if (vq_qemu_guest_of(request) == NULL)
+    if (vq_qemu_guest_of(request) == NULL || !vq_qemu_activity_allows(request, target.guest))
         return;
     balloon = target.guest->live->devices.memballoon;
     if (balloon == NULL || balloon->model == VQ_BALLOON_NONE || balloon->info.alias == NULL) {
@@ -680,7 +674,6 @@ static const struct vq_driver_row rows[] = {
     ROW(DOMAIN_GET_BLOCK_IO_TUNE, domain_get_block_io_tune),
     ROW(DOMAIN_GET_INTERFACE_PARAMETERS, domain_get_interface_parameters),
     ROW(DOMAIN_GET_PERF_EVENTS, domain_get_perf_events),
-    ROW(DOMAIN_ABORT_JOB, domain_abort_job),
     ROW(DOMAIN_GET_BLOCK_JOB_INFO, domain_get_block_job_info),
     ROW(DOMAIN_GET_LAUNCH_SECURITY_INFO, domain_get_launch_security_info),
     ROW(DOMAIN_GET_IOTHREAD_INFO, domain_get_iothread_info),

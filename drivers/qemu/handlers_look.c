@@ -297,21 +297,6 @@ static void domain_interface_stats(struct vq_request *request)
 
 /* ---- what there is none of yet ---- */
 
-static void domain_get_job_info(struct vq_request *request)
-{
-    if (running_or_fail(request) != NULL)
-        vq_request_reply(request); /* all zeroes: no job */
-}
-
-static void domain_get_job_stats(struct vq_request *request)
-{
-    const struct vq_remote_domain_get_job_stats_args *args = request->args;
-
-    if (vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_JOB_STATS_COMPLETED | VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED) &&
-        ((args->flags & VIR_DOMAIN_JOB_STATS_COMPLETED) != 0 || running_or_fail(request) != NULL))
-        vq_request_reply(request);
-}
-
 static void domain_get_security_label(struct vq_request *request)
 {
     vq_request_reply(request); /* security model "none": an empty label, not enforced */
@@ -366,8 +351,6 @@ static const struct vq_driver_row rows[] = {
     ROW(DOMAIN_GET_VCPUS, domain_get_vcpus),
     ROW(DOMAIN_MEMORY_STATS, domain_memory_stats),
     ROW(DOMAIN_INTERFACE_STATS, domain_interface_stats),
-    ROW(DOMAIN_GET_JOB_INFO, domain_get_job_info),
-    ROW(DOMAIN_GET_JOB_STATS, domain_get_job_stats),
     ROW(DOMAIN_GET_SECURITY_LABEL, domain_get_security_label),
     ROW(DOMAIN_GET_SECURITY_LABEL_LIST, domain_get_security_label),
     ROW(NODE_GET_SECURITY_MODEL, node_get_security_model),

@@ -61,7 +61,8 @@ void vq_qemu_handle_set_metadata(struct vq_request *request)
     struct vq_qemu_target target;
 
     if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG) ||
-        !vq_qemu_find_target(request, args->flags, &target))
+        !vq_qemu_find_target(request, args->flags, &target) ||
+        (target.live && !vq_qemu_activity_allows(request, target.guest)))
         return;
     if (target.live && (set_metadata(target.guest->live, (void *)args, &err) < 0 ||
                         vq_qemu_record_write(target.guest, &err) < 0)) {

@@ -204,6 +204,15 @@ static bool refuse(struct vq_request *request, int code, const char *text)
     return false;
 }
 
+/* The running guest of the request, to be changed: not while a long work is under way, whose numbers and outcome it would
+ * spoil. NULL: the request was failed. */
+static struct vq_qemu_guest *guest_to_change(struct vq_request *request)
+{
+    struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
+
+    return guest != NULL && vq_qemu_activity_allows(request, guest) ? guest : NULL;
+}
+
 /* The button is pressed unless only the agent was asked for. */
 static bool may_press_button(struct vq_request *request, const struct vq_qemu_guest *guest, uint32_t flags,
                              uint32_t button, uint32_t agent)
@@ -228,7 +237,7 @@ static void shut_down(struct vq_request *request, uint32_t flags)
     struct vq_qemu_guest *guest;
 
     if (!vq_qemu_check_flags(request, flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT) ||
-        (guest = vq_qemu_guest_of(request)) == NULL ||
+        (guest = guest_to_change(request)) == NULL ||
         !may_press_button(request, guest, flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, VIR_DOMAIN_SHUTDOWN_GUEST_AGENT))
         return;
     guest->reboot_wanted = false;
@@ -253,7 +262,7 @@ static void domain_reboot(struct vq_request *request)
     struct vq_qemu_guest *guest;
 
     if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN | VIR_DOMAIN_REBOOT_GUEST_AGENT) ||
-        (guest = vq_qemu_guest_of(request)) == NULL ||
+        (guest = guest_to_change(request)) == NULL ||
         !may_press_button(request, guest, args->flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN, VIR_DOMAIN_REBOOT_GUEST_AGENT))
         return;
     guest->reboot_wanted = true;
@@ -266,15 +275,19 @@ static void domain_reset(struct vq_request *request)
     const struct vq_remote_domain_reset_args *args = request->args;
     struct vq_qemu_guest *guest;
 
-    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = vq_qemu_guest_of(request)) != NULL)
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = guest_to_change(request)) != NULL)
         ask(guest, request, "system_reset", NULL);
 }
 
+/* Also while it migrates: that is how somebody who has no more patience lets the migration come to its end. The guest
+ * counts as one that migration has stopped, and runs again where it comes out. */
 static void domain_suspend(struct vq_request *request)
 {
     struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
+    bool is_leaving = guest != NULL && guest->activity.is_active &&
+                      guest->activity.operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT;
 
-    if (guest == NULL)
+    if (guest == NULL || (!is_leaving && !vq_qemu_activity_allows(request, guest)))
         return;
     if (guest->state == VIR_DOMAIN_PMSUSPENDED) {
         refuse(request, VIR_ERR_OPERATION_INVALID, "domain is pmsuspended");
@@ -285,14 +298,14 @@ static void domain_suspend(struct vq_request *request)
         return;
     }
     guest->has_next_pause = true;
-    guest->next_pause_reason = VIR_DOMAIN_PAUSED_USER;
-    guest->next_pause_detail = VIR_DOMAIN_EVENT_SUSPENDED_PAUSED;
+    guest->next_pause_reason = is_leaving ? VIR_DOMAIN_PAUSED_MIGRATION : VIR_DOMAIN_PAUSED_USER;
+    guest->next_pause_detail = is_leaving ? VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED : VIR_DOMAIN_EVENT_SUSPENDED_PAUSED;
     ask(guest, request, "stop", NULL);
 }
 
 static void domain_resume(struct vq_request *request)
 {
-    struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
+    struct vq_qemu_guest *guest = guest_to_change(request);
 
     if (guest == NULL)
         return;
@@ -309,7 +322,7 @@ static void domain_pm_wakeup(struct vq_request *request)
     const struct vq_remote_domain_pm_wakeup_args *args = request->args;
     struct vq_qemu_guest *guest;
 
-    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = vq_qemu_guest_of(request)) != NULL)
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = guest_to_change(request)) != NULL)
         ask(guest, request, "system_wakeup", NULL);
 }
 
@@ -318,7 +331,7 @@ static void domain_inject_nmi(struct vq_request *request)
     const struct vq_remote_domain_inject_nmi_args *args = request->args;
     struct vq_qemu_guest *guest;
 
-    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = vq_qemu_guest_of(request)) != NULL)
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = guest_to_change(request)) != NULL)
         ask(guest, request, "inject-nmi", NULL);
 }
 
@@ -359,7 +372,7 @@ static void domain_send_key(struct vq_request *request)
     json_t *keys, *arguments;
     uint32_t number;
 
-    if (!vq_qemu_check_flags(request, args->flags, 0) || (guest = vq_qemu_guest_of(request)) == NULL)
+    if (!vq_qemu_check_flags(request, args->flags, 0) || (guest = guest_to_change(request)) == NULL)
         return;
     keys = json_array();
     for (uint32_t i = 0; i < args->n_keycodes; i++) {
