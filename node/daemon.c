@@ -17,6 +17,7 @@
 #include "node/cluster/cluster.h"
 #include "node/dispatch.h"
 #include "node/driver_host.h"
+#include "node/handlers.h"
 #include "node/drivers.h"
 #include "node/client/events.h"
 #include "node/client/listener.h"
@@ -375,6 +376,7 @@ void vq_daemon_stop(struct vq_daemon *daemon)
     if (daemon->sessions != NULL)
         vq_sessions_close_all(daemon, LINGER_MS);
     run_waits(daemon, true);
+    vq_handlers_node_stop();
     if (daemon->overlay != NULL)
         vq_overlay_release(daemon->overlay);
     uv_close((uv_handle_t *)&daemon->second, NULL);

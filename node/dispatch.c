@@ -48,6 +48,7 @@ void vq_dispatch_init(void)
     add_rows(vq_session_rows, vq_n_session_rows);
     add_rows(vq_domain_rows, vq_n_domain_rows);
     add_rows(vq_host_rows, vq_n_host_rows);
+    add_rows(vq_node_rows, vq_n_node_rows);
 }
 
 static const struct driver_index *index_of(const struct vq_driver *driver)

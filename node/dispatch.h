@@ -23,8 +23,8 @@ struct vq_node_row {
     enum vq_node_when when;
     void (*fn)(struct vq_call *call);
 };
-extern const struct vq_node_row vq_session_rows[], vq_domain_rows[], vq_host_rows[];
-extern const size_t vq_n_session_rows, vq_n_domain_rows, vq_n_host_rows;
+extern const struct vq_node_row vq_session_rows[], vq_domain_rows[], vq_host_rows[], vq_node_rows[];
+extern const size_t vq_n_session_rows, vq_n_domain_rows, vq_n_host_rows, vq_n_node_rows;
 
 /* Check the built-in tables against proto/procedure.h once; called at start. */
 void vq_dispatch_init(void);
@@ -34,7 +34,8 @@ void vq_dispatch_done(void);
 /* A call from a session of this node: its route decides where it runs. */
 void vq_dispatch_local(struct vq_call *call);
 
-/* A call that came over the mesh: it runs here. answer gets it back, as with any origin; message is borrowed. */
+/* A call that came over the mesh: it runs here. answer gets it back, as with any origin; message is borrowed. The mesh has shown
+ * that it comes from a daemon of this cluster, so VQ_PROGRAM_NODE is served here, and nowhere else: sessions refuse it. */
 void vq_dispatch_remote(struct vq_daemon *daemon, uint64_t peer, const Vq__Call *message,
                         const struct vq_call_origin *origin, void *forward);
 

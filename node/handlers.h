@@ -16,5 +16,8 @@ bool vq_handler_flags_are(struct vq_call *call, uint64_t supported);
 /* Refuse the call with a formatted error; it is gone. */
 void vq_handler_fail(struct vq_call *call, int from, int code, const char *fmt, ...) VQ_PRINTF(4, 5);
 
+/* The daemon stops: what still waits in handlers_node.c is answered. */
+void vq_handlers_node_stop(void);
+
 /* Memory for the reply, zeroed; NULL: the call was refused for want of memory and is gone. */
 void *vq_handler_alloc(struct vq_call *call, size_t n, size_t size);

@@ -13,6 +13,7 @@ import re
 import sys
 
 PROGRAMS = ["remote", "qemu", "lxc", "admin", "log", "lock"]
+OWN_PROGRAMS = ["node"]  # between daemons; behind the others in enum vq_program
 COLUMNS = ("number name api args reply kind priority auth readonly stream route object acl filter since").split()
 NESTING_MAX = 8
 
@@ -172,7 +173,7 @@ class Schema:
         for place, line in table_lines(folder / "flags"):
             name, value = line.split()
             self.flags[name] = int(value)
-        self.programs = {name: Program(name) for name in PROGRAMS}
+        self.programs = {name: Program(name) for name in PROGRAMS + OWN_PROGRAMS}
         for program in self.programs.values():
             self.read_head(program, folder / f"{program.name}.table")
         for place, line in table_lines(folder / "types"):
@@ -229,7 +230,7 @@ class Schema:
         checks = [(row.kind in ("call", "event"), "kind"), (row.priority in ("high", "low"), "priority"),
                   (row.auth in ("yes", "no"), "auth"), (row.stream in STREAMS, "stream"), (row.route in ROUTES, "route"),
                   (row.object == "NONE" or row.object in OBJECTS.values(), "object"),
-                  (re.fullmatch(r"\d+\.\d+\.\d+", row.since), "since"),
+                  ((row.since == "-") if program.name in OWN_PROGRAMS else re.fullmatch(r"\d+\.\d+\.\d+", row.since), "since"),
                   (row.kind == "call" or row.args != "-", "args"),
                   (row.kind == "event" or row.readonly != "-", "readonly"),
                   (row.filter == "-" or re.fullmatch(r"\w+:\w+", row.filter), "filter")]
@@ -301,7 +302,7 @@ def write_header(program):
     upper = program.name.upper()
     out = [f"/* Made by proto/generate.py from proto/schema: the program {program.name}. */", "#pragma once", "",
            "#include <stdint.h>", "", '#include "proto/xdr.h"']
-    if program.name in ("qemu", "lxc"):
+    if program.name in ("qemu", "lxc", *OWN_PROGRAMS):
         out.append('#include "proto/gen/remote.h"')
     out += ["", f"enum vq_{program.name}_procedure {{"]
     out += [f"    VQ_{upper}_{p.name.upper()} = {p.number}," for p in program.procedures]
@@ -359,7 +360,7 @@ def readonly_cells(schema, row):
 
 
 def procedure_row(schema, program, row):
-    major, minor, micro = (int(part) for part in row.since.split("."))
+    major, minor, micro = (0, 0, 0) if row.since == "-" else (int(part) for part in row.since.split("."))
     cells = [f".number = {row.number}", f".program = VQ_PROGRAM_{program.name.upper()}", f'.name = "{row.name}"',
              f'.api = "{row.name if row.api == "-" else row.api}"']
     if row.args_struct:

@@ -11,7 +11,9 @@
 
 enum vq_program {
     VQ_PROGRAM_REMOTE, VQ_PROGRAM_QEMU, VQ_PROGRAM_LXC, VQ_PROGRAM_ADMIN, VQ_PROGRAM_LOG, VQ_PROGRAM_LOCK,
+    VQ_PROGRAM_NODE, /* our own, between the daemons of a cluster: comes over the mesh only, no session serves it */
     VQ_PROGRAMS,
+    VQ_PROGRAMS_LIBVIRT = VQ_PROGRAM_NODE, /* those before it are the protocol's */
 };
 
 /* Where a call runs. */
@@ -67,7 +69,8 @@ struct vq_procedure {
     const struct vq_acl_rule *acl;
     uint8_t n_acl;
     const char *acl_filter;            /* "domain:getattr": checked for each element of the answer; NULL: none */
-    uint32_t since;                    /* libvirt release that has it at the latest: major*1000000 + minor*1000 + micro */
+    uint32_t since;                    /* libvirt release that has it at the latest: major*1000000 + minor*1000 + micro;
+                                          0: a procedure of our own */
 };
 
 /* NULL when the program has no such number. */

@@ -44,6 +44,16 @@ def every_number_is_answered(daemon):
                 assert status == 1 and wire.error_of(reply)[0] == ERR_RPC, (program, number)
 
 
+def what_daemons_ask_each_other_is_served_to_no_client(daemon):
+    procedures = wire.Schema().procedures("node")
+    for name in ("libvirt-sock", "libvirt-sock-ro"):
+        with opened(daemon, name) as client:
+            for procedure in procedures:
+                status, reply = client.ask(procedure.program, procedure.number, bytes(64))
+                assert status == 1 and wire.error_of(reply)[0] == ERR_RPC, procedure.name
+                assert wire.error_of(reply)[2].startswith("Cannot find program"), wire.error_of(reply)
+
+
 def event_ids_are_taken_back_in_any_order(daemon):
     with opened(daemon) as client:
         ids = []
@@ -151,7 +161,8 @@ def slow_clients_delay_nobody(daemon):
         client.close()
 
 
-PARTS = [every_number_is_answered, event_ids_are_taken_back_in_any_order,
+PARTS = [every_number_is_answered, what_daemons_ask_each_other_is_served_to_no_client,
+         event_ids_are_taken_back_in_any_order,
          leaving_in_the_middle_leaves_nothing_behind, negative_and_huge_counts_are_refused,
          a_length_that_is_not_there_costs_nothing, readers_are_refused_all_that_writes,
          a_count_without_results_blocks_nobody, unknown_flags_are_refused,

@@ -6,8 +6,12 @@
 
 #include <cmocka.h>
 #include <libvirt/libvirt.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "node/dispatch.h"
+#include "proto/gen/node.h"
 #include "proto/gen/remote.h"
 #include "tests/unit/fake_client.h"
 #include "tests/unit/fake_node.h"
@@ -44,6 +48,7 @@ static const struct vq_driver_row rows[] = {
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_GET_XML_DESC, get_xml},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_CONNECT_GET_VERSION, see},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_SNAPSHOT_DELETE, see},
+    {VQ_PROGRAM_NODE, VQ_NODE_MIGRATE_KEY, see},
 };
 
 static int start(void **state)
@@ -411,13 +416,17 @@ static void look_ups_find_by_name_uuid_and_id(void **state)
 static struct {
     unsigned n;
     int code;
+    bool reached;
 } remote_answer;
 
 static void remote_answered(struct vq_call *call, const struct vq_error *err)
 {
-    (void)call;
+    const struct vq_procedure *procedure = call->request.procedure;
+
     remote_answer.n++;
     remote_answer.code = err == NULL ? 0 : err->code;
+    if (procedure->program == VQ_PROGRAM_NODE && procedure->number == VQ_NODE_TRY_PORT)
+        remote_answer.reached = ((const struct vq_node_try_port_ret *)call->request.ret)->reached != 0;
 }
 
 static struct vq_stream_link *no_link(struct vq_call *call)
@@ -465,10 +474,70 @@ static void another_nodes_call_passes_the_same_checks(void **state)
     assert_int_equal(n_driver_calls, 1);
 }
 
+static int node_question(uint32_t procedure, const struct vq_xdr_struct *type, const void *args, bool readonly)
+{
+    struct vq_buffer bytes = VQ_BUFFER_INIT;
+    Vq__Call message = VQ__CALL__INIT;
+    Vq__Identity identity = VQ__IDENTITY__INIT;
+
+    assert_int_equal(vq_xdr_encode(type, args, &bytes, NULL), 0);
+    identity.entry_node = 2;
+    identity.readonly = readonly;
+    message.id = 1;
+    message.program = vq_program_number(VQ_PROGRAM_NODE);
+    message.procedure = procedure;
+    message.args = (ProtobufCBinaryData){.data = (uint8_t *)bytes.data, .len = bytes.length};
+    message.identity = &identity;
+    message.timeout_ms = 1000;
+    message.driver = (char *)"qemu";
+    memset(&remote_answer, 0, sizeof(remote_answer));
+    vq_dispatch_remote(&node.daemon, 2, &message, &remote_origin, NULL);
+    vq_buffer_done(&bytes);
+    return remote_answer.n == 1 ? remote_answer.code : -1;
+}
+
 static bool is_answered(void *data)
 {
     (void)data;
     return remote_answer.n > 0;
+}
+
+static void questions_between_daemons_reach_the_driver_and_the_node(void **state)
+{
+    struct vq_node_migrate_key_args key = {.run = 1};
+    struct vq_node_try_port_args port = {.host = "127.0.0.1", .port = 1, .timeout_ms = 1000};
+    struct vq_node_try_port_args name = {.host = "localhost", .port = 1, .timeout_ms = 1000};
+
+    (void)state;
+    assert_int_equal(node_question(VQ_NODE_MIGRATE_KEY, &vq_xdr_node_migrate_key_args, &key, false), 0);
+    assert_int_equal(n_driver_calls, 1);
+    assert_int_equal(node_question(VQ_NODE_MIGRATE_KEY, &vq_xdr_node_migrate_key_args, &key, true),
+                     VIR_ERR_OPERATION_DENIED);
+    assert_int_equal(node_question(999, &vq_xdr_node_migrate_key_args, &key, false), VIR_ERR_RPC);
+    assert_int_equal(node_question(VQ_NODE_TRY_PORT, &vq_xdr_node_try_port_args, &name, false), VIR_ERR_INVALID_ARG);
+    assert_int_equal(node_question(VQ_NODE_TRY_PORT, &vq_xdr_node_try_port_args, &port, false), -1);
+    fake_node_run_until(&node, is_answered, NULL);
+    assert_int_equal(remote_answer.code, 0);
+    assert_false(remote_answer.reached);
+    assert_int_equal(n_driver_calls, 1);
+}
+
+static void a_port_that_is_open_is_reached(void **state)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
+    struct vq_node_try_port_args port = {.host = "127.0.0.1", .port = ntohs(at.sin_port), .timeout_ms = 1000};
+    assert_int_equal(node_question(VQ_NODE_TRY_PORT, &vq_xdr_node_try_port_args, &port, false), -1);
+    fake_node_run_until(&node, is_answered, NULL);
+    assert_int_equal(remote_answer.code, 0);
+    assert_true(remote_answer.reached);
+    assert_int_equal(close(fd), 0);
 }
 
 static void a_call_waits_until_this_node_has_seen_what_the_caller_saw(void **state)
@@ -506,6 +575,8 @@ int main(void)
         CASE(autostart_is_proposed_and_read_back),
         CASE(look_ups_find_by_name_uuid_and_id),
         CASE(another_nodes_call_passes_the_same_checks),
+        CASE(questions_between_daemons_reach_the_driver_and_the_node),
+        CASE(a_port_that_is_open_is_reached),
         CASE(a_call_waits_until_this_node_has_seen_what_the_caller_saw),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,6 +191,10 @@ static void wrong_numbers_are_answered_and_the_connection_stays(void **state)
     fake_client_send(&client, &call, NULL, 0);
     expect_error(VIR_ERR_RPC, VIR_FROM_RPC);
     call = plain_call();
+    call.program = 0x20564e4f; /* what daemons ask each other comes over the mesh */
+    fake_client_send(&client, &call, NULL, 0);
+    expect_error(VIR_ERR_RPC, VIR_FROM_RPC);
+    call = plain_call();
     call.program = 0x06900690; /* the admin program has a socket of its own */
     fake_client_send(&client, &call, NULL, 0);
     expect_error(VIR_ERR_RPC, VIR_FROM_RPC);
