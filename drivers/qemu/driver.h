@@ -71,4 +71,5 @@ extern const struct vq_qemu_rows vq_qemu_agent_rows;  /* handlers_agent.c: what 
 extern const struct vq_qemu_rows vq_qemu_limits_rows; /* handlers_limits.c: pinning, shares and bounds of a guest */
 extern const struct vq_qemu_rows vq_qemu_screen_rows; /* screenshot.c: pictures of a screen */
 extern const struct vq_qemu_rows vq_qemu_stats_rows;  /* stats.c: stats of all domains */
+extern const struct vq_qemu_rows vq_qemu_node_rows;   /* handlers_node.c: questions of other nodes */
 extern const struct vq_qemu_rows vq_qemu_define_rows; /* handlers_define.c: definitions, capabilities */

@@ -109,15 +109,19 @@ enum vq_migrate_stage { VQ_MIGRATE_BEGUN, VQ_MIGRATE_PREPARED, VQ_MIGRATE_SENDIN
                         VQ_MIGRATE_LOADING, VQ_MIGRATE_LOADED, VQ_MIGRATE_POSTCOPY, VQ_MIGRATE_POSTCOPY_FAILED, VQ_MIGRATE_OVER,
                         VQ_MIGRATE_STAGES };
 
+enum { VQ_MIGRATE_KEY_BYTES = 32 };
+
 struct vq_migration {
     enum vq_migrate_role role;
     enum vq_migrate_stage stage;
     struct vq_migrate_options options;
-    uint64_t peer;           /* node id; 0: a daemon outside the cluster */
+    uint64_t peer;           /* node id; 0: a daemon outside the cluster. In: only this node is told the key */
     uint64_t run;            /* between nodes: run number at the destination */
     uint64_t generation;     /* of the owner when the move began */
     uint64_t entry_node, session; /* whose connection's end ends it (0, 0: nobody's) */
     bool was_running;        /* out: CPUs ran before */
+    bool has_key;            /* in, between nodes: the key below was made for this run; never in the record */
+    uint8_t key[VQ_MIGRATE_KEY_BYTES]; /* of the data; told to the source when it asks (handlers_node.c) */
     char *owned;             /* in: owners of images before the first run in the cluster (JSON), taken over with the guest; NULL */
     struct vq_migrate_disks *disks; /* of migrate_disks.c; NULL: none travel */
     void *side;              /* of migrate_out.c or migrate_in.c: what only lives as long as the daemon */
