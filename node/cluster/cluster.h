@@ -25,5 +25,8 @@ void vq_cluster_stop(struct vq_daemon *daemon, void (*stopped)(void *data), void
 bool vq_cluster_is_online(const struct vq_daemon *daemon, uint64_t node_id);
 /* It was removed, or went by itself: it will never come back under this id. */
 bool vq_cluster_has_left(const struct vq_daemon *daemon, uint64_t node_id);
+/* The member whose name, host name or one of whose addresses (with or without the port, IPv6 with or without brackets) this is;
+ * this node itself too, also a lone one ("localhost" and its host's names are its own). 0: none. */
+uint64_t vq_cluster_find_node(const struct vq_daemon *daemon, const char *host);
 /* "node2 is not reachable since 14:03:11": VIR_ERR_OPERATION_FAILED into err. Returns -1. */
 int vq_cluster_unreachable(const struct vq_daemon *daemon, uint64_t node_id, struct vq_error *err);
