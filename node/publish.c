@@ -499,6 +499,8 @@ static void info_from_head(const struct vq_domain_head *head, struct vq_domain_i
         .flags = head->flags,
         .state = head->state,
         .reason = head->reason,
+        .moving_to = head->moving_to,
+        .moving_run = head->moving_run,
     };
     memcpy(ret->uuid, head->uuid, sizeof(ret->uuid));
 }

@@ -9,7 +9,7 @@ static const struct vq_domain_head *checked_head(const MDB_val *value)
 {
     const struct vq_domain_head *head = value->mv_data;
 
-    if (value->mv_size < sizeof(*head) || head->format != 1 ||
+    if (value->mv_size < sizeof(*head) || head->format != VQ_DOMAIN_HEAD_FORMAT ||
         value->mv_size != sizeof(*head) + (size_t)head->name_length + 1 || head->name[head->name_length] != '\0')
         return NULL;
     return head;

@@ -32,7 +32,7 @@ enum {
     VQ_STORE_NODES_MAX    = 256,
     VQ_STORE_REQUESTS_MAX = 32768,           /* ids kept for repetitions: ten seconds at three thousand a second */
     VQ_STORE_DIGESTS_MAX  = 8192,            /* entries that can be compared when the log is replayed */
-    VQ_STORE_FORMAT       = 1,
+    VQ_STORE_FORMAT       = 2,               /* of the tables; the one of snapshots too */
 };
 
 /* Counters and position; written once per commit. */
@@ -154,6 +154,8 @@ int vq_apply_domain_run(struct vq_apply *apply);
 int vq_apply_domain_state(struct vq_apply *apply);
 int vq_apply_domain_owner(struct vq_apply *apply);
 int vq_apply_domain_rename(struct vq_apply *apply);
+int vq_apply_domain_move(struct vq_apply *apply);
+int vq_apply_domain_move_end(struct vq_apply *apply);
 int vq_apply_node_put(struct vq_apply *apply);
 int vq_apply_node_remove(struct vq_apply *apply);
 int vq_apply_node_set_role(struct vq_apply *apply);

@@ -8,7 +8,7 @@
 #include "conf/base/failpoint.h"
 #include "store/internal.h"
 
-enum { SNAPSHOT_FORMAT = 1, COPIED_MAX = 512 /* bytes: shorter values are packed together */ };
+enum { COPIED_MAX = 512 /* bytes: shorter values are packed together */ };
 static const char magic[8] = "VQSNAP";
 
 struct snapshot_header {
@@ -149,7 +149,7 @@ int vq_store_snapshot_take(struct vq_store *store, struct vq_store_snapshot *ret
     if (vq_store_commit(store, err) < 0 || vq_store_view_begin(store, &view, err) < 0)
         return -1;
     struct snapshot_header header = {
-        .format = SNAPSHOT_FORMAT, .applied = store->meta.applied, .generation = store->meta.generation};
+        .format = VQ_STORE_FORMAT, .applied = store->meta.applied, .generation = store->meta.generation};
     memcpy(header.magic, magic, sizeof(magic));
     add_packed(&taking, &header, sizeof(header));
     *ret = (struct vq_store_snapshot){.view = view};
@@ -202,8 +202,11 @@ static int check_snapshot(const uint8_t *bytes, size_t length, struct snapshot_h
     if (length < sizeof(*ret))
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "a snapshot is too short");
     memcpy(ret, bytes, sizeof(*ret));
-    if (memcmp(ret->magic, magic, sizeof(magic)) != 0 || ret->format != SNAPSHOT_FORMAT)
+    if (memcmp(ret->magic, magic, sizeof(magic)) != 0)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "a snapshot has an unknown format");
+    if (ret->format != VQ_STORE_FORMAT)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "a snapshot has format %u, this version knows %d",
+                            ret->format, VQ_STORE_FORMAT);
     if (ret->length != length - sizeof(*ret) || ret->hash != XXH3_64bits(at, length - sizeof(*ret)))
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "a snapshot is damaged");
     while (next_record(&at, end, &record, &key))

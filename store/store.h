@@ -28,6 +28,8 @@ enum vq_domain_flag {
     VQ_DOMAIN_CLAIMED      = 1 << 5, /* the owner took a run and has not reported about it yet: it may run */
 };
 
+enum { VQ_DOMAIN_HEAD_FORMAT = 2 };
+
 /* What is known of a domain without parsing its definition. Lies in LMDB as it is (little-endian hosts only), so a
  * list of ten thousand costs ten thousand cursor steps. Pointers to it are valid until the view ends. */
 struct vq_domain_head {
@@ -39,6 +41,8 @@ struct vq_domain_head {
     uint64_t max_memory_kib;
     uint64_t memory_kib;
     uint64_t changed_ms;     /* proposer's time of the last change of state */
+    uint64_t moving_to;      /* node that a migration is under way to, 0: none */
+    uint64_t moving_run;     /* run number that it gets there; 0: none */
     int32_t  id;             /* -1 while inactive */
     uint32_t vcpus;
     uint32_t max_vcpus;
@@ -46,13 +50,14 @@ struct vq_domain_head {
     uint8_t  driver;         /* enum vq_driver_type */
     uint8_t  state;          /* VIR_DOMAIN_* as last published by the owner */
     uint8_t  reason;
-    uint8_t  format;         /* of this struct: 1 */
+    uint8_t  format;         /* of this struct: VQ_DOMAIN_HEAD_FORMAT */
     uint32_t name_length;
     char     name[];         /* NUL-terminated */
 } __attribute__((packed, aligned(2))); /* LMDB promises two bytes; no member has padding before it anyway */
 
 /* dir: made if missing, 0700. map_bytes 0: default (16 GiB of address space). durable: flush each commit (clusters of
- * one and two). A store that an unclean stop of the host made doubtful is emptied: the log fills it again. */
+ * one and two). A store that an unclean stop of the host made doubtful, or of another format, is set aside: the log fills
+ * a new one. A snapshot of another format is refused by vq_store_restore(). */
 struct vq_store_options {
     size_t map_bytes;
     size_t reserve_bytes; /* room on disk kept ahead of the next commits; 0: 16 MiB */
@@ -120,6 +125,7 @@ VQ_MUST_CHECK int vq_store_hash(struct vq_store_view *view, uint64_t *ret_hash, 
 enum vq_change_kind {
     VQ_CHANGE_DOMAIN_DEFINED, VQ_CHANGE_DOMAIN_UNDEFINED, VQ_CHANGE_DOMAIN_STATE, VQ_CHANGE_DOMAIN_SETTINGS,
     VQ_CHANGE_DOMAIN_OWNER, VQ_CHANGE_DOMAIN_RENAMED, VQ_CHANGE_NODE, VQ_CHANGE_SETTING,
+    VQ_CHANGE_DOMAIN_MOVE, /* a migration began, or ended without a new owner */
     VQ_CHANGE_RESYNC, /* a snapshot replaced everything: list again */
 };
 enum { VQ_CHANGE_EVENTS_MAX = 8 };
@@ -131,6 +137,8 @@ struct vq_change {
     char *new_name;
     uint8_t driver;
     uint64_t owner;          /* after the change */
+    uint64_t old_owner;      /* before it */
+    uint64_t moving_to;      /* of a migration that was or is under way, also one that this ended: its destination; 0 */
     uint64_t node;           /* node id for NODE */
     int32_t id;              /* before the end for a domain that stopped */
     uint64_t run;

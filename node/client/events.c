@@ -313,6 +313,8 @@ static void change_applied(struct vq_events *events, const struct vq_change *cha
         tell_change(events, change, change->name, VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
         return;
     case VQ_CHANGE_DOMAIN_RENAMED:
+        if (!change->is_persistent)
+            return;
         tell_change(events, change, change->name, VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_RENAMED);
         tell_change(events, change, change->new_name, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
         return;

@@ -205,6 +205,7 @@ static int collect_run(struct collector *collector, const struct vq_domain_head 
 
     run.uuid = (ProtobufCBinaryData){16, (uint8_t *)head->uuid};
     run.node = collector->to->node_id;
+    run.if_generation = 1; /* of what was just defined */
     run.local_run = head->run;
     run.local_id = head->id;
     command.change_case = VQ__COMMAND__CHANGE_DOMAIN_RUN;

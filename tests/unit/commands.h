@@ -50,6 +50,9 @@ struct command_parts {
     Vq__DomainState state;
     Vq__DomainOwner owner;
     Vq__DomainRename rename;
+    Vq__DomainMove move;
+    Vq__DomainMoveEnd move_end;
+    Vq__DomainDefine kept;
     Vq__NodeRecord node;
     Vq__NodePut node_put;
     Vq__NodeRemove node_remove;
@@ -112,6 +115,7 @@ static inline void make_run(struct command_parts *parts, uint64_t request, uint6
     vq__domain_run__init(&parts->run);
     parts->run.uuid = (ProtobufCBinaryData){16, parts->uuid};
     parts->run.node = node;
+    parts->run.if_generation = 1;
     NAME_CASE(domain_run, run, DOMAIN_RUN);
 }
 
@@ -126,6 +130,41 @@ static inline void make_state(struct command_parts *parts, uint64_t request, uin
     parts->state.state = state;
     parts->state.id = id;
     NAME_CASE(domain_state, state, DOMAIN_STATE);
+}
+
+/* Of the first owner. */
+static inline void make_move(struct command_parts *parts, uint64_t request, uint64_t uuid, uint64_t from, uint64_t to)
+{
+    begin_command(parts, request, uuid);
+    vq__domain_move__init(&parts->move);
+    parts->move.uuid = (ProtobufCBinaryData){16, parts->uuid};
+    parts->move.from = from;
+    parts->move.to = to;
+    parts->move.if_generation = 1;
+    NAME_CASE(domain_move, move, DOMAIN_MOVE);
+}
+
+static inline void make_move_end(struct command_parts *parts, uint64_t request, uint64_t uuid, uint64_t to, uint64_t run,
+                                 bool commit)
+{
+    begin_command(parts, request, uuid);
+    vq__domain_move_end__init(&parts->move_end);
+    parts->move_end.uuid = (ProtobufCBinaryData){16, parts->uuid};
+    parts->move_end.to = to;
+    parts->move_end.run = run;
+    parts->move_end.commit = commit;
+    NAME_CASE(domain_move_end, move_end, DOMAIN_MOVE_END);
+}
+
+static inline void make_owner(struct command_parts *parts, uint64_t request, uint64_t uuid, uint64_t from, uint64_t to)
+{
+    begin_command(parts, request, uuid);
+    vq__domain_owner__init(&parts->owner);
+    parts->owner.uuid = (ProtobufCBinaryData){16, parts->uuid};
+    parts->owner.from = from;
+    parts->owner.to = to;
+    parts->owner.if_generation = 1;
+    NAME_CASE(domain_owner, owner, DOMAIN_OWNER);
 }
 
 static inline void make_setting(struct command_parts *parts, uint64_t request, const char *name, const char *value)

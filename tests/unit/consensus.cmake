@@ -1,5 +1,6 @@
 vq_unit_test(store vq_store PkgConfig::ZSTD)
 vq_unit_test(store_snapshot vq_store)
+vq_unit_test(store_move vq_store PkgConfig::LMDB)
 vq_unit_test(local vq_store)
 vq_unit_test(entry vq_raft_core)
 vq_unit_test(roles vq_raft_core)

@@ -655,14 +655,7 @@ static void an_owner_changes_only_from_the_known_one(void **state)
 
     make_define(&f->parts, 1, 7, "web1");
     (void)apply(f);
-    begin_command(&f->parts, 2, 7);
-    vq__domain_owner__init(&f->parts.owner);
-    f->parts.owner.uuid = (ProtobufCBinaryData){16, f->parts.uuid};
-    f->parts.owner.from = 1;
-    f->parts.owner.to = 2;
-    f->parts.owner.if_generation = 1;
-    f->parts.command.change_case = VQ__COMMAND__CHANGE_DOMAIN_OWNER;
-    f->parts.command.domain_owner = &f->parts.owner;
+    make_owner(&f->parts, 2, 7, 1, 2);
     struct vq_result result = apply(f);
     assert_int_equal(result.code, VIR_ERR_OK);
     assert_int_equal(result.number, 2);
