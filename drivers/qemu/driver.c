@@ -131,7 +131,7 @@ static void driver_changed(struct vq_driver *driver, const uint8_t uuid[16])
         return;
     if (guest != NULL)
         guest->generation = info.generation;
-    else if (info.id >= 0)
+    else if (info.id >= 0 && info.owner == qemu->host->node_id)
         vq_qemu_disown(&info, qemu);
 }
 

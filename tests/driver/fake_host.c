@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "conf/base/buffer.h"
 #include "conf/base/text.h"
 #include "proto/cluster.pb-c.h"
 #include "proto/gen/qemu.h"
@@ -41,34 +42,162 @@ static struct fake_domain *find(const uint8_t uuid[16])
     return NULL;
 }
 
-/* ---- proposals: answered a turn later ---- */
+/* ---- proposals: applied and answered a turn later, in their order ---- */
 
 struct proposal {
+    struct proposal *next;
     uv_timer_t timer;
+    Vq__Command *command;
     vq_propose_cb cb;
     void *data;
-    struct vq_proposal_result result;
 };
+static struct proposal *held, **last_held = &held;
 
 static void proposal_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct proposal *proposal = handle->data;
+
+    vq__command__free_unpacked(proposal->command, NULL);
+    free(proposal);
+}
+
+static int apply_run(const Vq__DomainRun *run, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    (void)run;
+    (void)err;
+    ret->number = ++fake.next_run;
+    ret->id = (int32_t)fake.next_run;
+    return 0;
+}
+
+static int apply_move(const Vq__DomainMove *move, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    struct fake_domain *domain = find(move->uuid.data);
+
+    if (domain == NULL || domain->info.owner != move->from || domain->info.generation != move->if_generation ||
+        domain->info.id < 0 || domain->info.moving_to != 0)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "the move was refused");
+    domain->info.moving_to = move->to;
+    domain->info.moving_run = ret->number = ++fake.next_run;
+    ret->id = domain->info.id;
+    return 0;
+}
+
+static int apply_move_end(const Vq__DomainMoveEnd *end, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    struct fake_domain *domain = find(end->uuid.data);
+
+    if (domain == NULL || domain->info.moving_to == 0 || domain->info.moving_to != end->to ||
+        domain->info.moving_run != end->run)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "the end of the move was refused");
+    domain->info.moving_to = domain->info.moving_run = 0;
+    if (end->commit) {
+        domain->info.owner = end->to;
+        domain->info.generation++;
+        domain->info.run = end->run;
+        if (end->keep == VQ__DOMAIN_MOVE_END__KEEP__KEEP_PERSISTENT)
+            domain->info.flags |= VQ_INFO_PERSISTENT;
+        else if (end->keep == VQ__DOMAIN_MOVE_END__KEEP__KEEP_TRANSIENT)
+            domain->info.flags &= ~(uint32_t)VQ_INFO_PERSISTENT;
+    }
+    trace("%s ", end->commit ? "commit" : "cancel");
+    ret->number = end->run;
+    ret->id = domain->info.id;
+    return 0;
+}
+
+/* A new domain, as migration from outside and clients bring it; or the text of one that is there. */
+static int apply_define(const Vq__DomainDefine *define, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    struct fake_domain *domain = find(define->uuid.data);
+
+    if (define->xml_size != 0 || define->xml_sealed)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_NO_SUPPORT, "the fake takes plain definitions");
+    if (domain != NULL && define->must_be_new)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists",
+                                 define->name);
+    if (domain == NULL) {
+        domain = fake_domain_add(define->name, "", define->persistent);
+        memcpy(domain->info.uuid, define->uuid.data, sizeof(domain->info.uuid));
+        domain->info.owner = define->owner;
+    }
+    free(domain->xml);
+    domain->xml = strndup((const char *)define->xml.data, define->xml.len);
+    domain->info.version++;
+    domain->info.flags |= define->persistent ? VQ_INFO_PERSISTENT : 0;
+    ret->version = domain->info.version;
+    ret->id = domain->info.id;
+    return 0;
+}
+
+static int apply_undefine(const Vq__DomainUndefine *undefine, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    struct fake_domain *domain = find(undefine->uuid.data);
+
+    if (domain == NULL)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_NO_DOMAIN, "no domain");
+    ret->id = domain->info.id;
+    domain->info.flags &= ~(uint32_t)VQ_INFO_PERSISTENT;
+    domain->is_gone = domain->info.id < 0;
+    return 0;
+}
+
+static int apply(const Vq__Command *command, const ProtobufCBinaryData **ret_uuid, struct vq_proposal_result *ret,
+                 struct vq_error *err)
+{
+    switch ((int)command->change_case) {
+    case VQ__COMMAND__CHANGE_DOMAIN_RUN:
+        *ret_uuid = NULL; /* the claim tells nobody */
+        return apply_run(command->domain_run, ret, err);
+    case VQ__COMMAND__CHANGE_DOMAIN_MOVE:
+        *ret_uuid = &command->domain_move->uuid;
+        return apply_move(command->domain_move, ret, err);
+    case VQ__COMMAND__CHANGE_DOMAIN_MOVE_END:
+        *ret_uuid = &command->domain_move_end->uuid;
+        return apply_move_end(command->domain_move_end, ret, err);
+    case VQ__COMMAND__CHANGE_DOMAIN_DEFINE:
+        *ret_uuid = &command->domain_define->uuid;
+        return apply_define(command->domain_define, ret, err);
+    case VQ__COMMAND__CHANGE_DOMAIN_UNDEFINE:
+        *ret_uuid = &command->domain_undefine->uuid;
+        return apply_undefine(command->domain_undefine, ret, err);
+    default:
+        assert(!"a command that the fake knows");
+        return -1;
+    }
 }
 
 static void proposal_due(uv_timer_t *timer)
 {
     struct proposal *proposal = timer->data;
+    struct vq_proposal_result result = { 0 };
     struct vq_error err = VQ_ERROR_INIT;
+    const ProtobufCBinaryData *uuid = NULL;
+    int rc = -1;
 
     if (fake.loses_quorum) {
         fake.has_quorum = fake.loses_quorum = false;
         (void)vq_error_set_from(&err, VIR_FROM_NONE, VIR_ERR_OPERATION_TIMEOUT, "whether the change was made is unknown");
-        proposal->cb(NULL, &err, proposal->data);
-        uv_close((uv_handle_t *)timer, proposal_closed);
-        return;
+    } else if (fake.refusal.code != VIR_ERR_OK) {
+        err = fake.refusal;
+        fake.refusal = VQ_ERROR_INIT;
+    } else {
+        rc = apply(proposal->command, &uuid, &result, &err);
     }
-    proposal->cb(&proposal->result, NULL, proposal->data);
+    /* As in the daemon: the driver sees the change before whoever proposed it is answered. */
+    if (rc == 0 && uuid != NULL && fake.driver != NULL)
+        fake.driver->changed(fake.driver, uuid->data);
+    proposal->cb(rc == 0 ? &result : NULL, rc == 0 ? NULL : &err, proposal->data);
     uv_close((uv_handle_t *)timer, proposal_closed);
+}
+
+static Vq__Command *copy_command(const Vq__Command *command)
+{
+    size_t length = vq__command__get_packed_size(command);
+    VQ_AUTOFREE uint8_t *bytes = vq_calloc(1, length + 1);
+
+    vq__command__pack(command, bytes);
+    return vq__command__unpack(NULL, length, bytes);
 }
 
 static void propose(Vq__Command *command, uint64_t timeout_ms, vq_propose_cb cb, void *data)
@@ -76,14 +205,29 @@ static void propose(Vq__Command *command, uint64_t timeout_ms, vq_propose_cb cb,
     struct proposal *proposal = vq_new(struct proposal);
 
     (void)timeout_ms;
-    assert(command->change_case == VQ__COMMAND__CHANGE_DOMAIN_RUN);
+    proposal->command = copy_command(command);
     proposal->cb = cb;
     proposal->data = data;
-    proposal->result.number = ++fake.next_run;
-    proposal->result.id = (int32_t)fake.next_run;
     (void)uv_timer_init(&fake.loop, &proposal->timer);
     proposal->timer.data = proposal;
-    (void)uv_timer_start(&proposal->timer, proposal_due, 1, 0);
+    if (fake.holds_proposals) {
+        *last_held = proposal;
+        last_held = &proposal->next;
+    } else {
+        (void)uv_timer_start(&proposal->timer, proposal_due, 1, 0);
+    }
+}
+
+void fake_release_proposals(void)
+{
+    fake.holds_proposals = false;
+    while (held != NULL) {
+        struct proposal *proposal = held;
+
+        held = proposal->next;
+        (void)uv_timer_start(&proposal->timer, proposal_due, 1, 0);
+    }
+    last_held = &held;
 }
 
 static bool has_quorum(void)
@@ -131,12 +275,219 @@ static void emit(struct vq_driver *driver, const uint8_t uuid[16], const char *n
         trace("event%d ", event_id);
 }
 
+/* ---- other nodes ---- */
+
+static const struct fake_node *node_of(uint64_t id)
+{
+    for (size_t i = 0; i < fake.n_nodes; i++)
+        if (fake.nodes[i].id == id)
+            return &fake.nodes[i];
+    return NULL;
+}
+
+static uint64_t node_find(const char *host)
+{
+    for (size_t i = 0; i < fake.n_nodes; i++)
+        if (vq_streq(fake.nodes[i].name, host) || vq_streq(fake.nodes[i].host_name, host) ||
+            vq_streq(fake.nodes[i].address, host))
+            return fake.nodes[i].id;
+    return 0;
+}
+
+static const char *node_name_of(uint64_t node)
+{
+    return node_of(node) == NULL ? NULL : node_of(node)->name;
+}
+
+static const char *node_address(uint64_t node)
+{
+    return node_of(node) == NULL ? NULL : node_of(node)->address;
+}
+
+static bool node_is_online(uint64_t node)
+{
+    return node_of(node) != NULL && node_of(node)->is_online;
+}
+
+struct opening {
+    uv_timer_t timer;
+    vq_peer_open_cb cb;
+    void *data;
+};
+
+static void opening_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void opening_due(uv_timer_t *timer)
+{
+    struct opening *opening = timer->data;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_peer *peer = vq_take(fake.peer);
+
+    if (peer == NULL)
+        (void)vq_error_set_from(&err, VIR_FROM_RPC, VIR_ERR_OPERATION_FAILED, "'%s' is not reachable", fake.peer_uri);
+    opening->cb(peer, peer == NULL ? &err : NULL, opening->data);
+    uv_close((uv_handle_t *)timer, opening_closed);
+}
+
+static void peer_open(const char *uri, const struct vq_request *request, vq_peer_open_cb cb, void *data)
+{
+    struct opening *opening = vq_new(struct opening);
+
+    (void)request;
+    (void)snprintf(fake.peer_uri, sizeof(fake.peer_uri), "%s", uri);
+    opening->cb = cb;
+    opening->data = data;
+    (void)uv_timer_init(&fake.loop, &opening->timer);
+    opening->timer.data = opening;
+    (void)uv_timer_start(&opening->timer, opening_due, 1, 0);
+}
+
+static void peer_open_node(uint64_t node, const struct vq_request *request, vq_peer_open_cb cb, void *data)
+{
+    char uri[64];
+
+    (void)snprintf(uri, sizeof(uri), "node:%llu", (unsigned long long)node);
+    peer_open(uri, request, cb, data);
+}
+
+/* ---- a peer that answers as the test says ---- */
+
+struct fake_peer_call {
+    struct fake_peer_call *next;
+    struct fake_peer *peer;
+    const struct vq_procedure *procedure;
+    struct vq_arena *arena;
+    void *args, *ret;
+    uv_timer_t timer;
+    vq_peer_cb cb;
+    void *data;
+};
+
+static void peer_call_closed(uv_handle_t *handle)
+{
+    struct fake_peer_call *call = handle->data;
+
+    vq_arena_free(call->arena);
+    free(call);
+}
+
+static void peer_call_over(struct fake_peer_call *call, const struct vq_error *err)
+{
+    static const uint8_t nothing;
+    struct fake_peer_call **link = &call->peer->first;
+
+    while (*link != call)
+        link = &(*link)->next;
+    *link = call->next;
+    call->cb(err != NULL ? NULL : call->ret != NULL ? call->ret : &nothing, err, call->data);
+    uv_close((uv_handle_t *)&call->timer, peer_call_closed);
+}
+
+static void peer_call_due(uv_timer_t *timer)
+{
+    struct fake_peer_call *call = timer->data;
+    struct vq_error err = VQ_ERROR_INIT;
+    int rc = call->peer->answer(call->procedure, call->args, call->ret, call->arena, &err, call->peer->answer_data);
+
+    if (rc <= 0)
+        peer_call_over(call, rc < 0 ? &err : NULL);
+}
+
+/* The arguments go through their wire form, as with a real one. */
+static void *copy_args(const struct vq_procedure *procedure, const void *args, struct vq_arena *arena)
+{
+    VQ_AUTOBUFFER bytes = VQ_BUFFER_INIT;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (procedure->args == NULL)
+        return NULL;
+    void *copy = vq_arena_alloc(arena, 1, procedure->args->size);
+    assert(vq_xdr_encode(procedure->args, args, &bytes, &err) == 0);
+    uint8_t *kept = vq_arena_alloc(arena, 1, bytes.length + 1);
+    memcpy(kept, bytes.data, bytes.length);
+    assert(vq_xdr_decode(procedure->args, kept, bytes.length, arena, copy, NULL, &err) == 0);
+    return copy;
+}
+
+static void peer_call(struct vq_peer *peer, enum vq_program program, uint32_t number, const void *args,
+                      uint64_t timeout_ms, vq_peer_cb cb, void *data)
+{
+    struct fake_peer *own = VQ_CONTAINER_OF(peer, struct fake_peer, peer);
+    struct fake_peer_call *call = vq_new(struct fake_peer_call), **link = &own->first;
+    size_t length = strlen(own->calls);
+
+    (void)timeout_ms;
+    assert(!own->is_closed);
+    call->peer = own;
+    call->procedure = vq_procedure_find(program, number);
+    assert(call->procedure != NULL);
+    call->arena = vq_arena_new(0);
+    call->args = copy_args(call->procedure, args, call->arena);
+    if (call->procedure->ret != NULL) {
+        call->ret = vq_arena_alloc(call->arena, 1, call->procedure->ret->size);
+        memset(call->ret, 0, call->procedure->ret->size);
+    }
+    call->cb = cb;
+    call->data = data;
+    while (*link != NULL)
+        link = &(*link)->next;
+    *link = call;
+    (void)snprintf(own->calls + length, sizeof(own->calls) - length, "%s ", call->procedure->name);
+    (void)uv_timer_init(&fake.loop, &call->timer);
+    call->timer.data = call;
+    (void)uv_timer_start(&call->timer, peer_call_due, 1, 0);
+}
+
+static void fail_peer_calls(struct fake_peer *peer, const struct vq_error *err)
+{
+    while (peer->first != NULL)
+        peer_call_over(peer->first, err);
+}
+
+static void peer_close(struct vq_peer *peer)
+{
+    struct fake_peer *own = VQ_CONTAINER_OF(peer, struct fake_peer, peer);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    assert(!own->is_closed);
+    own->is_closed = true;
+    (void)vq_error_set_from(&err, VIR_FROM_RPC, VIR_ERR_RPC, "the connection to %s was closed", peer->name);
+    fail_peer_calls(own, &err);
+}
+
+static const struct vq_peer_class fake_peer_class = { .call = peer_call, .close = peer_close };
+
+void fake_peer_init(struct fake_peer *peer, uint64_t node, const char *name, fake_answer_fn answer, void *data)
+{
+    *peer = (struct fake_peer){ .peer = { .class = &fake_peer_class, .node = node, .name = (char *)(uintptr_t)name },
+                                .answer = answer, .answer_data = data };
+}
+
+void fake_peer_answer(struct fake_peer *peer)
+{
+    for (struct fake_peer_call *call = peer->first; call != NULL; call = call->next)
+        (void)uv_timer_start(&call->timer, peer_call_due, 1, 0);
+}
+
+void fake_peer_lose(struct fake_peer *peer)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set_from(&err, VIR_FROM_RPC, VIR_ERR_OPERATION_FAILED, "%s is not reachable", peer->peer.name);
+    fail_peer_calls(peer, &err);
+    if (!peer->is_closed && peer->peer.lost != NULL)
+        peer->peer.lost(&peer->peer, &err, peer->peer.data);
+}
+
 static void each_own_domain(struct vq_driver *driver, void (*cb)(const struct vq_domain_info *info, void *data),
                             void *data)
 {
     (void)driver;
     for (size_t i = 0; i < fake.n_domains; i++)
-        if (!fake.domains[i].is_gone)
+        if (!fake.domains[i].is_gone && fake.domains[i].info.owner == fake.host.node_id)
             cb(&fake.domains[i].info, data);
 }
 
@@ -150,6 +501,16 @@ static bool domain_find(const uint8_t uuid[16], bool with_xml, struct vq_arena *
     *ret = domain->info;
     ret->xml = with_xml ? domain->xml : NULL;
     return true;
+}
+
+static bool domain_find_by_name(struct vq_driver *driver, const char *name, struct vq_arena *arena,
+                                struct vq_domain_info *ret)
+{
+    (void)driver;
+    for (size_t i = 0; i < fake.n_domains; i++)
+        if (!fake.domains[i].is_gone && strcmp(fake.domains[i].name, name) == 0)
+            return domain_find(fake.domains[i].info.uuid, false, arena, ret);
+    return false;
 }
 
 /* ---- records: a file each, "<dir>/records/<table>:<key in hex>" ---- */
@@ -262,6 +623,10 @@ void fake_host_init(bool again)
     assert(uv_loop_init(&fake.loop) == 0);
     fake.has_quorum = true;
     fake.next_run = again ? 100 : 0;
+    fake.nodes[0] = (struct fake_node){ 1, "node1", "host1", "192.0.2.1", true };
+    fake.nodes[1] = (struct fake_node){ 2, "node2", "host2", "192.0.2.2", true };
+    fake.n_nodes = 2;
+    memcpy(fake.cluster_id, "fake cluster id ", sizeof(fake.cluster_id));
     free((void *)(uintptr_t)sub_dir("records"));
     fake.host = (struct vq_driver_host){
         .loop = &fake.loop, .node_id = 1, .node_name = "node1", .run_dir = sub_dir("run"), .state_dir = sub_dir("lib"),
@@ -269,6 +634,9 @@ void fake_host_init(bool again)
         .has_quorum = has_quorum, .publish = publish, .emit = emit, .each_own_domain = each_own_domain,
         .domain_find = domain_find, .local_run = local_run, .record_put = record_put, .record_delete = record_delete,
         .record_each = record_each, .time_ms = time_ms, .random = random_bytes,
+        .domain_find_by_name = domain_find_by_name, .node_find = node_find, .node_name_of = node_name_of,
+        .node_address = node_address, .node_is_online = node_is_online, .cluster_id = fake.cluster_id,
+        .peer_open = peer_open, .peer_open_node = peer_open_node,
     };
 }
 
@@ -305,9 +673,10 @@ const char *fake_uuid_prefix(void)
 
 struct fake_domain *fake_domain_add(const char *name, const char *xml, bool persistent)
 {
-    struct fake_domain *domain = &fake.domains[fake.n_domains++];
+    struct fake_domain *domain = &fake.domains[fake.n_domains];
     char uuid[VQ_UUID_TEXT];
 
+    assert(fake.n_domains++ < FAKE_DOMAINS_MAX);
     domain->name = strdup(name);
     domain->xml = strdup(xml);
     domain->info = (struct vq_domain_info){ .name = domain->name, .id = -1, .owner = 1, .generation = 1,

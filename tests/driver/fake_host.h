@@ -12,6 +12,14 @@ struct fake_domain {
     bool is_gone;
 };
 
+/* A node of the cluster that the host knows. Node 1 is this one; node 2 ("node2", 192.0.2.2) is online from the start. */
+struct fake_node {
+    uint64_t id;
+    const char *name, *host_name, *address; /* address NULL: none is known */
+    bool is_online;
+};
+enum { FAKE_NODES_MAX = 8 };
+
 struct fake_host {
     struct vq_driver_host host;
     uv_loop_t loop;
@@ -21,6 +29,14 @@ struct fake_host {
     bool has_quorum;
     bool loses_quorum;       /* while the next proposal waits: whether it was done is unknown */
     uint64_t next_run;
+    struct fake_node nodes[FAKE_NODES_MAX];
+    size_t n_nodes;
+    uint8_t cluster_id[16];  /* "fake cluster id " */
+    struct vq_driver *driver; /* told of each command applied to its domains (changed); NULL: nobody is */
+    struct vq_error refusal; /* code not VIR_ERR_OK: the next proposal is refused with it */
+    bool holds_proposals;    /* until fake_release_proposals(): nothing is applied meanwhile */
+    struct vq_peer *peer;    /* what the next peer_open or peer_open_node gives; NULL: the open fails */
+    char peer_uri[256];      /* of the last open; "node:2" */
     char trace[8192];        /* "started/booted running/booted " ... */
 };
 
@@ -42,6 +58,29 @@ void fake_host_done(bool remove_files);
 /* The UUIDs of this process's domains but for the last two digits: other runs on the machine have others. */
 const char *fake_uuid_prefix(void);
 struct fake_domain *fake_domain_add(const char *name, const char *xml, bool persistent);
+/* Apply what fake.holds_proposals held back, in its order. */
+void fake_release_proposals(void);
+
+/* A peer whose calls the test answers: fill ret (the procedure's zeroed reply struct; memory from the arena) and return 0, or set
+ * err and return -1; a turn later the caller has it. Return 1: not answered yet, see fake_peer_answer(). calls: the names of the
+ * procedures called, each with a blank. */
+typedef int (*fake_answer_fn)(const struct vq_procedure *procedure, const void *args, void *ret, struct vq_arena *arena,
+                              struct vq_error *err, void *data);
+struct fake_peer {
+    struct vq_peer peer;
+    fake_answer_fn answer;
+    void *answer_data;
+    char calls[1024];
+    bool is_closed;
+    struct fake_peer_call *first;
+};
+/* In place: the test owns it. Set fake.peer = &fake->peer. */
+void fake_peer_init(struct fake_peer *peer, uint64_t node, const char *name, fake_answer_fn answer, void *data);
+/* The calls that were not answered: ask answer again. */
+void fake_peer_answer(struct fake_peer *peer);
+/* The connection ends by itself: calls fail, then lost is called back. */
+void fake_peer_lose(struct fake_peer *peer);
+
 /* Runs the loop until the condition holds; false after ten seconds. */
 bool fake_host_until(bool (*condition)(void *data), void *data);
 
