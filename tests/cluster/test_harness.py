@@ -5,6 +5,7 @@ import os
 import pytest
 
 import leftovers
+from guest import Guest, Line, Watch
 from host import DEMO, Hosts, guest_xml, run, wait_for
 
 
@@ -36,7 +37,7 @@ def test_hosts_have_views_of_their_own(hosts):
     assert found.stdout == ""
     assert not os.path.exists("/run/only-here") and not os.path.exists("/var/lib/libvirt/only-here")
     assert hosts.exec("node1", "hostname").stdout.strip() == "node1"
-    assert hosts.exec("node1", "ip", "-o", "link").stdout.count("\n") == 2
+    assert leftovers.links_of(hosts, "node1") == {"lo", "eth0", "guests0", "br-guests"}
     hosts.exec("node1", "sh", "-c", "rm /run/only-here /etc/libvirt/only-here /etc/pki/only-here /var/lib/libvirt/only-here /var/lib/virtquorum/only-here")
 
 
@@ -99,6 +100,25 @@ def test_a_crashed_host_loses_everything_but_its_disks(hosts, tmp_path):
     assert hosts.virsh("node2", "domstate", "web2") == "shut off"
     assert reaches(hosts, "node1", "node2")
     hosts.virsh("node2", "undefine", "web2")
+
+
+def test_a_counting_guest_moves_and_its_second_copy_is_seen(hosts):
+    with Watch(hosts) as watch:
+        guest = Guest(hosts, watch, "web3", 1, shareable=True)
+        guest.start("node1", transient=True)
+        line = Line(watch, guest)
+        for source, target in (("node1", "node2"), ("node2", "node1")):
+            hosts.virsh(target, "migrate", "--live", "--unsafe", "web3", f"qemu+tls://{target}/system", uri=f"qemu+tls://{source}/system")
+            guest.wait_counting()
+            line.wait_answers()
+        line.close()
+        assert guest.faults() + line.faults() == [] and line.answers > 10
+        copy = Guest(hosts, watch, "web4", 2, disk=guest.disk, shareable=True)
+        hosts.libvirt("node2").createXML(copy.xml())
+        found = wait_for(lambda: guest.faults(boots=2), 180, "one of two writers having seen the other")
+        assert any("taken" in fault or "not as written" in fault for fault in found), found
+        hosts.virsh("node1", "destroy", "web3")
+        hosts.virsh("node2", "destroy", "web4")
 
 
 def stock_view(hosts):
