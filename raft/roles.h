@@ -6,7 +6,7 @@
 struct vq_roles_node {
     uint64_t id;
     bool is_member;            /* in the node table (joined, not removed) */
-    bool is_online;            /* the mesh sees it */
+    bool is_online;            /* the mesh sees it, and its consensus runs */
     uint64_t offline_ms;       /* how long it has not */
     enum vq_raft_role role;    /* in raft's configuration; NO_ROLE: not in it */
     bool is_caught_up;         /* match index close to the last */

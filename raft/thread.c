@@ -179,7 +179,7 @@ static void on_retry(uv_timer_t *timer)
 /* Reads go on from the store meanwhile. */
 static void instance_failed(struct vq_raft_thread *thread, const struct vq_error *err, bool will_retry)
 {
-    vq_log(ERROR, "raft.start", "%s, %s", err->message, will_retry ? "trying again" : "not taking part");
+    vq_log(ERROR, "raft.start", "%s, %s", err->message, will_retry ? "trying again" : "not taking part, see virtquorum status");
     vq_core_set_problem(thread->core, err->message);
     if (vq_core_is_open(thread->core))
         vq_core_close(thread->core, instance_closed, thread);
@@ -198,10 +198,8 @@ static bool check_directory(struct vq_raft_thread *thread, bool has_log, struct 
     if (has_log || (!thread->is_known && vq_store_applied(thread->options.store) == 0))
         return true;
     (void)vq_error_set(err, VIR_ERR_OPERATION_INVALID,
-                       "the log in '%s' is gone, but node %llu had one; put it back from where it went, or remove this "
-                       "node from the cluster ('virtquorum remove') and join again",
-                       dir, (unsigned long long)thread->options.node_id);
-    return false;
+                       "the log in '%s' is gone, but node %llu had one", dir, (unsigned long long)thread->options.node_id);
+    return false; /* the way out is for the status to name: it knows whether others have what is lost */
 }
 
 static int open_instance(struct vq_raft_thread *thread, struct vq_error *err)

@@ -16,18 +16,21 @@ static const char *plural(uint64_t n)
     return n == 1 ? "" : "s";
 }
 
-static size_t count_offline(const Vq__ClusterStatus *status)
+static size_t count_offline(const Vq__ClusterStatus *status, size_t *ret_n_stopped)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < status->n_nodes; i++)
+    *ret_n_stopped = 0;
+    for (size_t i = 0; i < status->n_nodes; i++) {
         n += !status->nodes[i]->online;
+        *ret_n_stopped += status->nodes[i]->online && status->nodes[i]->consensus_stopped;
+    }
     return n;
 }
 
 void cli_print_sentence(const struct cli *cli, const Vq__ClusterStatus *status)
 {
-    size_t n_offline = count_offline(status);
+    size_t n_stopped, n_offline = count_offline(status, &n_stopped);
 
     if (status->standalone && status->starting) {
         fprintf(cli->out, "%s is starting, %u guest%s (%u running).\n", status->self_name, status->domains_total,
@@ -46,6 +49,9 @@ void cli_print_sentence(const struct cli *cli, const Vq__ClusterStatus *status)
         fprintf(cli->out, "NO QUORUM, %u of %u voters reachable", status->voters_reachable, status->voters_total);
     else if (n_offline > 0)
         fprintf(cli->out, "degraded, %zu of %zu nodes not reachable", n_offline, status->n_nodes);
+    else if (n_stopped > 0)
+        fprintf(cli->out, "degraded, %zu of %zu nodes take%s no part in consensus", n_stopped, status->n_nodes,
+                n_stopped == 1 ? "s" : "");
     else
         fprintf(cli->out, "healthy, %zu node%s", status->n_nodes, plural(status->n_nodes));
     fprintf(cli->out, ", %u guest%s (%u running).", status->domains_total, plural(status->domains_total),
@@ -75,7 +81,7 @@ static char *cell_name(const Vq__ClusterStatus *status, const Vq__NodeStatus *no
 static char *cell_state(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
 {
     (void)status;
-    return vq_strdup(node->online ? "online" : "offline");
+    return vq_strdup(!node->online ? "offline" : node->consensus_stopped ? "no part" : "online");
 }
 
 static char *cell_role(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
@@ -189,7 +195,7 @@ static void add_line(const struct cli *cli, struct libscols_table *table, const 
         if (!columns[i].is_wide || cli->format == CLI_WIDE)
             (void)scols_line_refer_data(line, i, columns[i].cell(status, node)); /* takes it; the index is right */
     if (line != NULL && cli->has_colour)
-        (void)scols_cell_set_color(scols_line_get_cell(line, STATE_COLUMN), node->online ? "green" : "red"); /* or plain */
+        (void)scols_cell_set_color(scols_line_get_cell(line, STATE_COLUMN), node->online && !node->consensus_stopped ? "green" : "red"); /* or plain */
 }
 
 void cli_print_nodes(const struct cli *cli, const Vq__ClusterStatus *status)
@@ -272,6 +278,8 @@ static json_t *json_node(const Vq__ClusterStatus *status, const Vq__NodeStatus *
     put(object, "id", json_u64(record->id));
     put(object, "self", json_boolean(record->id == status->self));
     put(object, "state", json_string(node->online ? "online" : "offline"));
+    put(object, "consensusStopped", json_boolean(node->consensus_stopped));
+    put(object, "consensusProblem", json_string(node->consensus_problem));
     put(object, "offlineSince", json_time_ms(node->offline_since_ms));
     put(object, "role", json_string(role_name(node)));
     put(object, "leader", json_boolean(node->is_leader));

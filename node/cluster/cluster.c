@@ -104,10 +104,18 @@ static void mesh_describe(Vq__Hello *hello, Vq__Ping *ping, void *data)
 {
     const struct vq_cluster *cluster = data;
 
-    if (hello != NULL)
+    const struct vq_raft_status *raft = &cluster->daemon->raft_status;
+    bool is_stopped = vq_cluster_consensus_is_stopped(cluster->daemon, cluster->daemon->node_id);
+
+    if (hello != NULL) {
         hello->applied = cluster->daemon->applied;
+        hello->consensus_stopped = is_stopped;
+        hello->consensus_problem = (char *)(uintptr_t)raft->problem;
+    }
     if (ping == NULL)
         return;
+    ping->consensus_stopped = is_stopped;
+    ping->consensus_problem = (char *)(uintptr_t)raft->problem;
     ping->applied = cluster->daemon->applied;
     ping->free_memory_kib = cluster->free_memory_kib;
     ping->cpu_permille = cluster->cpu_permille;

@@ -135,9 +135,15 @@ void vq_cluster_adopt(struct vq_cluster *cluster, Vq__LocalNode *take_self);
 
 /* ---- status.c ---- */
 
+/* It takes no part in consensus: for itself as its own consensus says, for others as they say. Not said by one that has
+ * only begun to read its log. */
+bool vq_cluster_consensus_is_stopped(const struct vq_daemon *daemon, uint64_t node_id);
+/* Online, and its consensus runs: as a voter it can be reached. */
+bool vq_cluster_takes_part(const struct vq_daemon *daemon, uint64_t node_id);
+uint64_t vq_cluster_missing_since(const struct vq_daemon *daemon, uint64_t node_id); /* unix time; of one that does not */
 struct vq_quorum {
-    unsigned voters, reachable;
-    bool has_majority; /* reachable voters are one */
+    unsigned voters, reachable; /* reachable: they take part */
+    bool has_majority;          /* reachable voters are one */
 };
 void vq_cluster_count_voters(const struct vq_daemon *daemon, struct vq_quorum *ret);
 /* "1 of 3 voters reachable (missing: node2 since 14:02:11, node3 since 14:02:12)"; nothing missing: without brackets. */

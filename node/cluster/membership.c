@@ -5,7 +5,6 @@
 #include "conf/base/log.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/cluster_state.h"
-#include "node/mesh/mesh.h"
 #include "raft/roles.h"
 
 enum {
@@ -28,11 +27,8 @@ static struct vq_roles_node *find(struct vq_roles_node *nodes, size_t *n_nodes, 
 
 static uint64_t offline_ms(const struct vq_daemon *daemon, uint64_t id)
 {
-    struct vq_mesh_peer peer;
-    uint64_t now = vq_cluster_unix_ms(), since = daemon->cluster->started_unix_ms;
+    uint64_t now = vq_cluster_unix_ms(), since = vq_cluster_missing_since(daemon, id);
 
-    if (daemon->mesh != NULL && vq_mesh_find_peer(daemon->mesh, id, &peer) && peer.since_unix_ms != 0)
-        since = peer.since_unix_ms;
     return now > since ? now - since : 0;
 }
 
@@ -58,7 +54,7 @@ static size_t collect(const struct vq_cluster *cluster, struct vq_roles_node *no
                              status->members[i].match_index + CAUGHT_UP_ENTRIES >= status->last_index;
     }
     for (size_t i = 0; i < n_nodes; i++) {
-        nodes[i].is_online = vq_cluster_is_online(daemon, nodes[i].id);
+        nodes[i].is_online = vq_cluster_takes_part(daemon, nodes[i].id);
         nodes[i].offline_ms = nodes[i].is_online ? 0 : offline_ms(daemon, nodes[i].id);
     }
     return n_nodes;

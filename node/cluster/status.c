@@ -42,6 +42,21 @@ bool vq_cluster_is_online(const struct vq_daemon *daemon, uint64_t node_id)
     return daemon->mesh != NULL && vq_mesh_find_peer(daemon->mesh, node_id, &peer) && peer.is_online;
 }
 
+bool vq_cluster_consensus_is_stopped(const struct vq_daemon *daemon, uint64_t node_id)
+{
+    const struct vq_raft_status *own = &daemon->raft_status;
+    struct vq_mesh_peer peer;
+
+    if (node_id == daemon->node_id)
+        return !own->is_running && own->problem[0] != '\0';
+    return daemon->mesh != NULL && vq_mesh_find_peer(daemon->mesh, node_id, &peer) && peer.consensus_is_stopped;
+}
+
+bool vq_cluster_takes_part(const struct vq_daemon *daemon, uint64_t node_id)
+{
+    return vq_cluster_is_online(daemon, node_id) && !vq_cluster_consensus_is_stopped(daemon, node_id);
+}
+
 bool vq_cluster_has_left(const struct vq_daemon *daemon, uint64_t node_id)
 {
     const struct vq_cluster *cluster = daemon->cluster;
@@ -71,6 +86,17 @@ int vq_cluster_unreachable(const struct vq_daemon *daemon, uint64_t node_id, str
     return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "%s is not reachable since %s", member->name, since);
 }
 
+/* As a voter: it may be online all the time. */
+uint64_t vq_cluster_missing_since(const struct vq_daemon *daemon, uint64_t node_id)
+{
+    struct vq_mesh_peer peer;
+
+    if (daemon->mesh != NULL && vq_mesh_find_peer(daemon->mesh, node_id, &peer) && peer.is_online &&
+        peer.consensus_is_stopped)
+        return peer.consensus_stopped_since_unix_ms;
+    return offline_since(daemon, node_id);
+}
+
 static bool is_voter(const struct vq_raft_member *member)
 {
     return member->role == VQ_RAFT_VOTER;
@@ -85,7 +111,7 @@ void vq_cluster_count_voters(const struct vq_daemon *daemon, struct vq_quorum *r
         if (!is_voter(&status->members[i]))
             continue;
         ret->voters++;
-        ret->reachable += vq_cluster_is_online(daemon, status->members[i].id);
+        ret->reachable += vq_cluster_takes_part(daemon, status->members[i].id);
     }
     ret->has_majority = ret->reachable > ret->voters / 2;
 }
@@ -98,15 +124,20 @@ void vq_cluster_voters_text(const struct vq_daemon *daemon, char *buffer, size_t
     char since[CLOCK_TEXT];
     bool is_first = true;
 
+    if (vq_cluster_consensus_is_stopped(daemon, daemon->node_id)) {
+        (void)snprintf(buffer, size, "%s takes no part in consensus: %s", daemon->node_name, status->problem);
+        return;
+    }
     vq_cluster_count_voters(daemon, &quorum);
     vq_buffer_addf(&text, "%u of %u voters reachable", quorum.reachable, quorum.voters);
     for (size_t i = 0; i < status->n_members; i++) {
         const struct vq_raft_member *voter = &status->members[i];
-        if (!is_voter(voter) || vq_cluster_is_online(daemon, voter->id))
+        if (!is_voter(voter) || vq_cluster_takes_part(daemon, voter->id))
             continue;
         const struct vq_cluster_member *member = vq_cluster_member(daemon->cluster, voter->id);
-        clock_text(offline_since(daemon, voter->id), since);
-        vq_buffer_addf(&text, "%s%s since %s", is_first ? " (missing: " : ", ", member == NULL ? "?" : member->name, since);
+        clock_text(vq_cluster_missing_since(daemon, voter->id), since);
+        vq_buffer_addf(&text, "%s%s%s since %s", is_first ? " (missing: " : ", ", member == NULL ? "?" : member->name,
+                       vq_cluster_is_online(daemon, voter->id) ? " takes no part" : "", since);
         is_first = false;
     }
     vq_buffer_add(&text, is_first ? "" : ")");
@@ -127,7 +158,9 @@ bool vq_propose_has_quorum(const struct vq_daemon *daemon)
         uv_now(daemon->loop) < cluster->leaderless_since_ms + election_ms(daemon))
         return true;
     vq_cluster_count_voters(daemon, &quorum);
-    return quorum.has_majority || quorum.voters == 0; /* none known: consensus has only begun */
+    /* None known: consensus has only begun, unless it says that it will not. */
+    return quorum.has_majority ||
+           (quorum.voters == 0 && !vq_cluster_consensus_is_stopped(daemon, daemon->node_id));
 }
 
 /* ---- Load ---- */
@@ -230,6 +263,8 @@ static void fill_own(const struct vq_cluster *cluster, Vq__NodeStatus *node)
 {
     node->online = true;
     node->applied = cluster->daemon->applied;
+    node->consensus_stopped = vq_cluster_consensus_is_stopped(cluster->daemon, cluster->daemon->node_id);
+    node->consensus_problem = vq_strdup(cluster->daemon->raft_status.problem);
     node->free_memory_kib = cluster->free_memory_kib;
     node->cpu_permille = cluster->cpu_permille;
 }
@@ -243,6 +278,8 @@ static void fill_peer(const struct vq_daemon *daemon, Vq__NodeStatus *node)
     node->online = peer.is_online;
     node->offline_since_ms = peer.is_online ? 0 : offline_since(daemon, node->record->id);
     node->applied = peer.applied;
+    node->consensus_stopped = peer.is_online && peer.consensus_is_stopped;
+    node->consensus_problem = vq_strdup(peer.is_online ? peer.consensus_problem : "");
     node->free_memory_kib = peer.free_memory_kib;
     node->cpu_permille = peer.cpu_permille;
     node->round_trip_us = peer.round_trip_us;
@@ -305,7 +342,22 @@ static void warn(Vq__ClusterStatus *status, char *take_text)
     add_text(&status->warnings, &status->n_warnings, take_text);
 }
 
-static void add_node_warnings(const Vq__NodeStatus *node, Vq__ClusterStatus *status)
+/* What it has lost others may hold: then it comes back as a new node. Alone it can only go on with what it has left. */
+static void warn_of_consensus(const struct vq_cluster *cluster, const Vq__NodeStatus *node, Vq__ClusterStatus *status)
+{
+    const char *name = node->record->name;
+    VQ_AUTOFREE char *remedy =
+        !vq_identity_is_member(cluster->self)
+            ? vq_asprintf("stop virtquorumd, then: virtquorum recover --force")
+        : status->n_nodes > 1
+            ? vq_asprintf("on a node that has a quorum: virtquorum remove %s --force; %s then stands alone with its "
+                          "guests and can join again. When no quorum is left: virtquorum recover --force on one node", name, name)
+            : vq_asprintf("stop virtquorumd on %s, then there: virtquorum recover --force", name);
+
+    warn(status, vq_asprintf("%s takes no part in consensus: %s → %s", name, node->consensus_problem, remedy));
+}
+
+static void add_node_warnings(const struct vq_cluster *cluster, const Vq__NodeStatus *node, Vq__ClusterStatus *status)
 {
     const char *name = node->record->name;
     int64_t now = (int64_t)time(NULL), left = node->certificate_expires_s - now;
@@ -316,6 +368,8 @@ static void add_node_warnings(const Vq__NodeStatus *node, Vq__ClusterStatus *sta
         warn(status, vq_asprintf("%s is not reachable since %s; %u guests unknown (not restarted: no proof that they are "
                                  "stopped)", name, since, node->domains_running));
     }
+    if (node->consensus_stopped)
+        warn_of_consensus(cluster, node, status);
     if (node->certificate_expires_s != 0 && left < CERTIFICATE_WARN_S)
         warn(status, left < 0 ? vq_asprintf("%s: its certificate has expired", name)
                               : vq_asprintf("%s: its certificate expires in %lld days", name, (long long)left / 86400));
@@ -331,14 +385,14 @@ static void add_warnings(const struct vq_cluster *cluster, Vq__ClusterStatus *st
         warn(status, vq_strdup("starting: no leader is known yet; what is shown is what this node knew before"));
     else if (!status->has_quorum)
         warn(status, vq_strdup("no quorum: definitions cannot be changed, and what is shown of other nodes may be old"));
-    if (problem[0] != '\0')
+    if (problem[0] != '\0' && daemon->raft_status.is_running) /* else it is told with the node */
         warn(status, vq_asprintf("consensus: %s", problem));
     if (cluster->removed_since_ms != 0)
         warn(status, vq_strdup("another node says that this one was removed from the cluster → virtquorum leave --force"));
     if (pending > 0)
         warn(status, vq_asprintf("%zu guests of this node changed and the cluster does not know yet", pending));
     for (size_t i = 0; i < status->n_nodes; i++)
-        add_node_warnings(status->nodes[i], status);
+        add_node_warnings(cluster, status->nodes[i], status);
 }
 
 static void add_why(const struct vq_daemon *daemon, Vq__ClusterStatus *status)

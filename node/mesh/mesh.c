@@ -111,6 +111,18 @@ void vq_mesh_problem(struct vq_mesh *mesh, uint64_t node, const char *problem)
            known == NULL ? "" : known->name, problem);
 }
 
+/* The problem is for people's screens: control characters of a peer do not get there. */
+void vq_mesh_hear_of_consensus(struct vq_mesh_peer *peer, bool is_stopped, const char *problem)
+{
+    if (is_stopped && !peer->consensus_is_stopped)
+        peer->consensus_stopped_since_unix_ms = wall_clock_ms();
+    peer->consensus_is_stopped = is_stopped;
+    (void)snprintf(peer->consensus_problem, sizeof(peer->consensus_problem), "%s", problem);
+    for (char *at = peer->consensus_problem; *at != '\0'; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = ' ';
+}
+
 void vq_mesh_went_online(struct vq_mesh *mesh, struct vq_mesh_connection *connection, const Vq__Hello *hello)
 {
     struct vq_mesh_known *known = vq_mesh_find(mesh, connection->node);
@@ -124,6 +136,7 @@ void vq_mesh_went_online(struct vq_mesh *mesh, struct vq_mesh_connection *connec
     known->peer.boot = hello->boot;
     known->peer.feature_level = hello->feature_level;
     known->peer.applied = hello->applied;
+    vq_mesh_hear_of_consensus(&known->peer, hello->consensus_stopped, hello->consensus_problem);
     (void)snprintf(known->peer.version, sizeof(known->peer.version), "%s", hello->version);
     vq_log(INFO, "mesh.online", "node=%" PRIu64 " name='%s' version=%s", connection->node, known->name,
            known->peer.version);

@@ -95,6 +95,9 @@ struct vq_mesh_peer {
     uint64_t free_memory_kib;
     uint32_t cpu_permille;
     uint32_t domains_running;
+    bool consensus_is_stopped;              /* it says that it takes no part */
+    uint64_t consensus_stopped_since_unix_ms; /* when it began to say so */
+    char consensus_problem[256];            /* why; printable */
 };
 /* False: no such member. */
 bool vq_mesh_find_peer(const struct vq_mesh *mesh, uint64_t node, struct vq_mesh_peer *ret_peer);

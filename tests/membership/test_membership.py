@@ -1,5 +1,6 @@
 """How hosts become nodes and stop being nodes."""
 import os
+import shutil
 import subprocess
 import time
 
@@ -164,6 +165,44 @@ def test_a_node_that_was_removed_while_it_was_down_is_not_let_in(lab):
     wait_for(lambda: nodes[2].guests() == ["mine"], 10, "its guests")
     nodes[2].join(nodes[0].token())
     wait_for(lambda: nodes[0].guests() == ["mine"], 10, "its guests, back in the cluster")
+
+
+def test_a_voter_that_lost_its_log_counts_as_missing_until_it_joins_anew(lab):
+    nodes = lab.cluster(3)
+    nodes[2].define("mine")
+    nodes[2].kill()
+    shutil.rmtree(nodes[2].directory / "state" / "raft")
+    nodes[2].start()
+
+    def told(said):
+        node = next(each for each in said["nodes"] if each["name"] == "node3")
+        return node["state"] == "online" and node["consensusStopped"]
+    for node in nodes:
+        wait_for(lambda: told(node.status()), 10, f"{node.name} to know of it")
+    said = nodes[0].status()
+    assert said["quorum"] and said["votersReachable"] == 2 and said["canLose"] == 0
+    warning = next(each for each in said["warnings"] if each.startswith("node3 takes no part in consensus"))
+    assert "is gone" in warning and "virtquorum remove node3 --force" in warning
+    shown = nodes[1].ask("status")
+    assert "degraded, 1 of 3 nodes takes no part in consensus" in shown and "no part" in shown
+    # The node itself refuses at once and says why.
+    begin = time.monotonic()
+    said = nodes[2].ask("token", code=1)
+    assert time.monotonic() - begin < 2 and "this node takes no part in the cluster: the log in" in said
+    # The other two make no majority with it.
+    nodes[1].kill()
+    said = wait_for(lambda: not nodes[0].status()["quorum"] and nodes[0].ask("token", code=None)[1], 5, "the quorum to be lost")
+    assert "1 of 3 voters reachable" in said and "node3 takes no part since" in said and "node2 since" in said
+    nodes[1].start()
+    wait_for(lambda: nodes[0].status()["quorum"], 10, "the quorum")
+    # And the way out that was named is one.
+    nodes[0].ask("remove", "node3", "--force")
+    wait_for(lambda: nodes[2].status().get("standalone"), 10, "node3 to stand alone")
+    wait_for(lambda: nodes[2].guests() == ["mine"], 10, "its guests")
+    nodes[0].virsh("undefine", "mine")
+    nodes[2].join(nodes[0].token())
+    wait_for(lambda: lab.voters() == 3 and nodes[0].status()["canLose"] == 1, 10, "three voters again")
+    assert nodes[0].guests() == ["mine"]
 
 
 def test_guests_come_along(lab):

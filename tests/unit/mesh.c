@@ -489,6 +489,61 @@ static void mesh_may_be_stopped_in_a_callback(void **state VQ_UNUSED)
 
 /* ---- Tests: peers that do not behave ----------------------------------------------------------------------------- */
 
+static bool hears_of_consensus(const struct node *node, bool is_stopped)
+{
+    struct vq_mesh_peer peer;
+
+    return vq_mesh_find_peer(node->mesh, 2, &peer) && peer.consensus_is_stopped == is_stopped;
+}
+
+static void fake_ping(struct fake *fake, bool is_stopped, const char *problem)
+{
+    Vq__Ping ping = VQ__PING__INIT;
+    Vq__Mesh message = VQ__MESH__INIT;
+
+    ping.sequence = 1;
+    ping.consensus_stopped = is_stopped;
+    ping.consensus_problem = (char *)(uintptr_t)problem;
+    message.message_case = VQ__MESH__MESSAGE_PING;
+    message.ping = &ping;
+    fake_send(fake, &message);
+}
+
+static void peer_tells_that_its_consensus_stands_still(void **state VQ_UNUSED)
+{
+    struct node one;
+    struct fake fake;
+    struct vq_mesh_peer peer;
+    char long_problem[1000];
+
+    memset(long_problem, 'x', sizeof(long_problem) - 1);
+    long_problem[sizeof(long_problem) - 1] = '\0';
+    node_start(&one, 1, "127.0.0.1:0", 11);
+    set_members(&one, one.address, "", NULL);
+    fake_dial(&fake, &one, credentials[2], "vq-mesh");
+    run_until(&fake.n_ready, 1);
+    fake_hello(&fake, 1, 2, cluster_id, 16);
+    run_until(&one.n_online, 1);
+    assert_true(hears_of_consensus(&one, false));
+    fake_ping(&fake, true, "the log\nis \033[31mgone");
+    for (int i = 0; i < 50 && !hears_of_consensus(&one, true); i++)
+        run_ms(20);
+    assert_true(vq_mesh_find_peer(one.mesh, 2, &peer) && peer.is_online && peer.consensus_is_stopped);
+    assert_string_equal(peer.consensus_problem, "the log is  [31mgone");
+    assert_true(peer.consensus_stopped_since_unix_ms >= peer.since_unix_ms);
+    fake_ping(&fake, true, long_problem);
+    run_ms(50);
+    assert_true(vq_mesh_find_peer(one.mesh, 2, &peer));
+    assert_int_equal(strlen(peer.consensus_problem), sizeof(peer.consensus_problem) - 1);
+    fake_ping(&fake, false, "");
+    for (int i = 0; i < 50 && !hears_of_consensus(&one, false); i++)
+        run_ms(20);
+    assert_true(hears_of_consensus(&one, false));
+    fake_close(&fake);
+    node_stop(&one);
+    assert_empty_loop();
+}
+
 static void silent_peer_is_offline_after_the_silence(void **state VQ_UNUSED)
 {
     struct node one;
@@ -791,6 +846,7 @@ int main(void)
         cmocka_unit_test_setup(node_that_comes_back_is_dialled_again, be_generous),
         cmocka_unit_test_setup(removed_member_is_cut_off_from_the_loop_and_stays_out, be_generous),
         cmocka_unit_test_setup(mesh_may_be_stopped_in_a_callback, be_generous),
+        cmocka_unit_test_setup(peer_tells_that_its_consensus_stands_still, be_strict),
         cmocka_unit_test_setup(silent_peer_is_offline_after_the_silence, be_strict),
         cmocka_unit_test_setup(own_standstill_is_not_taken_for_the_peers_silence, be_strict),
         cmocka_unit_test_setup(wrong_greetings_are_refused, be_generous),
