@@ -36,7 +36,7 @@ static const char *operation_name(int operation)
                                                                                : operation_names[0];
 }
 
-static int refuse_busy(const struct vq_qemu_guest *guest, struct vq_error *err)
+int vq_qemu_activity_refuse(const struct vq_qemu_guest *guest, struct vq_error *err)
 {
     return vq_error_set(err, VIR_ERR_OPERATION_TIMEOUT, "cannot acquire state change lock (held by %s)",
                         operation_name(guest->activity.operation));
@@ -47,7 +47,7 @@ int vq_qemu_activity_begin(struct vq_qemu_guest *guest, int operation, struct vq
     const struct vq_driver_host *host = guest->qemu->host;
 
     if (guest->activity.is_active)
-        return refuse_busy(guest, err);
+        return vq_qemu_activity_refuse(guest, err);
     guest->activity = (struct vq_qemu_activity){ .is_active = true, .operation = operation,
                                                  .type = VIR_DOMAIN_JOB_UNBOUNDED,
                                                  .start_loop_ms = uv_now(host->loop),
@@ -61,7 +61,7 @@ bool vq_qemu_activity_allows(struct vq_request *request, const struct vq_qemu_gu
 
     if (!guest->activity.is_active)
         return true;
-    (void)refuse_busy(guest, &err);
+    (void)vq_qemu_activity_refuse(guest, &err);
     vq_request_fail(request, &err);
     return false;
 }

@@ -55,6 +55,8 @@ struct vq_qemu_completed {
 VQ_MUST_CHECK int vq_qemu_activity_begin(struct vq_qemu_guest *guest, int operation, struct vq_error *err);
 /* Over: remembers the numbers, tells clients (job-completed) when it had any. */
 void vq_qemu_activity_end(struct vq_qemu_guest *guest, int type, const struct vq_error *err);
+/* The refusal of another one while this one is active; -1. */
+int vq_qemu_activity_refuse(const struct vq_qemu_guest *guest, struct vq_error *err);
 /* For handlers that change the guest: refuse while something runs. False: the request was failed. */
 bool vq_qemu_activity_allows(struct vq_request *request, const struct vq_qemu_guest *guest);
 

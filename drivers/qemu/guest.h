@@ -117,6 +117,10 @@ struct vq_qemu_guest {
     struct vq_qemu_activity activity;   /* the long work that is under way */
     struct vq_qemu_completed completed; /* numbers of the last one */
     struct vq_migration *migration;     /* NULL: none */
+    bool is_handed_over;     /* another node is the owner now: of what is left here nothing is told or given back */
+    uint64_t migration_speed_mib;   /* per second, as set by clients; 0: as fast as it goes */
+    uint64_t migration_downtime_ms; /* at most, as set by clients; 0: QEMU's own */
+    uint64_t migration_cache;       /* bytes, of xbzrle, as set by clients; 0: QEMU's own */
     struct vq_qemu_ticket *ticket; /* a call-back of others that a step waits for */
     struct vq_error exec_err; /* the program could not be run */
 };

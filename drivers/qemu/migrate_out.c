@@ -1,0 +1,768 @@
+/* The source's side of a migration as the rest of the driver meets it: see migrate_out.h. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include "drivers/qemu/migrate_out.h"
+
+#include <libvirt/libvirt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/failpoint.h"
+#include "conf/base/log.h"
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
+#include "conf/domain.h"
+#include "drivers/qemu/events.h"
+#include "drivers/qemu/migrate_qemu.h"
+#include "drivers/qemu/migrate_side.h"
+#include "drivers/qemu/process.h"
+#include "proto/cluster.pb-c.h"
+
+/* ---- The object ---- */
+
+static void wait_timer_closed(uv_handle_t *handle)
+{
+    free(VQ_CONTAINER_OF((uv_timer_t *)handle, struct vq_leaving, wait_timer));
+}
+
+static void job_timer_closed(uv_handle_t *handle)
+{
+    struct vq_leaving *leaving = VQ_CONTAINER_OF((uv_timer_t *)handle, struct vq_leaving, job_timer);
+
+    uv_close((uv_handle_t *)&leaving->wait_timer, wait_timer_closed);
+}
+
+struct vq_leaving *vq_leaving_of(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving;
+
+    if (!vq_migrate_is_leaving(guest))
+        return NULL;
+    if (guest->migration->side != NULL)
+        return guest->migration->side;
+    leaving = vq_new(struct vq_leaving);
+    leaving->guest = guest;
+    leaving->failure = VQ_ERROR_INIT;
+    (void)uv_timer_init(guest->qemu->host->loop, &leaving->job_timer);
+    (void)uv_timer_init(guest->qemu->host->loop, &leaving->wait_timer);
+    leaving->wait_timer.data = leaving;
+    guest->migration->side = leaving;
+    return leaving;
+}
+
+bool vq_leaving_ask(struct vq_leaving *leaving, const char *command, json_t *take_arguments, int fd, vq_qmp_cb cb)
+{
+    struct vq_qemu_guest *guest = leaving->guest;
+
+    if (guest->qmp == NULL || vq_qmp_is_broken(guest->qmp)) {
+        json_decref(take_arguments);
+        return false;
+    }
+    leaving->calls[leaving->n_calls++ % VQ_LEAVING_CALLS_MAX] =
+        vq_qmp_call_fd(guest->qmp, command, take_arguments, fd, VQ_QMP_TIMEOUT_MS, cb, guest);
+    return true;
+}
+
+/* ---- Answers ---- */
+
+void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err)
+{
+    struct vq_request *request = leaving->request;
+    struct vq_qemu_guest *guest = leaving->guest;
+    struct vq_migrate_cookie cookie = { .name = guest->name, .has_stats = true, .node = guest->qemu->host->node_id };
+    struct vq_error own = VQ_ERROR_INIT;
+    uint32_t length = 0;
+    uint8_t *bytes = NULL;
+
+    if (request == NULL)
+        return;
+    leaving->request = NULL;
+    if (err == NULL) {
+        memcpy(cookie.uuid, guest->uuid, sizeof(cookie.uuid));
+        memcpy(cookie.cluster_id, guest->qemu->host->cluster_id, sizeof(cookie.cluster_id));
+        cookie.stats = guest->activity.is_active ? &guest->activity.stats : &guest->completed.stats;
+        if (vq_migrate_cookie_write(&cookie, request->arena, &bytes, &length, &own) < 0)
+            err = &own;
+    }
+    leaving->done(bytes, length, err, leaving->data);
+}
+
+/* ---- What can be asked of it while it is under way ---- */
+
+static int abort_migration(struct vq_qemu_guest *guest, bool post_copy, struct vq_error *err)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    struct vq_error why = VQ_ERROR_INIT;
+
+    if (post_copy)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "current job is not outgoing migration in post-copy mode");
+    if (leaving == NULL || !leaving->job.is_active || leaving->fate == VQ_LEAVING_GONE)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "cannot abort migration: only its outcome is waited for");
+    (void)vq_error_set(&why, VIR_ERR_OPERATION_ABORTED, "migration out job: canceled by client");
+    vq_leaving_give_up(guest, &why);
+    return 0;
+}
+
+struct refresh {
+    struct vq_qemu_guest *guest;
+    void (*done)(struct vq_qemu_guest *guest, void *data);
+    void *data;
+};
+
+static void refreshed(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct refresh *refresh = data;
+
+    if (err == NULL && refresh->guest->activity.is_active)
+        vq_qemu_job_stats_take(&refresh->guest->activity.stats, reply);
+    refresh->done(refresh->guest, refresh->data);
+    free(refresh);
+}
+
+/* Before QEMU is told to migrate, its numbers are those of the last time. */
+static void refresh_numbers(struct vq_qemu_guest *guest, void (*done)(struct vq_qemu_guest *guest, void *data), void *data)
+{
+    const struct vq_leaving *leaving = vq_leaving_of(guest);
+    struct refresh *refresh;
+
+    if (leaving == NULL || !leaving->is_told || guest->qmp == NULL || guest->phase != VQ_GUEST_ACTIVE) {
+        done(guest, data);
+        return;
+    }
+    refresh = vq_new(struct refresh);
+    *refresh = (struct refresh){ guest, done, data };
+    (void)vq_qmp_call(guest->qmp, "query-migrate", NULL, VQ_QMP_TIMEOUT_MS, refreshed, refresh);
+}
+
+static int begin_activity(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    if (vq_qemu_activity_begin(guest, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, err) < 0)
+        return -1;
+    guest->activity.abort = abort_migration;
+    guest->activity.refresh = refresh_numbers;
+    return 0;
+}
+
+static struct vq_migration *migration_new(struct vq_qemu_guest *guest, const struct vq_request *request,
+                                          const struct vq_migrate_options *options)
+{
+    struct vq_migration *migration = vq_new(struct vq_migration);
+
+    migration->role = VQ_MIGRATE_OUT;
+    migration->stage = VQ_MIGRATE_BEGUN;
+    migration->generation = guest->generation;
+    migration->was_running = guest->state == VIR_DOMAIN_RUNNING;
+    vq_migrate_options_copy(&migration->options, options);
+    if ((options->flags & VIR_MIGRATE_PEER2PEER) == 0) { /* else the daemon is the client, and stays */
+        migration->entry_node = request->caller->entry_node;
+        migration->session = request->caller->session;
+    }
+    guest->migration = migration;
+    return migration;
+}
+
+/* The migration is over, and the guest is this node's as before. */
+static void drop(struct vq_qemu_guest *guest, int type, const struct vq_error *err)
+{
+    struct vq_error own = VQ_ERROR_INIT;
+
+    vq_qemu_activity_end(guest, type, err);
+    vq_migration_free(vq_take(guest->migration));
+    if (vq_qemu_record_write(guest, &own) < 0)
+        vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, own.message);
+}
+
+/* ---- begin ---- */
+
+struct beginning {
+    struct vq_request *request;
+    struct vq_qemu *qemu;
+    uint8_t uuid[VQ_UUID_BYTES];
+    uint64_t run;
+    struct vq_migrate_options options;
+    vq_migrate_begin_cb cb;
+    void *data;
+};
+
+static void begin_over(struct beginning *beginning, const char *xml, const uint8_t *cookie, uint32_t length,
+                       const struct vq_error *err)
+{
+    beginning->cb(xml, cookie, length, err, beginning->data);
+    vq_migrate_options_done(&beginning->options);
+    free(beginning);
+}
+
+/* Whose the images were before this run: it is given back to them where the run ends. */
+static char *owned_text(const struct vq_qemu_guest *guest)
+{
+    json_t *list = json_array();
+    char *text;
+
+    for (size_t i = 0; i < guest->n_owned; i++)
+        (void)json_array_append_new(list, json_pack("[s,I,I]", guest->owned[i].path, (json_int_t)guest->owned[i].uid,
+                                                    (json_int_t)guest->owned[i].gid));
+    text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    return text;
+}
+
+static void fill_cookie(const struct vq_qemu_guest *guest, json_t *capabilities, struct vq_migrate_cookie *cookie)
+{
+    const struct vq_driver_host *host = guest->qemu->host;
+
+    memcpy(cookie->uuid, guest->uuid, sizeof(cookie->uuid));
+    cookie->name = vq_strdup(guest->name);
+    cookie->wants_lockstate = true;
+    cookie->node = host->node_id;
+    memcpy(cookie->cluster_id, host->cluster_id, sizeof(cookie->cluster_id));
+    cookie->owned = owned_text(guest);
+    vq_migrate_capabilities_to_cookie(capabilities, true, cookie);
+}
+
+static int begin_result(struct beginning *beginning, struct vq_qemu_guest *guest, json_t *capabilities,
+                        struct vq_error *err)
+{
+    VQ_AUTOFREE char *xml = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+    struct vq_migrate_cookie cookie = { 0 };
+    uint32_t length = 0;
+    uint8_t *bytes = NULL;
+    int rc;
+
+    fill_cookie(guest, capabilities, &cookie);
+    rc = vq_migrate_cookie_write(&cookie, beginning->request->arena, &bytes, &length, err);
+    vq_migrate_cookie_done(&cookie);
+    if (rc < 0)
+        return -1;
+    if ((beginning->options.flags & VIR_MIGRATE_CHANGE_PROTECTION) != 0) {
+        if (begin_activity(guest, err) < 0)
+            return -1;
+        (void)migration_new(guest, beginning->request, &beginning->options);
+    }
+    begin_over(beginning, xml, bytes, length, NULL);
+    return 0;
+}
+
+static void begin_known(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct beginning *beginning = data;
+    struct vq_qemu_guest *guest = vq_qemu_guest_find_run(beginning->qemu, beginning->uuid, beginning->run);
+    struct vq_error own = VQ_ERROR_INIT;
+
+    if (err != NULL)
+        own = *err;
+    else if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE)
+        (void)vq_error_set(&own, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    else if (begin_result(beginning, guest, reply, &own) == 0)
+        return;
+    begin_over(beginning, NULL, NULL, 0, &own);
+}
+
+void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_options *options, vq_migrate_begin_cb cb,
+                          void *data)
+{
+    struct vq_qemu *qemu = vq_qemu_of(request);
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(qemu, request->domain->uuid);
+    struct vq_error err = VQ_ERROR_INIT;
+    struct beginning *beginning;
+
+    if (guest == NULL || guest->phase == VQ_GUEST_STARTING || guest->phase == VQ_GUEST_STOPPING)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    else if (guest->phase != VQ_GUEST_ACTIVE)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "QEMU of domain '%s' does not respond: %s; it is tried again",
+                           guest->name, guest->degraded);
+    else if (vq_leaving_check(guest, options, &err) == 0 && guest->activity.is_active)
+        (void)vq_qemu_activity_refuse(guest, &err);
+    if (err.code != VIR_ERR_OK) {
+        cb(NULL, NULL, 0, &err, data);
+        return;
+    }
+    beginning = vq_new(struct beginning);
+    beginning->request = request;
+    beginning->qemu = qemu;
+    beginning->run = guest->run;
+    memcpy(beginning->uuid, guest->uuid, sizeof(beginning->uuid));
+    vq_migrate_options_copy(&beginning->options, options);
+    beginning->cb = cb;
+    beginning->data = data;
+    (void)vq_qmp_call(guest->qmp, "query-migrate-capabilities", NULL, VQ_QMP_TIMEOUT_MS, begin_known, beginning);
+}
+
+/* ---- perform ---- */
+
+static bool is_same_cluster(const struct vq_driver_host *host, const struct vq_migrate_cookie *cookie)
+{
+    static const uint8_t none[16];
+
+    return cookie->node != 0 && host->cluster_id != NULL && memcmp(host->cluster_id, none, sizeof(none)) != 0 &&
+           memcmp(host->cluster_id, cookie->cluster_id, sizeof(none)) == 0;
+}
+
+static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
+                         const struct vq_migrate_cookie *peer, struct vq_error *err)
+{
+    bool is_begun = vq_migrate_is_leaving(guest) && guest->migration->stage == VQ_MIGRATE_BEGUN;
+
+    if (options->uri == NULL)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination told no URI for the data");
+    if (peer->node == guest->qemu->host->node_id)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "Attempt to migrate guest to the same host");
+    if (peer->node != 0 && peer->run == 0)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination's cookie does not name the move");
+    if (!is_begun && vq_leaving_check(guest, options, err) < 0)
+        return -1;
+    return is_begun ? 0 : begin_activity(guest, err);
+}
+
+void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
+                            uint32_t cookie_length, vq_migrate_cookie_cb cb, void *data)
+{
+    struct vq_qemu *qemu = vq_qemu_of(request);
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(qemu, request->domain->uuid);
+    struct vq_migrate_cookie peer = { 0 };
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_leaving *leaving;
+
+    if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    else if (vq_migrate_cookie_read(cookie, cookie_length, &peer, &err) == 0) {
+        if (!is_same_cluster(qemu->host, &peer))
+            peer.node = 0;
+        (void)check_perform(guest, options, &peer, &err);
+    }
+    if (err.code != VIR_ERR_OK) {
+        vq_migrate_cookie_done(&peer);
+        cb(NULL, 0, &err, data);
+        return;
+    }
+    vq_migration_free(vq_take(guest->migration));
+    (void)migration_new(guest, request, options);
+    guest->migration->peer = peer.node;
+    guest->migration->run = peer.node != 0 ? peer.run : 0;
+    guest->activity.start_loop_ms = uv_now(qemu->host->loop);
+    leaving = vq_leaving_of(guest);
+    leaving->request = request;
+    leaving->done = cb;
+    leaving->data = data;
+    leaving->peer = peer;
+    vq_log(INFO, "migrate.out", "domain=%s peer=%llu run=%llu uri=%s", guest->name,
+           (unsigned long long)guest->migration->peer, (unsigned long long)guest->migration->run, options->uri);
+    vq_job_start(&leaving->job, vq_leaving_steps, vq_n_leaving_steps, &leaving->job_timer, vq_leaving_done, leaving);
+}
+
+/* ---- How it ends ---- */
+
+/* Another node is the owner. What is left here has no right to run, and nothing of it is this node's to tell or to give
+ * back any more. */
+static void hand_over(struct vq_qemu_guest *guest)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    vq_qemu_activity_end(guest, VIR_DOMAIN_JOB_COMPLETED, NULL);
+    guest->is_handed_over = true;
+    guest->is_published = false;
+    guest->migration->stage = VQ_MIGRATE_OVER;
+    vq_qemu_ownership_done(guest);
+    guest->end = (struct vq_qemu_end){ .is_set = true, .reason = VIR_DOMAIN_SHUTOFF_MIGRATED,
+                                       .detail = VIR_DOMAIN_EVENT_STOPPED_MIGRATED };
+    (void)VQ_FAILPOINT("qemu.migrate.out.over");
+    if (vq_qemu_record_write(guest, &err) < 0)
+        vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
+    if (guest->process != NULL && vq_process_has_exited(guest->process))
+        vq_qemu_guest_unwind(guest);
+    else
+        vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, true);
+}
+
+/* QEMU had ended before the log said that the guest stays: it is lost. */
+static void lose(struct vq_qemu_guest *guest)
+{
+    if (!guest->end.is_set)
+        guest->end = (struct vq_qemu_end){ .is_set = true, .reason = VIR_DOMAIN_SHUTOFF_CRASHED,
+                                           .detail = VIR_DOMAIN_EVENT_STOPPED_FAILED };
+    guest->is_published = true;
+    vq_qemu_guest_unwind(guest);
+}
+
+void vq_leaving_done(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    struct vq_qemu_guest *guest = leaving->guest;
+    struct vq_error err = job->error;
+
+    (void)uv_timer_stop(&leaving->wait_timer);
+    if (leaving->fate == VQ_LEAVING_GONE) {
+        hand_over(guest); /* perform is answered when QEMU has ended: the guest may come back at once */
+        return;
+    }
+    if (!job->is_unwinding) { /* to a daemon outside: confirm says how it ends */
+        vq_leaving_answer(leaving, NULL);
+        return;
+    }
+    if (err.code == VIR_ERR_OK)
+        err = leaving->failure;
+    if (err.code == VIR_ERR_OK)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "the migration was under way when the daemon ended");
+    vq_log(WARN, "migrate.out", "domain=%s: %s; it stays here", guest->name, err.message);
+    if (!leaving->is_confirmed)
+        vq_leaving_answer(leaving, &err);
+    drop(guest, err.code == VIR_ERR_OPERATION_ABORTED ? VIR_DOMAIN_JOB_CANCELLED : VIR_DOMAIN_JOB_FAILED, &err);
+}
+
+static bool waits_in(const struct vq_leaving *leaving, const char *step)
+{
+    return leaving->job.is_active && leaving->job.is_waiting && vq_streq(leaving->job.steps[leaving->job.cursor].name, step);
+}
+
+static void gone(struct vq_leaving *leaving)
+{
+    if (waits_in(leaving, "switch over") || waits_in(leaving, "learn the outcome")) {
+        vq_job_resume(&leaving->job, NULL);
+        return;
+    }
+    if (leaving->job.is_active && !leaving->job.is_waiting)
+        return; /* the step that looked goes on by itself */
+    if (leaving->job.is_active)
+        vq_log(ERROR, "migrate.out", "domain=%s: it is its peer's although it was not sent: it is ended here",
+               leaving->guest->name);
+    hand_over(leaving->guest);
+}
+
+static void stays(struct vq_leaving *leaving)
+{
+    struct vq_qemu_guest *guest = leaving->guest;
+
+    if (leaving->failure.code == VIR_ERR_OK)
+        (void)vq_error_set(&leaving->failure, VIR_ERR_OPERATION_FAILED, "migration out job: the destination has given up");
+    if (leaving->job.is_active && leaving->job.is_unwinding) {
+        if (waits_in(leaving, "switch over"))
+            vq_job_resume(&leaving->job, NULL);
+    } else if (leaving->job.is_active) {
+        if (leaving->job.is_waiting)
+            vq_job_cancel(&leaving->job, &leaving->failure);
+    } else {
+        guest->is_published = true;
+        vq_qemu_guest_publish(guest, NULL, 0);
+        vq_job_unwind(&leaving->job, vq_leaving_steps, vq_n_leaving_steps, &leaving->job_timer, vq_leaving_done, leaving);
+    }
+}
+
+void vq_leaving_decided(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    if (leaving->has_exited && leaving->fate == VQ_LEAVING_GONE)
+        hand_over(guest);
+    else if (leaving->has_exited)
+        lose(guest);
+    else if (leaving->fate == VQ_LEAVING_GONE)
+        gone(leaving);
+    else
+        stays(leaving);
+}
+
+/* ---- confirm ---- */
+
+struct confirming {
+    vq_migrate_cookie_cb cb;
+    void *data;
+};
+
+static void undefined(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    struct confirming *confirming = data;
+
+    (void)result;
+    if (err != NULL)
+        vq_log(WARN, "migrate.out", "the definition of a guest that has left stays: %s", err->message);
+    confirming->cb(NULL, 0, NULL, confirming->data);
+    free(confirming);
+}
+
+/* Nothing of the guest is left here. */
+static void confirm_over(struct vq_qemu *qemu, const uint8_t uuid[VQ_UUID_BYTES], bool shall_undefine, vq_migrate_cookie_cb cb,
+                         void *data)
+{
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__DomainUndefine undefine = VQ__DOMAIN_UNDEFINE__INIT;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+    struct confirming *confirming;
+
+    if (!shall_undefine || !qemu->host->domain_find(uuid, false, arena, &info) || (info.flags & VQ_INFO_PERSISTENT) == 0 ||
+        info.owner != qemu->host->node_id) {
+        cb(NULL, 0, NULL, data);
+        return;
+    }
+    confirming = vq_new(struct confirming);
+    *confirming = (struct confirming){ cb, data };
+    undefine.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid, .len = VQ_UUID_BYTES };
+    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_UNDEFINE;
+    command.domain_undefine = &undefine;
+    qemu->host->propose(&command, 0, undefined, confirming);
+}
+
+/* It runs there: what is here ends, and perhaps its definition too. */
+static void confirm_gone(struct vq_qemu_guest *guest, struct vq_request *request, uint64_t flags, vq_migrate_cookie_cb cb,
+                         void *data)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    leaving->request = request;
+    leaving->done = cb;
+    leaving->data = data;
+    leaving->is_confirmed = true;
+    leaving->shall_undefine = (flags & VIR_MIGRATE_UNDEFINE_SOURCE) != 0;
+    vq_qemu_activity_end(guest, VIR_DOMAIN_JOB_COMPLETED, NULL);
+    guest->migration->stage = VQ_MIGRATE_OVER;
+    vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, true);
+}
+
+/* It does not run there: it runs on here, as after any failure. */
+static void confirm_cancelled(struct vq_qemu_guest *guest, struct vq_request *request, vq_migrate_cookie_cb cb, void *data)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    leaving->request = request;
+    leaving->done = cb;
+    leaving->data = data;
+    leaving->is_confirmed = true;
+    (void)vq_error_set(&leaving->failure, VIR_ERR_OPERATION_FAILED, "migration out job: the destination did not take it over");
+    vq_job_unwind(&leaving->job, vq_leaving_steps, vq_n_leaving_steps, &leaving->job_timer, vq_leaving_done, leaving);
+}
+
+void vq_migrate_out_confirm(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
+                            uint32_t cookie_length, bool cancelled, vq_migrate_cookie_cb cb, void *data)
+{
+    struct vq_qemu *qemu = vq_qemu_of(request);
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(qemu, request->domain->uuid);
+    struct vq_migrate_cookie peer = { 0 };
+    struct vq_error err = VQ_ERROR_INIT;
+    bool is_waiting = guest != NULL && vq_migrate_is_leaving(guest) && guest->migration->peer == 0;
+
+    if (vq_migrate_cookie_read(cookie, cookie_length, &peer, &err) < 0 && !cancelled) {
+        cb(NULL, 0, &err, data);
+        return;
+    }
+    vq_migrate_cookie_done(&peer);
+    if (is_waiting && guest->migration->stage == VQ_MIGRATE_SENT && !vq_leaving_of(guest)->job.is_active) {
+        if (cancelled)
+            confirm_cancelled(guest, request, cb, data);
+        else
+            confirm_gone(guest, request, options->flags, cb, data);
+        return;
+    }
+    if (is_waiting && guest->migration->stage == VQ_MIGRATE_BEGUN)
+        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
+    /* Between nodes the log has decided before; and a guest that does not run here has left without data. */
+    confirm_over(qemu, request->domain->uuid,
+                 guest == NULL && !cancelled && (options->flags & VIR_MIGRATE_OFFLINE) != 0 &&
+                     (options->flags & VIR_MIGRATE_UNDEFINE_SOURCE) != 0,
+                 cb, data);
+}
+
+/* ---- What happens to it ---- */
+
+static bool event(struct vq_qemu_guest *guest, const char *name, const json_t *data)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    const char *status = json_string_value(json_object_get(data, "status"));
+
+    if (strcmp(name, "MIGRATION") == 0) {
+        if (status != NULL)
+            vq_leaving_status(guest, status);
+        return true;
+    }
+    if (strcmp(name, "MIGRATION_PASS") == 0) {
+        vq_qemu_emit_migration_iteration(guest, (int)json_integer_value(json_object_get(data, "pass")));
+        return true;
+    }
+    if (guest->is_handed_over)
+        return true;
+    if (strcmp(name, "STOP") == 0 && guest->state == VIR_DOMAIN_RUNNING && leaving->is_told) {
+        leaving->was_stopped_by_user = guest->has_next_pause;
+        leaving->has_stopped = !guest->has_next_pause;
+        return leaving->has_stopped; /* told when QEMU was told to go on: vq_leaving_tell_stopped() */
+    }
+    if (strcmp(name, "RESUME") == 0 && leaving->is_told && guest->state != VIR_DOMAIN_SHUTDOWN &&
+        guest->state != VIR_DOMAIN_CRASHED) {
+        vq_leaving_tell_stopped(guest);
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED, VIR_DOMAIN_EVENT_RESUMED,
+                                VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+        return true;
+    }
+    if (strcmp(name, "BLOCK_IO_ERROR") == 0 && (guest->migration->options.flags & VIR_MIGRATE_ABORT_ON_ERROR) != 0 &&
+        vq_streq(json_string_value(json_object_get(data, "action")), "stop")) {
+        struct vq_error err = VQ_ERROR_INIT;
+
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "migration out job: failed due to I/O error");
+        vq_leaving_give_up(guest, &err);
+    }
+    return false;
+}
+
+static void changed(struct vq_qemu_guest *guest, const struct vq_domain_info *info)
+{
+    (void)info; /* looked up again: one place decides */
+    if (guest->migration->stage != VQ_MIGRATE_OVER)
+        vq_leaving_look(guest);
+}
+
+/* Perform went well, and whoever should say how it ended is not there any more. Both could run it: neither does by itself. */
+static void leave_paused(struct vq_qemu_guest *guest)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "whether it runs at its destination is not known");
+    vq_log(ERROR, "migrate.out", "domain=%s: it was sent completely, and the client that moved it has gone without telling "
+           "whether it runs there: it stays paused here, to be resumed or destroyed by hand", guest->name);
+    drop(guest, VIR_DOMAIN_JOB_FAILED, &err);
+}
+
+static void session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, uint64_t session)
+{
+    struct vq_migration *migration = guest->migration;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (migration->entry_node == 0 || migration->entry_node != entry_node ||
+        (session != 0 && migration->session != session))
+        return;
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "migration out job: the client's connection has ended");
+    if (migration->stage == VQ_MIGRATE_BEGUN)
+        drop(guest, VIR_DOMAIN_JOB_CANCELLED, &err);
+    else if (migration->stage == VQ_MIGRATE_SENDING)
+        vq_leaving_give_up(guest, &err);
+    else if (migration->stage == VQ_MIGRATE_SENT && migration->peer == 0 && !vq_leaving_of(guest)->job.is_active)
+        leave_paused(guest);
+    else if (migration->stage == VQ_MIGRATE_SENT && migration->peer == 0)
+        vq_leaving_give_up(guest, &err);
+}
+
+static void too_long(uv_timer_t *timer)
+{
+    struct vq_leaving *leaving = timer->data;
+
+    if (leaving->guest->migration->stage != VQ_MIGRATE_OVER)
+        vq_leaving_cancel_move(leaving->guest);
+}
+
+/* QEMU has ended. What it had sent completely may live on there: the destination gets the time to say so. */
+static bool exited(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    bool may_be_there = guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN &&
+                        guest->migration->stage == VQ_MIGRATE_SENT && leaving->qemu != VQ_LEAVING_QEMU_FAILED;
+
+    (void)uv_timer_stop(&leaving->job_timer);
+    (void)uv_timer_stop(&leaving->wait_timer);
+    if (!may_be_there)
+        return false;
+    vq_log(WARN, "migrate.out", "domain=%s: QEMU has ended after it had sent all, waiting for what the log says of it",
+           guest->name);
+    leaving->has_exited = true;
+    (void)uv_timer_start(&leaving->wait_timer, too_long, VQ_LEAVING_EXITED_MS, 0);
+    return true;
+}
+
+/* ---- After a restart, or when the monitor is there again ---- */
+
+static void found_job(struct vq_leaving *leaving, const char *status)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    vq_leaving_status(leaving->guest, status);
+    if (waits_in(leaving, "let the CPUs run on") && leaving->job.is_unwinding)
+        vq_leaving_run_on(leaving);
+    else if (leaving->job.is_active && !leaving->job.is_unwinding && !leaving->is_told) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "migration out job: the connection to QEMU was lost");
+        vq_leaving_give_up(leaving->guest, &err);
+    }
+}
+
+static void found_anew(struct vq_leaving *leaving, const char *status)
+{
+    struct vq_qemu_guest *guest = leaving->guest;
+    struct vq_migration *migration = guest->migration;
+
+    leaving->is_told = !vq_streq(status, "none");
+    vq_leaving_status(guest, status);
+    leaving->is_switched = leaving->is_told && (leaving->qemu == VQ_LEAVING_QEMU_DEVICE ||
+                                                leaving->qemu == VQ_LEAVING_QEMU_COMPLETED);
+    vq_log(INFO, "migrate.out", "domain=%s run=%llu: it was leaving when the daemon ended; QEMU says '%s'", guest->name,
+           (unsigned long long)migration->run, status);
+    if (leaving->is_switched)
+        migration->stage = VQ_MIGRATE_SENT;
+    if (migration->peer != 0) {
+        vq_leaving_cancel_move(guest); /* whatever comes of it, the log says it, and vq_leaving_decided() acts on it */
+        return;
+    }
+    if (leaving->qemu == VQ_LEAVING_QEMU_COMPLETED)
+        leave_paused(guest);
+    else
+        vq_job_unwind(&leaving->job, vq_leaving_steps, vq_n_leaving_steps, &leaving->job_timer, vq_leaving_done, leaving);
+}
+
+static void found_status(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    const char *status = json_string_value(json_object_get(reply, "status"));
+
+    if (err != NULL)
+        return; /* the monitor is gone again, and found again */
+    status = status != NULL ? status : "none";
+    if (leaving->job.is_active)
+        found_job(leaving, status);
+    else
+        found_anew(leaving, status);
+}
+
+static void found(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (guest->migration->stage == VQ_MIGRATE_BEGUN) {
+        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
+        return;
+    }
+    if (!guest->activity.is_active && begin_activity(guest, &err) < 0)
+        vq_log(ERROR, "migrate.out", "domain=%s: %s", guest->name, err.message);
+    if (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0)
+        hand_over(guest);
+    else if (guest->migration->stage == VQ_MIGRATE_OVER)
+        vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, true);
+    else
+        (void)vq_leaving_ask(leaving, "query-migrate", NULL, -1, found_status);
+}
+
+/* The guest's object goes, or the migration is over. */
+static void side_free(struct vq_migration *migration)
+{
+    struct vq_leaving *leaving = migration->side;
+    struct vq_qemu_guest *guest;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (leaving == NULL)
+        return;
+    guest = leaving->guest;
+    migration->side = NULL;
+    if (leaving->request != NULL && leaving->is_confirmed) {
+        leaving->request = NULL;
+        confirm_over(guest->qemu, guest->uuid, leaving->shall_undefine && migration->stage == VQ_MIGRATE_OVER,
+                     leaving->done, leaving->data);
+    } else if (leaving->request != NULL) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "%s", guest->qemu->stopping ? "the daemon is stopping"
+                           : "domain is not running: QEMU has ended while it migrated");
+        vq_leaving_answer(leaving, leaving->fate == VQ_LEAVING_GONE ? NULL : &err);
+    }
+    for (size_t i = 0; i < VQ_LEAVING_CALLS_MAX && guest->qmp != NULL; i++)
+        vq_qmp_cancel(guest->qmp, leaving->calls[i]);
+    vq_leaving_disconnect(leaving);
+    vq_migrate_cookie_done(&leaving->own);
+    vq_migrate_cookie_done(&leaving->peer);
+    leaving->guest = NULL;
+    leaving->job_timer.data = leaving->wait_timer.data = leaving;
+    uv_close((uv_handle_t *)&leaving->job_timer, job_timer_closed);
+}
+
+const struct vq_migrate_side vq_migrate_out_side = { event, changed, found, session_ended, exited, side_free };

@@ -1,0 +1,119 @@
+/* The source's side of one migration: what its files share. docs/migration.md has the whole picture.
+ *
+ *   perform ──► steps of a departure: record ─ tell QEMU ─ disks ─ connect ─ send ─ settle disks ─ switch over ─ outcome
+ *                    ▲                                                                   │            │
+ *                    └──────────── undone from the last: the CPUs run on ◄───────────────┴────────────┘ not theirs
+ *
+ * Until QEMU is told to switch over, the destination cannot have everything, and giving up is this side's own business. From
+ * then on the log decides (between nodes) or the client (with a daemon outside): the guest stays paused until it has. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "conf/base/error.h"
+#include "drivers/job.h"
+#include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate.h"
+#include "drivers/qemu/qmp.h"
+
+enum { VQ_LEAVING_CONNECT_MS = 10000, VQ_LEAVING_CANCEL_MS = 20000, VQ_LEAVING_RETRY_MS = 200,
+       VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_CALLS_MAX = 16 };
+
+/* What is applied in this node's copy of the replicated state. */
+enum vq_leaving_fate { VQ_LEAVING_OPEN, VQ_LEAVING_STAYS, VQ_LEAVING_GONE };
+
+/* What QEMU has said last of its migration. */
+enum vq_leaving_qemu { VQ_LEAVING_QEMU_NONE, VQ_LEAVING_QEMU_ACTIVE, VQ_LEAVING_QEMU_PRE_SWITCHOVER, VQ_LEAVING_QEMU_DEVICE,
+                       VQ_LEAVING_QEMU_POSTCOPY, VQ_LEAVING_QEMU_COMPLETED, VQ_LEAVING_QEMU_FAILED,
+                       VQ_LEAVING_QEMU_CANCELLED };
+
+struct vq_leaving_connection;
+
+/* migration->side of a guest that leaves. */
+struct vq_leaving {
+    struct vq_qemu_guest *guest;      /* NULL: it has gone, the memory follows when the handles have closed */
+    struct vq_request *request;       /* of perform (or p2p); NULL: nobody waits */
+    vq_migrate_cookie_cb done;
+    void *data;
+    struct vq_migrate_cookie own;     /* capabilities of our QEMU */
+    struct vq_migrate_cookie peer;    /* the destination's, from prepare */
+    struct vq_job job;
+    uv_timer_t job_timer, wait_timer;
+    uint64_t calls[VQ_LEAVING_CALLS_MAX]; /* questions to QEMU, the last ones */
+    unsigned n_calls;
+    struct vq_leaving_connection *connection; /* NULL: none is being made */
+    enum vq_leaving_qemu qemu;
+    bool is_told;                     /* migrate was said */
+    bool is_switched;                 /* migrate-continue was said: the destination may have everything */
+    bool has_stopped;                 /* QEMU has said so, and it has not been told yet */
+    bool was_stopped_by_user;         /* suspended while it migrated */
+    bool has_seen_move;               /* in the state: it is not older than the move */
+    bool is_current;                  /* an end of the move was answered: the same */
+    bool is_asking;                   /* a proposal is under way */
+    bool has_exited;                  /* QEMU has ended while the outcome was not known */
+    bool is_confirmed;                /* the request is that of confirm */
+    bool shall_undefine;              /* it said so */
+    enum vq_leaving_fate fate;        /* once it is not OPEN, it stays */
+    struct vq_error failure;          /* why it is given up */
+};
+
+static inline bool vq_migrate_is_leaving(const struct vq_qemu_guest *guest)
+{
+    return guest->migration != NULL && guest->migration->role == VQ_MIGRATE_OUT;
+}
+
+/* The side of a guest that leaves, made when there is none yet (found after a restart); NULL: it does not leave. */
+struct vq_leaving *vq_leaving_of(struct vq_qemu_guest *guest);
+/* A question to QEMU; cb gets the guest. It comes only while the departure is the same. False: there is no monitor. */
+bool vq_leaving_ask(struct vq_leaving *leaving, const char *command, json_t *take_arguments, int fd, vq_qmp_cb cb);
+
+/* ---- migrate_out_check.c ---- */
+
+/* May this guest migrate at all? VIR_ERR_OPERATION_INVALID, VIR_ERR_MIGRATE_UNSAFE. */
+VQ_MUST_CHECK int vq_leaving_check(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
+                                   struct vq_error *err);
+
+/* ---- migrate_out_steps.c ---- */
+
+extern const struct vq_step vq_leaving_steps[];
+extern const size_t vq_n_leaving_steps;
+/* The waiting step that runs forward is over. No effect otherwise. */
+void vq_leaving_step_over(struct vq_leaving *leaving, const struct vq_error *err);
+/* QEMU's word about its migration has changed ("active", "completed" ...). */
+void vq_leaving_status(struct vq_qemu_guest *guest, const char *status);
+/* Give up: undone as far as it has come; or, when the destination may have everything, ask the log for that. */
+void vq_leaving_give_up(struct vq_qemu_guest *guest, const struct vq_error *why);
+/* Ask QEMU once more to let the CPUs run: its answer was lost with the monitor. */
+void vq_leaving_run_on(struct vq_leaving *leaving);
+/* The CPUs have stopped for the migration: tell it, if that was not yet done. */
+void vq_leaving_tell_stopped(struct vq_qemu_guest *guest);
+
+/* ---- migrate_out_connect.c ---- */
+
+/* Is the URI one for a connection that we make? tcp and unix. */
+bool vq_leaving_can_connect(const char *uri);
+/* cb: once, with the descriptor, which is closed after it; or -1 and err. */
+typedef void (*vq_leaving_connected_cb)(struct vq_leaving *leaving, int fd, const struct vq_error *err);
+VQ_MUST_CHECK int vq_leaving_connect(struct vq_leaving *leaving, const char *uri, vq_leaving_connected_cb cb,
+                                     struct vq_error *err);
+void vq_leaving_disconnect(struct vq_leaving *leaving); /* no call-back any more */
+
+/* ---- migrate_out_decide.c ---- */
+
+/* Look at what is applied; vq_leaving_decided() when that is known for the first time. */
+void vq_leaving_look(struct vq_qemu_guest *guest);
+/* Ask for the cancel until one of the ends is applied; vq_leaving_decided() comes then, maybe before this returns. */
+void vq_leaving_cancel_move(struct vq_qemu_guest *guest);
+/* The same for a guest that goes on whatever comes of it: nobody waits. */
+void vq_leaving_forget_move(struct vq_qemu *qemu, const uint8_t uuid[16], uint64_t peer, uint64_t run);
+
+/* ---- migrate_out.c ---- */
+
+/* leaving->fate is known now. The guest may be gone afterwards. */
+void vq_leaving_decided(struct vq_qemu_guest *guest);
+/* The steps are over, in either direction. */
+void vq_leaving_done(struct vq_job *job);
+/* Answers perform, if somebody waits; err NULL: well. */
+void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err);

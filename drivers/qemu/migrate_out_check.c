@@ -1,0 +1,99 @@
+/* What a guest must not have when it migrates: told before anything begins. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include <libvirt/libvirt.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "conf/base/text.h"
+#include "conf/domain.h"
+#include "drivers/qemu/migrate_out.h"
+
+/* File systems that several hosts see alike, by the magic number of statfs(2). */
+static const uint32_t shared_file_systems[] = {
+    0x6969,     /* NFS */
+    0x01161970, /* GFS2 */
+    0x7461636f, /* OCFS2 */
+    0x5346414f, /* AFS */
+    0x6B414653, /* kernel's own AFS */
+    0x517B,     /* SMB */
+    0xFE534D42, /* SMB2 */
+    0xFF534D42, /* CIFS */
+    0x00C36400, /* Ceph */
+    0x47504653, /* GPFS */
+    0x0BD00BD0, /* Lustre */
+    0x65735546, /* FUSE: GlusterFS, Quobyte and others; what is local among them cannot be told */
+};
+
+static bool is_on_shared_file_system(const char *path)
+{
+    struct statfs status;
+
+    if (statfs(path, &status) < 0)
+        return false;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(shared_file_systems); i++)
+        if ((uint32_t)status.f_type == shared_file_systems[i])
+            return true;
+    return false;
+}
+
+static bool is_copied(const struct vq_migrate_options *options, const struct vq_disk *disk)
+{
+    if ((options->flags & (VIR_MIGRATE_NON_SHARED_DISK | VIR_MIGRATE_NON_SHARED_INC)) == 0)
+        return false;
+    for (size_t i = 0; i < options->n_disks; i++)
+        if (vq_streq(options->disks[i], disk->target))
+            return true;
+    return options->n_disks == 0;
+}
+
+static int check_disks(const struct vq_domain *live, const struct vq_migrate_options *options, struct vq_error *err)
+{
+    for (size_t i = 0; i < live->devices.n_disks; i++) {
+        const struct vq_disk *disk = live->devices.disks[i];
+
+        if (disk->source.path == NULL || disk->is_readonly || disk->is_shareable || disk->source.type != VQ_SOURCE_FILE ||
+            is_copied(options, disk))
+            continue;
+        if (!is_on_shared_file_system(disk->source.path))
+            return vq_error_set(err, VIR_ERR_MIGRATE_UNSAFE, "Migration without shared storage is unsafe");
+    }
+    return 0;
+}
+
+/* A disk that gave an error has writes which wait in QEMU only: they would be lost or repeated elsewhere. */
+static int check_state(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options, struct vq_error *err)
+{
+    bool is_unsafe = (options->flags & VIR_MIGRATE_UNSAFE) != 0;
+
+    if (guest->state == VIR_DOMAIN_SHUTDOWN || guest->state == VIR_DOMAIN_CRASHED)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' has shut down and is about to end", guest->name);
+    if (guest->state == VIR_DOMAIN_PAUSED && guest->reason == VIR_DOMAIN_PAUSED_IOERROR && !is_unsafe)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
+                            "cannot migrate domain with I/O error: it is paused because of one, see domblkerror");
+    if (guest->autodestroy)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain is marked for auto destroy");
+    return 0;
+}
+
+/* USB devices are plugged out and in again by QEMU; others cannot follow. */
+static int check_devices(const struct vq_domain *live, struct vq_error *err)
+{
+    for (size_t i = 0; i < live->devices.n_hostdevs; i++)
+        if (live->devices.hostdevs[i]->type != VQ_HOSTDEV_USB)
+            return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
+                                "domain has assigned non-USB host devices (%s), which cannot follow it",
+                                live->devices.hostdevs[i]->info.alias != NULL ? live->devices.hostdevs[i]->info.alias : "");
+    return 0;
+}
+
+int vq_leaving_check(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options, struct vq_error *err)
+{
+    if (guest->live == NULL)
+        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s': %s", guest->name, guest->degraded);
+    if (check_state(guest, options, err) < 0 || check_devices(guest->live, err) < 0)
+        return -1;
+    if ((options->flags & VIR_MIGRATE_UNSAFE) != 0)
+        return 0;
+    return check_disks(guest->live, options, err);
+}

@@ -1,0 +1,145 @@
+/* The source and the log: one of the two ends of a move is applied, and that one decides.
+ *
+ * The destination proposes the commit, both may propose the cancel, and a proposal may be applied although its answer was
+ * lost. So nothing is concluded from an answer: the state is looked at, and as long as the move stands in it, the cancel is
+ * proposed again. A state in which the move was never seen counts only when it is not older than the move: a proposal was
+ * answered, or the node has caught up. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/failpoint.h"
+#include "conf/base/log.h"
+#include "conf/base/memory.h"
+#include "drivers/qemu/migrate_out.h"
+#include "proto/cluster.pb-c.h"
+
+static void propose_cancel(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t peer, uint64_t run,
+                           vq_propose_cb cb, void *data)
+{
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__DomainMoveEnd end = VQ__DOMAIN_MOVE_END__INIT;
+
+    end.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid, .len = VQ_UUID_BYTES };
+    end.to = peer;
+    end.run = run;
+    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_MOVE_END;
+    command.domain_move_end = &end;
+    host->propose(&command, 0, cb, data);
+}
+
+/* ---- While the guest waits for it ---- */
+
+static enum vq_leaving_fate fate_of(struct vq_qemu_guest *guest, struct vq_leaving *leaving)
+{
+    const struct vq_driver_host *host = guest->qemu->host;
+    const struct vq_migration *migration = guest->migration;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+
+    if (!host->domain_find(guest->uuid, false, arena, &info))
+        return VQ_LEAVING_STAYS;
+    if (info.owner != host->node_id)
+        return VQ_LEAVING_GONE;
+    if (info.moving_to == migration->peer && info.moving_run == migration->run) {
+        leaving->has_seen_move = true;
+        return VQ_LEAVING_OPEN;
+    }
+    return leaving->has_seen_move || leaving->is_current ? VQ_LEAVING_STAYS : VQ_LEAVING_OPEN;
+}
+
+void vq_leaving_look(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    if (guest->migration->peer == 0 || leaving->fate != VQ_LEAVING_OPEN)
+        return;
+    leaving->fate = fate_of(guest, leaving);
+    if (leaving->fate == VQ_LEAVING_OPEN)
+        return;
+    vq_log(INFO, "migrate.out", "domain=%s run=%llu: the log says that it %s", guest->name,
+           (unsigned long long)guest->migration->run, leaving->fate == VQ_LEAVING_GONE ? "is its peer's now" : "stays");
+    (void)uv_timer_stop(&leaving->wait_timer);
+    vq_leaving_decided(guest);
+}
+
+/* Whose answer it is: the guest may be gone when it comes. */
+struct asking {
+    struct vq_qemu *qemu;
+    uint8_t uuid[VQ_UUID_BYTES];
+    uint64_t run;
+};
+
+static struct asking *asking_new(const struct vq_qemu_guest *guest)
+{
+    struct asking *asking = vq_new(struct asking);
+
+    asking->qemu = guest->qemu;
+    asking->run = guest->migration->run;
+    memcpy(asking->uuid, guest->uuid, sizeof(asking->uuid));
+    return asking;
+}
+
+static void ask_again(uv_timer_t *timer)
+{
+    struct vq_leaving *leaving = timer->data;
+
+    if (leaving->guest != NULL && leaving->fate == VQ_LEAVING_OPEN)
+        vq_leaving_cancel_move(leaving->guest);
+}
+
+static void answered(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    struct asking *asking = data;
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(asking->qemu, asking->uuid);
+    struct vq_leaving *leaving;
+    bool is_ours = guest != NULL && vq_migrate_is_leaving(guest) && guest->migration->run == asking->run;
+
+    free(asking);
+    if (!is_ours)
+        return;
+    leaving = vq_leaving_of(guest);
+    leaving->is_asking = false;
+    if (result != NULL)
+        leaving->is_current = true;
+    else
+        vq_log(WARN, "migrate.out", "domain=%s: the cancel was not entered, or it is not known whether: %s", guest->name,
+               err->message);
+    /* A refusal comes from the log as well, and what stands before it there is applied; any other error says nothing. */
+    if (result == NULL && err->from == VIR_FROM_DOMAIN)
+        leaving->is_current = true;
+    vq_leaving_look(guest);
+    if (guest->migration != NULL && leaving->fate == VQ_LEAVING_OPEN)
+        (void)uv_timer_start(&leaving->wait_timer, ask_again, VQ_LEAVING_RETRY_MS, 0);
+}
+
+void vq_leaving_cancel_move(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    const struct vq_migration *migration = guest->migration;
+
+    if (leaving->fate != VQ_LEAVING_OPEN || leaving->is_asking)
+        return; /* known; or the answer that is awaited asks again */
+    if (VQ_FAILPOINT("qemu.migrate.out.cancel")) {
+        (void)uv_timer_start(&leaving->wait_timer, ask_again, VQ_LEAVING_RETRY_MS, 0);
+        return;
+    }
+    leaving->is_asking = true;
+    propose_cancel(guest->qemu->host, guest->uuid, migration->peer, migration->run, answered, asking_new(guest));
+}
+
+/* ---- When nothing depends on it any more ---- */
+
+static void forgotten(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    (void)result;
+    (void)data;
+    if (err != NULL) /* refused most of the time: the destination was quicker, and if not, it comes to it */
+        vq_log(DEBUG, "migrate.out", "the end of a move: %s", err->message);
+}
+
+void vq_leaving_forget_move(struct vq_qemu *qemu, const uint8_t uuid[VQ_UUID_BYTES], uint64_t peer, uint64_t run)
+{
+    propose_cancel(qemu->host, uuid, peer, run, forgotten, NULL);
+}

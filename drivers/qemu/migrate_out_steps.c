@@ -1,0 +1,467 @@
+/* Steps of a guest that leaves, and their undoing: see migrate_out.h.
+ *
+ * QEMU lets the CPUs run again by itself when its migration fails or is cancelled, so it is never cancelled once the
+ * destination may have everything and the log has not said that the guest stays. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include <libvirt/libvirt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/failpoint.h"
+#include "conf/base/log.h"
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
+#include "drivers/qemu/migrate_disks.h"
+#include "drivers/qemu/migrate_out.h"
+#include "drivers/qemu/migrate_qemu.h"
+
+#define DESCRIPTOR_NAME "migrate"
+
+static enum vq_step_result failed(struct vq_job *job, const char *name)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_INTERNAL_ERROR, "failure point %s", name);
+    return vq_job_fail(job, &err);
+}
+
+void vq_leaving_step_over(struct vq_leaving *leaving, const struct vq_error *err)
+{
+    if (leaving->job.is_active && leaving->job.is_waiting && !leaving->job.is_unwinding)
+        vq_job_resume(&leaving->job, err);
+}
+
+/* An undo that waits is over. */
+static void undo_over(struct vq_leaving *leaving)
+{
+    if (leaving->job.is_active && leaving->job.is_waiting && leaving->job.is_unwinding)
+        vq_job_resume(&leaving->job, NULL);
+}
+
+/* The monitor has gone, not QEMU's answer: it is opened anew, and what became of the migration is asked then. */
+static bool is_lost(const struct vq_qemu_guest *guest, const struct vq_error *err)
+{
+    return err != NULL && (guest->qmp == NULL || vq_qmp_is_broken(guest->qmp));
+}
+
+static void answered(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    (void)reply;
+    if (!is_lost(guest, err))
+        vq_leaving_step_over(vq_leaving_of(guest), err);
+}
+
+/* For those that are asked before another one whose answer is awaited. */
+static void told(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    (void)reply;
+    if (err != NULL && !is_lost(guest, err))
+        vq_leaving_step_over(vq_leaving_of(guest), err);
+}
+
+static void record(struct vq_qemu_guest *guest)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_qemu_record_write(guest, &err) < 0)
+        vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
+}
+
+/* ---- write the record ---- */
+
+static enum vq_step_result record_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.migrate.out.record"))
+        return failed(job, "qemu.migrate.out.record");
+    leaving->guest->migration->stage = VQ_MIGRATE_SENDING;
+    return vq_qemu_record_write(leaving->guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
+}
+
+/* Nothing is under way any more: the log shall know, but nothing waits for it. */
+static enum vq_step_result record_undo(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    struct vq_migration *migration = leaving->guest->migration;
+
+    if (migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN)
+        vq_leaving_forget_move(leaving->guest->qemu, leaving->guest->uuid, migration->peer, migration->run);
+    return VQ_STEP_DONE;
+}
+
+/* ---- the CPUs, in the end ---- */
+
+static void runs_again(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    (void)reply;
+    if (is_lost(guest, err))
+        return; /* vq_migrate_found() asks again */
+    if (err != NULL)
+        vq_log(ERROR, "migrate.out", "domain=%s: it stays here, but its CPUs do not run: %s", guest->name, err->message);
+    undo_over(vq_leaving_of(guest));
+}
+
+void vq_leaving_run_on(struct vq_leaving *leaving)
+{
+    (void)vq_leaving_ask(leaving, "cont", NULL, -1, runs_again);
+}
+
+/* Those that a migration has stopped run again. QEMU may have done it by itself: then nothing changes. */
+static enum vq_step_result cpus_undo(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    struct vq_qemu_guest *guest = leaving->guest;
+    bool is_stopped = leaving->has_stopped || leaving->is_switched ||
+                      (guest->state == VIR_DOMAIN_PAUSED && guest->reason == VIR_DOMAIN_PAUSED_MIGRATION);
+
+    if (leaving->fate == VQ_LEAVING_GONE || !guest->migration->was_running || leaving->was_stopped_by_user ||
+        guest->state == VIR_DOMAIN_SHUTDOWN || guest->state == VIR_DOMAIN_CRASHED || !is_stopped)
+        return VQ_STEP_DONE;
+    (void)VQ_FAILPOINT("qemu.migrate.out.cont");
+    vq_leaving_tell_stopped(guest);
+    vq_leaving_run_on(leaving);
+    return VQ_STEP_WAIT;
+}
+
+/* ---- tell QEMU how ---- */
+
+static int tell(struct vq_leaving *leaving, struct vq_error *err)
+{
+    struct vq_qemu_guest *guest = leaving->guest;
+    const struct vq_migrate_options *options = &guest->migration->options;
+    struct vq_migrate_pace pace = { .speed_mib = guest->migration_speed_mib, .downtime_ms = guest->migration_downtime_ms,
+                                    .xbzrle_cache = guest->migration_cache };
+    json_t *capabilities;
+
+    if (vq_migrate_capabilities_out(options, &leaving->own, &leaving->peer, &capabilities, err) < 0)
+        return -1;
+    (void)vq_leaving_ask(leaving, "migrate-set-capabilities", capabilities, -1, told);
+    (void)vq_leaving_ask(leaving, "migrate-set-parameters", vq_migrate_parameters_out(options, &pace), -1, answered);
+    return 0;
+}
+
+static void capabilities_known(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    struct vq_error own = VQ_ERROR_INIT;
+
+    if (is_lost(guest, err))
+        return;
+    if (err != NULL) {
+        vq_leaving_step_over(leaving, err);
+        return;
+    }
+    vq_migrate_capabilities_to_cookie(reply, true, &leaving->own);
+    if (tell(leaving, &own) < 0)
+        vq_leaving_step_over(leaving, &own);
+}
+
+static enum vq_step_result tell_run(struct vq_job *job)
+{
+    if (VQ_FAILPOINT("qemu.migrate.out.tell"))
+        return failed(job, "qemu.migrate.out.tell");
+    (void)vq_leaving_ask(job->owner, "query-migrate-capabilities", NULL, -1, capabilities_known);
+    return VQ_STEP_WAIT;
+}
+
+/* ---- connect ---- */
+
+static void connected(struct vq_leaving *leaving, int fd, const struct vq_error *err)
+{
+    if (err != NULL) {
+        vq_leaving_step_over(leaving, err);
+        return;
+    }
+    (void)vq_leaving_ask(leaving, "getfd", json_pack("{s:s}", "fdname", DESCRIPTOR_NAME), fd, answered);
+}
+
+/* Parallel connections are QEMU's own to make. */
+static bool connects_by_itself(const struct vq_migrate_options *options)
+{
+    return (options->flags & VIR_MIGRATE_PARALLEL) != 0 || !vq_leaving_can_connect(options->uri);
+}
+
+static enum vq_step_result connect_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    const struct vq_migrate_options *options = &leaving->guest->migration->options;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.migrate.out.connect"))
+        return failed(job, "qemu.migrate.out.connect");
+    if (connects_by_itself(options))
+        return VQ_STEP_DONE;
+    return vq_leaving_connect(leaving, options->uri, connected, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
+}
+
+/* A descriptor that QEMU has and did not use would be found by the next migration. */
+static enum vq_step_result connect_undo(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    vq_leaving_disconnect(leaving);
+    return VQ_STEP_DONE;
+}
+
+/* ---- send ---- */
+
+static char *qemu_uri(const struct vq_migrate_options *options)
+{
+    const char *uri = options->uri;
+
+    if (!connects_by_itself(options))
+        return vq_strdup("fd:" DESCRIPTOR_NAME);
+    if (strncmp(uri, "tcp://", 6) == 0)
+        return vq_asprintf("tcp:%s", uri + 6);
+    if (strncmp(uri, "unix://", 7) == 0)
+        return vq_asprintf("unix:%s", uri + 7);
+    if (strncmp(uri, "rdma://", 7) == 0)
+        return vq_asprintf("rdma:%s", uri + 7);
+    return vq_strdup(uri);
+}
+
+static enum vq_step_result send_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    VQ_AUTOFREE char *uri = qemu_uri(&leaving->guest->migration->options);
+
+    if (VQ_FAILPOINT("qemu.migrate.out.send"))
+        return failed(job, "qemu.migrate.out.send");
+    leaving->is_told = true;
+    (void)vq_leaving_ask(leaving, "migrate", json_pack("{s:s}", "uri", uri), -1, told);
+    return VQ_STEP_WAIT; /* vq_leaving_status() */
+}
+
+static bool is_at_work(const struct vq_leaving *leaving)
+{
+    return leaving->is_told && leaving->qemu != VQ_LEAVING_QEMU_COMPLETED && leaving->qemu != VQ_LEAVING_QEMU_FAILED &&
+           leaving->qemu != VQ_LEAVING_QEMU_CANCELLED;
+}
+
+static void cancel_late(uv_timer_t *timer)
+{
+    struct vq_leaving *leaving = timer->data;
+
+    vq_log(WARN, "migrate.out", "domain=%s: QEMU does not say that its migration has ended, going on",
+           leaving->guest->name);
+    undo_over(leaving);
+}
+
+/* migrate itself was refused: there is nothing to cancel, and no event will come. */
+static void cancel_told(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    (void)reply;
+    if (err != NULL && !is_lost(guest, err))
+        undo_over(vq_leaving_of(guest));
+}
+
+static void status_asked(json_t *reply, const struct vq_error *err, void *data)
+{
+    const char *status = json_string_value(json_object_get(reply, "status"));
+
+    if (err == NULL)
+        vq_leaving_status(data, status != NULL ? status : "none");
+}
+
+static enum vq_step_result send_undo(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    if (!is_at_work(leaving) || leaving->fate == VQ_LEAVING_GONE)
+        return VQ_STEP_DONE;
+    (void)VQ_FAILPOINT("qemu.migrate.out.stop");
+    (void)uv_timer_start(&leaving->wait_timer, cancel_late, VQ_LEAVING_CANCEL_MS, 0);
+    (void)vq_leaving_ask(leaving, "migrate_cancel", NULL, -1, cancel_told);
+    (void)vq_leaving_ask(leaving, "query-migrate", NULL, -1, status_asked); /* "none": it had not begun */
+    return VQ_STEP_WAIT; /* vq_leaving_status() */
+}
+
+/* ---- switch over ---- */
+
+static void numbers_known(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    if (err == NULL)
+        vq_qemu_job_stats_take(&guest->activity.stats, reply);
+    if (!is_lost(guest, err))
+        vq_leaving_step_over(leaving, NULL);
+}
+
+static enum vq_step_result switch_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    if (VQ_FAILPOINT("qemu.migrate.out.switch"))
+        return failed(job, "qemu.migrate.out.switch");
+    leaving->is_switched = true;
+    leaving->guest->migration->stage = VQ_MIGRATE_SENT;
+    (void)vq_leaving_ask(leaving, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), -1, told);
+    vq_leaving_tell_stopped(leaving->guest); /* after it: its record and report cost time */
+    return VQ_STEP_WAIT; /* vq_leaving_status(), or the log's word that the destination has everything */
+}
+
+/* Can the destination run the guest, as far as is known here? */
+static bool may_be_gone(const struct vq_leaving *leaving)
+{
+    return leaving->is_switched && leaving->guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN &&
+           leaving->qemu != VQ_LEAVING_QEMU_FAILED;
+}
+
+static enum vq_step_result switch_undo(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    if (!may_be_gone(leaving))
+        return VQ_STEP_DONE;
+    vq_leaving_cancel_move(leaving->guest);
+    return leaving->fate == VQ_LEAVING_OPEN ? VQ_STEP_WAIT : VQ_STEP_DONE; /* vq_leaving_decided() */
+}
+
+/* ---- learn the outcome ---- */
+
+/* The numbers come meanwhile. A guest that went over takes its QEMU's last word with it, so they come first. */
+static enum vq_step_result outcome_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    if (VQ_FAILPOINT("qemu.migrate.out.outcome"))
+        return failed(job, "qemu.migrate.out.outcome");
+    if (leaving->guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN)
+        vq_leaving_look(leaving->guest);
+    if (leaving->guest->migration->peer != 0 && leaving->fate != VQ_LEAVING_GONE)
+        return VQ_STEP_WAIT; /* vq_leaving_decided() */
+    return VQ_STEP_DONE;
+}
+
+static enum vq_step_result numbers_run(struct vq_job *job)
+{
+    return vq_leaving_ask(job->owner, "query-migrate", NULL, -1, numbers_known) ? VQ_STEP_WAIT : VQ_STEP_DONE;
+}
+
+const struct vq_step vq_leaving_steps[] = {
+    /* name                    run          undo          timeout_ms */
+    { "write the record",      record_run,  record_undo,  0 },
+    { "let the CPUs run on",   NULL,        cpus_undo,    0 },
+    { "tell QEMU how",         tell_run,    NULL,         VQ_QMP_TIMEOUT_MS },
+    { "connect",               connect_run, connect_undo, VQ_LEAVING_CONNECT_MS + 5000 },
+    { "send",                  send_run,    send_undo,    0 },
+    { "switch over",           switch_run,  switch_undo,  0 },
+    { "learn the outcome",     outcome_run, NULL,         0 },
+    { "ask for the numbers",   numbers_run, NULL,         2000 },
+};
+const size_t vq_n_leaving_steps = VQ_N_ELEMENTS(vq_leaving_steps);
+
+/* ---- What QEMU says ---- */
+
+static const struct {
+    const char *word;
+    enum vq_leaving_qemu state;
+} statuses[] = {
+    { "none", VQ_LEAVING_QEMU_NONE },           { "setup", VQ_LEAVING_QEMU_ACTIVE },
+    { "wait-unplug", VQ_LEAVING_QEMU_ACTIVE },  { "active", VQ_LEAVING_QEMU_ACTIVE },
+    { "pre-switchover", VQ_LEAVING_QEMU_PRE_SWITCHOVER }, { "device", VQ_LEAVING_QEMU_DEVICE },
+    { "postcopy-active", VQ_LEAVING_QEMU_POSTCOPY }, { "completed", VQ_LEAVING_QEMU_COMPLETED },
+    { "failed", VQ_LEAVING_QEMU_FAILED },       { "cancelled", VQ_LEAVING_QEMU_CANCELLED },
+};
+
+static void reason_known(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    const char *why = json_string_value(json_object_get(reply, "error-desc"));
+    struct vq_error own = leaving->failure;
+
+    if (is_lost(guest, err))
+        return;
+    if (own.code == VIR_ERR_OK)
+        (void)vq_error_set(&own, VIR_ERR_OPERATION_FAILED, "migration out job: %s",
+                           why != NULL ? why : "unexpectedly failed");
+    vq_leaving_step_over(leaving, &own);
+}
+
+static void step_status(struct vq_leaving *leaving)
+{
+    switch (leaving->qemu) {
+    case VQ_LEAVING_QEMU_PRE_SWITCHOVER:
+        if (!leaving->is_switched)
+            vq_leaving_step_over(leaving, NULL);
+        break;
+    case VQ_LEAVING_QEMU_COMPLETED:
+        vq_leaving_step_over(leaving, NULL);
+        break;
+    case VQ_LEAVING_QEMU_FAILED:
+    case VQ_LEAVING_QEMU_CANCELLED:
+        (void)vq_leaving_ask(leaving, "query-migrate", NULL, -1, reason_known);
+        break;
+    default:
+        break;
+    }
+}
+
+void vq_leaving_status(struct vq_qemu_guest *guest, const char *status)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    bool is_new = false;
+
+    if (!leaving->is_told)
+        return; /* of an earlier migration */
+    for (size_t i = 0; i < VQ_N_ELEMENTS(statuses); i++) {
+        if (vq_streq(statuses[i].word, status)) {
+            is_new = statuses[i].state != leaving->qemu;
+            leaving->qemu = statuses[i].state;
+        }
+    }
+    if (leaving->job.is_active && !leaving->job.is_unwinding) {
+        if (is_new)
+            step_status(leaving);
+    } else if (leaving->job.is_active && vq_streq(leaving->job.steps[leaving->job.cursor].name, "send") &&
+               (!is_at_work(leaving) || leaving->qemu == VQ_LEAVING_QEMU_NONE)) {
+        (void)uv_timer_stop(&leaving->wait_timer);
+        undo_over(leaving);
+    }
+}
+
+/* ---- Giving up ---- */
+
+void vq_leaving_give_up(struct vq_qemu_guest *guest, const struct vq_error *why)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    if (leaving->failure.code == VIR_ERR_OK)
+        leaving->failure = *why;
+    if (!leaving->job.is_active || leaving->job.is_unwinding)
+        return;
+    if (may_be_gone(leaving))
+        vq_leaving_cancel_move(guest);
+    else if (leaving->job.is_waiting)
+        vq_job_cancel(&leaving->job, &leaving->failure);
+}
+
+void vq_leaving_tell_stopped(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    if (!leaving->has_stopped) {
+        record(guest);
+        return;
+    }
+    leaving->has_stopped = false;
+    if (guest->state == VIR_DOMAIN_RUNNING || guest->state == VIR_DOMAIN_NOSTATE)
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION, VIR_DOMAIN_EVENT_SUSPENDED,
+                                VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
+}
