@@ -129,6 +129,8 @@ struct vq_driver_host {
     const char *log_dir;     /* "/var/log/libvirt" */
     const char *config_dir;  /* "/etc/libvirt" */
     const char *boot_id;
+    const char *host_uuid;   /* as the administrator gave it; NULL: not said */
+    const char *host_uuid_source; /* "smbios", "machine-id"; NULL: not said */
 
     /* Put a command into the log, through the leader wherever it is; the request id, proposer and time are filled in.
      * Called back after this node has applied it. timeout_ms 0: default. Errors: what apply refused, or

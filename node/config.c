@@ -76,6 +76,8 @@ static const struct vq_key keys[] = {
     VQ_KEY("max_client_requests", UINT, vq_config, max_client_requests, .min = 1, .max = 1000),
     VQ_KEY("keepalive_interval", INT, vq_config, keepalive_interval_s, .min = -1, .max = 86400),
     VQ_KEY("keepalive_count", UINT, vq_config, keepalive_count, .min = 0, .max = 1000),
+    VQ_KEY("host_uuid", STRING, vq_config, host_uuid),
+    VQ_KEY("host_uuid_source", STRING, vq_config, host_uuid_source),
     VQ_KEY("default_view", STRING, vq_config, default_view),
     VQ_KEY("default_view_users", STRINGS, vq_config, default_view_users),
 };
@@ -156,6 +158,8 @@ static int look_up_users(struct vq_config *config, struct vq_error *err)
 
 static int check_file(struct vq_config *config, struct vq_error *err)
 {
+    uint8_t uuid[VQ_UUID_BYTES];
+
     if (read_mode("unix_sock_rw_perms", config->unix_rw_perms, &config->unix_rw_mode, err) < 0 ||
         read_mode("unix_sock_ro_perms", config->unix_ro_perms, &config->unix_ro_mode, err) < 0 ||
         read_mode("unix_sock_admin_perms", config->unix_admin_perms, &config->unix_admin_mode, err) < 0 ||
@@ -167,6 +171,12 @@ static int check_file(struct vq_config *config, struct vq_error *err)
         strcmp(config->default_view, "cluster") != 0)
         return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "default_view: '%s' is neither cluster nor node",
                             config->default_view);
+    if (config->host_uuid != NULL && (!vq_uuid_parse(config->host_uuid, uuid) || !vq_uuid_is_usable(uuid)))
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "host_uuid: '%s' is not the UUID of a host", config->host_uuid);
+    if (config->host_uuid_source != NULL && strcmp(config->host_uuid_source, "smbios") != 0 &&
+        strcmp(config->host_uuid_source, "machine-id") != 0)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "host_uuid_source: '%s' is neither smbios nor machine-id",
+                            config->host_uuid_source);
     if (vq_streq(config->auth_tcp, "none"))
         config->tcp_without_auth = true; /* somebody has written it down */
     return look_up_users(config, err);

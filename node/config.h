@@ -33,6 +33,7 @@ struct vq_config {
     char *unix_group;                                /* NULL: root's */
     mode_t unix_rw_mode, unix_ro_mode, unix_admin_mode;
     char *unix_rw_perms, *unix_ro_perms, *unix_admin_perms; /* the same as texts of the file; NULL: not said */
+    char *host_uuid, *host_uuid_source;                     /* NULL: not said; see drivers/driver.h */
     uint32_t max_clients, max_anonymous_clients, max_queued_clients;
     uint32_t max_client_requests;
     int64_t keepalive_interval_s; /* 0 or less: the server does not ping */

@@ -260,6 +260,8 @@ void vq_driver_host_init(struct vq_daemon *daemon)
         .log_dir = daemon->config.libvirt_log_dir,
         .config_dir = daemon->config.libvirt_config_dir,
         .boot_id = daemon->boot_id,
+        .host_uuid = daemon->config.host_uuid,
+        .host_uuid_source = daemon->config.host_uuid_source,
         .propose = host_propose,
         .has_quorum = host_has_quorum,
         .publish = host_publish,

@@ -42,6 +42,7 @@ struct vq_qemu_emulators {
     char *default_path;
     char *host_text;           /* see vq_qemu_emulators_host() */
     uint64_t host_read_ms;
+    uint8_t host_uuid[16];     /* in host_text: another one when the node joins a cluster */
 };
 
 /* ---- Capabilities ---- */
@@ -320,10 +321,14 @@ const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const
 const char *vq_qemu_emulators_host(struct vq_qemu_emulators *emulators, const struct vq_qemu_settings *settings)
 {
     uint64_t now = uv_now(emulators->host->loop);
+    uint8_t uuid[16];
 
-    if (emulators->host_text == NULL || now - emulators->host_read_ms >= VQ_QEMU_HOST_MS) {
+    vq_qemu_host_identity("", emulators->host, uuid);
+    if (emulators->host_text == NULL || now - emulators->host_read_ms >= VQ_QEMU_HOST_MS ||
+        memcmp(uuid, emulators->host_uuid, sizeof(uuid)) != 0) {
         free(emulators->host_text);
-        emulators->host_text = vq_qemu_host_read("", settings);
+        memcpy(emulators->host_uuid, uuid, sizeof(uuid));
+        emulators->host_text = vq_qemu_host_read("", settings, uuid);
         emulators->host_read_ms = now;
     }
     return emulators->host_text;

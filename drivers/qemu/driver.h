@@ -50,6 +50,9 @@ extern struct vq_driver vq_qemu_driver;
 VQ_MUST_CHECK int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_dir, struct vq_error *err);
 void vq_qemu_settings_done(struct vq_qemu_settings *settings);
 
+/* Of this host, as capabilities and migration tell it: vq_qemu_host_identity() of host_capabilities.h. */
+void vq_qemu_host_uuid(const struct vq_qemu *qemu, uint8_t ret_uuid[16]);
+
 static inline struct vq_qemu *vq_qemu_of(const struct vq_request *request)
 {
     return request->driver->state;

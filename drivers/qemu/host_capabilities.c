@@ -405,30 +405,77 @@ static void add_security(const struct vq_qemu_settings *settings, struct vq_buff
     vq_buffer_line(text, "</secmodel>");
 }
 
-static void add_uuid(const char *root, struct vq_buffer *text)
-{
-    static const char *const places[] = {"/sys/class/dmi/id/product_uuid", "/etc/machine-id"};
-    uint8_t uuid[VQ_UUID_BYTES];
-    char formatted[VQ_UUID_TEXT];
+/* ---- Who it is ---- */
 
-    for (size_t i = 0; i < VQ_N_ELEMENTS(places); i++) {
-        VQ_AUTOFREE char *value = read_file(root, "%s", places[i]);
-        if (value == NULL || !vq_uuid_parse(value, uuid) || !vq_uuid_is_usable(uuid))
+static const struct {
+    const char *name, *path;
+} uuid_sources[] = { { "smbios", "/sys/class/dmi/id/product_uuid" }, { "machine-id", "/etc/machine-id" } };
+
+/* From one of the sources, or from the first that has one. */
+static bool read_uuid(const char *root, const char *source, uint8_t uuid[VQ_UUID_BYTES])
+{
+    for (size_t i = 0; i < VQ_N_ELEMENTS(uuid_sources); i++) {
+        VQ_AUTOFREE char *value = NULL;
+
+        if (source != NULL && strcmp(source, uuid_sources[i].name) != 0)
             continue;
-        vq_uuid_format(uuid, formatted);
-        vq_buffer_line(text, "<uuid>%s</uuid>", formatted);
-        return;
+        value = read_file(root, "%s", uuid_sources[i].path);
+        if (value != NULL && vq_uuid_parse(value, uuid) && vq_uuid_is_usable(uuid))
+            return true;
+    }
+    return false;
+}
+
+/* The cluster's number with the node's in its last eight bytes. */
+static bool node_uuid(const struct vq_driver_host *host, uint8_t uuid[VQ_UUID_BYTES])
+{
+    static const uint8_t no_cluster[VQ_UUID_BYTES];
+
+    if (host->cluster_id == NULL || memcmp(host->cluster_id, no_cluster, sizeof(no_cluster)) == 0)
+        return false;
+    memcpy(uuid, host->cluster_id, VQ_UUID_BYTES);
+    for (unsigned i = 0; i < 8; i++)
+        uuid[VQ_UUID_BYTES - 1 - i] ^= (uint8_t)(host->node_id >> (8 * i));
+    return true;
+}
+
+/* Nothing on this host says who it is: its name does, at least always the same. FNV-1a, twice. */
+static void name_uuid(const char *name, uint8_t uuid[VQ_UUID_BYTES])
+{
+    for (size_t half = 0; half < 2; half++) {
+        uint64_t hash = 14695981039346656037ULL + half;
+
+        for (const char *at = name; *at != '\0'; at++)
+            hash = (hash ^ (uint8_t)*at) * 1099511628211ULL;
+        memcpy(uuid + 8 * half, &hash, 8);
     }
 }
 
-char *vq_qemu_host_read(const char *root, const struct vq_qemu_settings *settings)
+void vq_qemu_host_identity(const char *root, const struct vq_driver_host *host, uint8_t ret_uuid[16])
 {
+    if (host->host_uuid != NULL && vq_uuid_parse(host->host_uuid, ret_uuid))
+        return;
+    if (host->host_uuid_source != NULL && read_uuid(root, host->host_uuid_source, ret_uuid))
+        return;
+    if (!node_uuid(host, ret_uuid) && !read_uuid(root, NULL, ret_uuid))
+        name_uuid(host->node_name, ret_uuid);
+}
+
+void vq_qemu_host_uuid(const struct vq_qemu *qemu, uint8_t ret_uuid[16])
+{
+    vq_qemu_host_identity("", qemu->host, ret_uuid);
+}
+
+char *vq_qemu_host_read(const char *root, const struct vq_qemu_settings *settings, const uint8_t uuid[16])
+{
+    char uuid_text[VQ_UUID_TEXT];
     struct vq_buffer text = VQ_BUFFER_INIT;
 
     text.indent = 1;
     vq_buffer_line(&text, "<host>");
     text.indent = 2;
-    add_uuid(root, &text);
+    vq_uuid_format(uuid, uuid_text);
+    vq_buffer_line(&text, "<uuid>%s</uuid>", uuid_text);
     add_cpu(root, &text);
     add_power(root, &text);
     vq_buffer_line(&text, "<iommu support='no'/>");

@@ -147,6 +147,7 @@ struct vq_migration *vq_migration_unpack(const json_t *object)
         !word_of(object, "stage", stage_words, VQ_N_ELEMENTS(stage_words), &stage))
         return NULL;
     migration = vq_new(struct vq_migration);
+    vq_migrate_options_init(&migration->options);
     migration->role = (enum vq_migrate_role)role;
     migration->stage = (enum vq_migrate_stage)stage;
     migration->peer = number_of(object, "peer");

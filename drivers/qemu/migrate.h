@@ -66,20 +66,23 @@ void vq_migrate_options_done(struct vq_migrate_options *options);
 
 enum { VQ_MIGRATE_CAPABILITIES_MAX = 64, VQ_MIGRATE_DISKS_MAX = 64, VQ_MIGRATE_COOKIE_MAX = 4194304 };
 
+/* Texts are malloc'ed and belong to the cookie. */
 struct vq_migrate_cookie {
+    bool is_set;                 /* false: the empty one */
     uint8_t uuid[16];
-    char *name, *host_name;
+    char *name;                  /* of the guest at the source, at all times */
+    char *host_name;
     uint8_t host_uuid[16];
-    struct { char *type, *listen, *subject; int port, tls_port; } graphics;        /* type NULL: none */
+    struct { char *type, *listen, *subject; int port, tls_port; } graphics;        /* type NULL: none; ports 0: none */
     char *persistent_xml;        /* <domain> inside: the definition to keep */
     bool has_nbd;
     int nbd_port;                /* 0: not told */
     struct vq_migrate_disk { char *target; uint64_t capacity; } *disks; /* to copy, with sizes in bytes */
     size_t n_disks;
-    bool has_stats;
-    struct vq_qemu_job_stats *stats; /* NULL: none */
+    struct vq_qemu_job_stats *stats; /* malloc'ed; NULL: none */
+    uint64_t stats_sent_ms;      /* when the sender wrote them, by its clock */
     char *cpu_xml;               /* <cpu ...> as the guest has it; NULL */
-    struct { char *name; bool is_auto; } capabilities[VQ_MIGRATE_CAPABILITIES_MAX];
+    struct vq_migrate_capability { char *name; bool is_auto; } *capabilities;
     size_t n_capabilities;
     bool wants_lockstate;        /* begin: feature lockstate */
     /* Our own element <vq:node xmlns:vq='...' ...>: only between nodes of one cluster; others ignore it. */
@@ -89,13 +92,24 @@ struct vq_migrate_cookie {
     char *owned;                 /* begin: what images had as owners before QEMU got them (JSON), NULL */
 };
 
-/* length 0: an empty cookie, all zero. Refuses another guest (uuid or name given), unknown mandatory features, the same host.
- * Errors: VIR_ERR_INTERNAL_ERROR, VIR_ERR_OPERATION_INVALID. */
+/* The sender's part of a cookie: guest, host, and the node in a cluster. name: of the guest at the source. */
+void vq_migrate_cookie_init(struct vq_migrate_cookie *cookie, const struct vq_qemu *qemu, const uint8_t uuid[16],
+                            const char *name);
+/* length 0: an empty cookie, all zero. Every value is checked; unknown elements are passed over, unknown mandatory features not.
+ * Errors: VIR_ERR_INTERNAL_ERROR, VIR_ERR_XML_ERROR. */
 VQ_MUST_CHECK int vq_migrate_cookie_read(const uint8_t *bytes, size_t length, struct vq_migrate_cookie *ret,
                                          struct vq_error *err);
-/* Bytes in the arena, the trailing NUL counted. */
-int vq_migrate_cookie_write(const struct vq_migrate_cookie *cookie, struct vq_arena *arena, uint8_t **ret_bytes,
-                            uint32_t *ret_length, struct vq_error *err);
+/* Is a cookie that was read of this guest, and from another host? An empty one says neither, and is taken. name and uuid as the
+ * guest's at the source. Errors: VIR_ERR_INTERNAL_ERROR, in the words of a stock daemon. */
+VQ_MUST_CHECK int vq_migrate_cookie_check(const struct vq_migrate_cookie *cookie, const struct vq_qemu *qemu,
+                                          const uint8_t uuid[16], const char *name, struct vq_error *err);
+/* Does it come from a node of this node's cluster? */
+bool vq_migrate_cookie_is_ours(const struct vq_migrate_cookie *cookie, const struct vq_qemu *qemu);
+/* Bytes in the arena, the trailing NUL counted. Errors: VIR_ERR_INTERNAL_ERROR (too long), VIR_ERR_XML_ERROR (an XML inside). */
+VQ_MUST_CHECK int vq_migrate_cookie_write(const struct vq_migrate_cookie *cookie, struct vq_arena *arena, uint8_t **ret_bytes,
+                                          uint32_t *ret_length, struct vq_error *err);
+void vq_migrate_cookie_add_capability(struct vq_migrate_cookie *cookie, const char *name, bool is_auto);
+void vq_migrate_cookie_add_disk(struct vq_migrate_cookie *cookie, const char *target, uint64_t capacity);
 void vq_migrate_cookie_done(struct vq_migrate_cookie *cookie);
 
 /* ---- The state of one migration of one guest: guest->migration, in its record as "migration" ---- */

@@ -10,7 +10,9 @@
 #include <cmocka.h>
 
 #include "conf/base/memory.h"
+#include "conf/base/text.h"
 #include "conf/xml.h"
+#include "drivers/driver.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/domain_capabilities.h"
 #include "drivers/qemu/host_capabilities.h"
@@ -86,9 +88,68 @@ static void expect(const char *text, const char *part)
     assert_non_null(strstr(text, part));
 }
 
+static char *read_host(const char *where)
+{
+    const struct vq_driver_host lone = { .node_name = "lone" };
+    uint8_t uuid[16];
+
+    vq_qemu_host_identity(where, &lone, uuid);
+    return vq_qemu_host_read(where, NULL, uuid);
+}
+
+static void expect_uuid(const char *where, const struct vq_driver_host *driver_host, const char *text)
+{
+    uint8_t uuid[16];
+    char found[VQ_UUID_TEXT];
+
+    vq_qemu_host_identity(where, driver_host, uuid);
+    vq_uuid_format(uuid, found);
+    assert_string_equal(found, text);
+}
+
+static void a_node_of_a_cluster_is_another_host_than_its_neighbour_on_the_same_machine(void **state)
+{
+    static const uint8_t cluster[16] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 }, none[16];
+    struct vq_driver_host it = { .node_name = "n", .node_id = 0x102, .cluster_id = cluster };
+
+    (void)state;
+    expect_uuid(root, &it, "01020304-0506-0708-090a-0b0c0d0e0e12");
+    it.node_id = 0x103;
+    expect_uuid(root, &it, "01020304-0506-0708-090a-0b0c0d0e0e13");
+    it.cluster_id = none;
+    expect_uuid(root, &it, "c7a5fdbd-edaf-9455-926a-d65c16db1809");
+}
+
+static void the_administrator_says_who_the_host_is(void **state)
+{
+    static const uint8_t cluster[16] = { 1 };
+    struct vq_driver_host it = { .node_name = "n", .node_id = 1, .cluster_id = cluster, .host_uuid_source = "smbios" };
+
+    (void)state;
+    expect_uuid(root, &it, "c7a5fdbd-edaf-9455-926a-d65c16db1809");
+    it.host_uuid_source = "machine-id"; /* there is none */
+    expect_uuid("/nonexistent", &it, "01000000-0000-0000-0000-000000000001");
+    it.host_uuid = "00112233-4455-6677-8899-aabbccddeeff";
+    expect_uuid(root, &it, "00112233-4455-6677-8899-aabbccddeeff");
+}
+
+static void a_host_that_says_nothing_is_known_by_its_name(void **state)
+{
+    const struct vq_driver_host a = { .node_name = "a" }, b = { .node_name = "b" };
+    uint8_t first[16], again[16], other[16];
+
+    (void)state;
+    vq_qemu_host_identity("/nonexistent", &a, first);
+    vq_qemu_host_identity("/nonexistent", &a, again);
+    vq_qemu_host_identity("/nonexistent", &b, other);
+    assert_memory_equal(first, again, 16);
+    assert_memory_not_equal(first, other, 16);
+    assert_true(vq_uuid_is_usable(first));
+}
+
 static void the_host_is_told_as_its_kernel_tells_it(void **state)
 {
-    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+    VQ_AUTOFREE char *host = read_host(root);
 
     (void)state;
     expect(host, "<uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>");
@@ -106,7 +167,7 @@ static void the_host_is_told_as_its_kernel_tells_it(void **state)
 
 static void each_node_has_its_memory_and_cpus(void **state)
 {
-    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+    VQ_AUTOFREE char *host = read_host(root);
 
     (void)state;
     expect(host, "<cells num='2'>");
@@ -118,7 +179,7 @@ static void each_node_has_its_memory_and_cpus(void **state)
 
 static void a_host_that_tells_nothing_still_gives_a_document(void **state)
 {
-    VQ_AUTOFREE char *host = vq_qemu_host_read("/nonexistent", NULL);
+    VQ_AUTOFREE char *host = read_host("/nonexistent");
 
     (void)state;
     expect(host, "<topology sockets='1' dies='1' cores='1' threads='1'/>");
@@ -136,7 +197,7 @@ static void check_well_formed(const char *text, const char *name)
 
 static void each_emulator_is_a_guest_of_each_of_its_architectures(void **state)
 {
-    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+    VQ_AUTOFREE char *host = read_host(root);
     const struct vq_qemu_capabilities *caps = golden_capabilities();
     VQ_AUTOFREE char *text = vq_qemu_host_capabilities_format(host, &caps, 1);
 
@@ -150,7 +211,7 @@ static void each_emulator_is_a_guest_of_each_of_its_architectures(void **state)
 
 static void kvm_is_told_only_where_it_works(void **state)
 {
-    VQ_AUTOFREE char *host = vq_qemu_host_read(root, NULL);
+    VQ_AUTOFREE char *host = read_host(root);
     struct vq_qemu_capabilities without = *golden_capabilities();
     const struct vq_qemu_capabilities *caps = &without;
 
@@ -203,6 +264,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_host_is_told_as_its_kernel_tells_it),
+        cmocka_unit_test(a_node_of_a_cluster_is_another_host_than_its_neighbour_on_the_same_machine),
+        cmocka_unit_test(the_administrator_says_who_the_host_is),
+        cmocka_unit_test(a_host_that_says_nothing_is_known_by_its_name),
         cmocka_unit_test(each_node_has_its_memory_and_cpus),
         cmocka_unit_test(a_host_that_tells_nothing_still_gives_a_document),
         cmocka_unit_test(each_emulator_is_a_guest_of_each_of_its_architectures),

@@ -1,0 +1,1 @@
+vq_fuzz(migrate_cookie vq_qemu)
