@@ -15,6 +15,7 @@
 #include "conf/base/text.h"
 #include "node/call.h"
 #include "node/cluster/cluster.h"
+#include "node/cluster/recover.h"
 #include "node/dispatch.h"
 #include "node/driver_host.h"
 #include "node/handlers.h"
@@ -295,7 +296,8 @@ static void start_drivers(struct vq_daemon *daemon)
 
 static int start_parts(struct vq_daemon *daemon, struct vq_error *err)
 {
-    if (make_dirs(&daemon->config, err) < 0 || lock_state(daemon, err) < 0 || open_stores(daemon, err) < 0)
+    if (make_dirs(&daemon->config, err) < 0 || lock_state(daemon, err) < 0 ||
+        vq_recovery_check(daemon->config.state_dir, err) < 0 || open_stores(daemon, err) < 0)
         return -1;
     vq_driver_host_init(daemon);
     daemon->sessions = vq_sessions_new(daemon);

@@ -121,7 +121,8 @@ int vq_core_open(struct vq_core *core, struct raft_io *io, struct vq_error *err)
     return 0;
 }
 
-int vq_core_bootstrap(struct vq_core *core, struct vq_error *err)
+/* Ours is the only vote. */
+static int be_alone(struct vq_core *core, int (*fn)(struct raft *raft, const struct raft_configuration *configuration))
 {
     struct raft_configuration configuration;
     char address[24];
@@ -131,10 +132,27 @@ int vq_core_bootstrap(struct vq_core *core, struct vq_error *err)
     raft_configuration_init(&configuration);
     rv = raft_configuration_add(&configuration, core->options.node_id, address, RAFT_VOTER);
     if (rv == 0)
-        rv = raft_bootstrap(&core->raft, &configuration);
+        rv = fn(&core->raft, &configuration);
     raft_configuration_close(&configuration);
+    return rv;
+}
+
+int vq_core_bootstrap(struct vq_core *core, struct vq_error *err)
+{
+    int rv = be_alone(core, raft_bootstrap);
+
     if (rv != 0)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "beginning a log: %s", raft_strerror(rv));
+    return 0;
+}
+
+int vq_core_recover(struct vq_core *core, struct vq_error *err)
+{
+    int rv = be_alone(core, raft_recover);
+
+    if (rv != 0)
+        return vq_error_set(err, rv == RAFT_CORRUPT ? VIR_ERR_OPERATION_INVALID : VIR_ERR_INTERNAL_ERROR,
+                            "reading the log: %s (%s)", raft_strerror(rv), core->raft.io->errmsg);
     return 0;
 }
 
@@ -150,7 +168,7 @@ int vq_core_start(struct vq_core *core, uint64_t now_ms, struct vq_error *err)
     if (rv != 0)
         return vq_error_set(err, rv == RAFT_CORRUPT ? VIR_ERR_OPERATION_INVALID : VIR_ERR_INTERNAL_ERROR,
                             "reading the log: %s (%s)", raft_strerror(rv), core->raft.errmsg);
-    if (raft_last_index(&core->raft) < stored)
+    if (raft_last_index(&core->raft) < stored && !core->options.accepts_loss)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
                             "the log ends at entry %llu, but this node had written and acknowledged up to %llu",
                             raft_last_index(&core->raft), (unsigned long long)stored);

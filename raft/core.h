@@ -32,6 +32,7 @@ struct vq_core_options {
     struct vq_store *store;
     unsigned election_ms;                           /* 0: 500 */
     unsigned snapshot_threshold, snapshot_trailing; /* 0: 8192 */
+    bool accepts_loss;                              /* start also on a log that has lost its end */
     bool counts_members;                            /* flush the store's commits while there are at most two members */
 };
 
@@ -55,6 +56,8 @@ void vq_core_free(struct vq_core *core); /* never opened, or closed */
  * that this node had acknowledged, so that it must neither vote nor serve writes. */
 VQ_MUST_CHECK int vq_core_open(struct vq_core *core, struct raft_io *io, struct vq_error *err);
 VQ_MUST_CHECK int vq_core_bootstrap(struct vq_core *core, struct vq_error *err);
+/* raft_recover() with ourselves as the only voter. */
+VQ_MUST_CHECK int vq_core_recover(struct vq_core *core, struct vq_error *err);
 VQ_MUST_CHECK int vq_core_start(struct vq_core *core, uint64_t now_ms, struct vq_error *err);
 /* raft_close(); everything pending is answered in closed's turn. The core can be opened again, or freed. */
 void vq_core_close(struct vq_core *core, void (*closed)(void *data), void *data);

@@ -52,6 +52,8 @@ struct vq_raft_options {
     struct vq_store *store;       /* written by the raft thread from now on */
     bool bootstrap;               /* empty directory: become a cluster of one. false: wait to be added by a leader */
     struct vq_tls_credentials *credentials; /* NULL: a lone node without a cluster port */
+    bool alone;                   /* recovery: whatever the log says of others, this node is the only voter from now on
+                                     (libraft's raft_recover()); a log that lost its end is taken as it is */
     unsigned election_ms;         /* 0: 500 */
     unsigned snapshot_threshold;  /* entries between snapshots, and kept behind one; 0: 8192. For tests */
 };
@@ -61,6 +63,11 @@ VQ_MUST_CHECK int vq_raft_start(uv_loop_t *node_loop, const struct vq_raft_optio
                                 struct vq_error *err);
 /* The thread ends, then stopped is called; nothing else is called back after that and the memory is gone. */
 void vq_raft_stop(struct vq_raft *raft, void (*stopped)(void *data), void *data);
+
+/* Recovery, with nothing else running: make a log in dir, which holds none, that begins with what the store has applied
+ * and has this node as the only member. Blocks. */
+VQ_MUST_CHECK int vq_raft_begin_log(const char *dir, uint64_t node_id, struct vq_store *store, uint64_t term,
+                                    struct vq_error *err);
 
 /* Where the other nodes listen, and which ones may still talk to us; replaces what was said before. */
 struct vq_raft_address {

@@ -243,6 +243,10 @@ static int try_start(struct vq_raft_thread *thread, bool *ret_may_retry, struct 
     }
     if (open_instance(thread, err) < 0)
         return -1;
+    if (thread->options.alone && vq_core_recover(thread->core, err) < 0) {
+        *ret_may_retry = err->code != VIR_ERR_OPERATION_INVALID;
+        return -1;
+    }
     if (!has_log && thread->options.bootstrap && vq_core_bootstrap(thread->core, err) < 0)
         return -1;
     if (vq_core_start(thread->core, uv_now(&thread->loop), err) < 0) {
@@ -391,6 +395,7 @@ struct vq_raft_thread *vq_raft_thread_new(const struct vq_raft_options *options,
     struct vq_core_options core_options = {.node_id = options->node_id,
                                            .store = options->store,
                                            .election_ms = options->election_ms,
+                                           .accepts_loss = options->alone,
                                            .counts_members = true,
                                            .snapshot_threshold = options->snapshot_threshold,
                                            .snapshot_trailing = options->snapshot_threshold};

@@ -101,7 +101,7 @@ struct vq_store {
 struct vq_store_view {
     struct vq_store *store;
     MDB_txn *txn;
-    uint64_t applied;
+    uint64_t applied, generation;
 };
 
 /* VIR_ERR_INTERNAL_ERROR or VIR_ERR_SYSTEM_ERROR with LMDB's text; -1. */

@@ -270,9 +270,13 @@ int vq_store_view_begin(struct vq_store *store, struct vq_store_view **ret, stru
         vq_store_view_end(view);
         return -1;
     }
-    view->applied = 0;
-    if (rc > 0 && value.mv_size == sizeof(struct vq_store_meta))
-        memcpy(&view->applied, value.mv_data, sizeof(view->applied)); /* the first member */
+    view->applied = view->generation = 0;
+    if (rc > 0 && value.mv_size == sizeof(struct vq_store_meta)) {
+        struct vq_store_meta meta;
+        memcpy(&meta, value.mv_data, sizeof(meta));
+        view->applied = meta.applied;
+        view->generation = meta.generation;
+    }
     *ret = view;
     return 0;
 }
@@ -295,6 +299,11 @@ void vq_store_view_end(struct vq_store_view *view)
 uint64_t vq_store_view_applied(const struct vq_store_view *view)
 {
     return view->applied;
+}
+
+uint64_t vq_store_view_generation(const struct vq_store_view *view)
+{
+    return view->generation;
 }
 
 /* ---- Opening ---- */

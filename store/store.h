@@ -72,6 +72,7 @@ void vq_store_close(struct vq_store *store); /* no view may be open */
 VQ_MUST_CHECK int vq_store_view_begin(struct vq_store *store, struct vq_store_view **ret, struct vq_error *err);
 void vq_store_view_end(struct vq_store_view *view); /* accepts NULL; cheap: views are kept and renewed */
 uint64_t vq_store_view_applied(const struct vq_store_view *view);
+uint64_t vq_store_view_generation(const struct vq_store_view *view); /* see vq_store_raise_generation() */
 
 const struct vq_domain_head *vq_store_domain_find(struct vq_store_view *view, const uint8_t uuid[16]);
 const struct vq_domain_head *vq_store_domain_find_by_name(struct vq_store_view *view, enum vq_driver_type driver,

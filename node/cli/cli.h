@@ -9,6 +9,7 @@
 #include "proto/cluster.pb-c.h"
 
 #define CLI_SOCKET "/run/virtquorum/control"
+#define CLI_STATE_DIR "/var/lib/virtquorum"
 
 /* Listed in virtquorum(1). */
 enum cli_exit {
@@ -34,13 +35,15 @@ enum cli_option {
     CLI_OPT_WHY       = 1 << 11,
     CLI_OPT_LOCAL     = 1 << 12,
     CLI_OPT_QUIET     = 1 << 13,
+    CLI_OPT_YES       = 1 << 14,
+    CLI_OPT_STATE_DIR = 1 << 15,
 };
 
 /* The command line, read. Texts are argv's. */
 struct cli {
     const struct cli_command *command;
     unsigned given;          /* enum cli_option */
-    const char *socket;
+    const char *socket, *state_dir;
     uint64_t timeout_ms;     /* 0: the command's own */
     enum cli_format format;
     const char *name, *node, *advertise;
@@ -76,7 +79,7 @@ int cli_ask(struct cli *cli, Vq__Control *request, Vq__ControlReply **ret_reply)
 /* An address with a host name in it, as a numeric one; malloc'ed. NULL: it has no such host, and that has been said. */
 char *cli_resolve(struct cli *cli, const char *address);
 
-/* commands.c, status.c */
+/* commands.c, status.c, recover.c */
 int cli_init(struct cli *cli);
 int cli_token(struct cli *cli);
 int cli_join(struct cli *cli);
@@ -84,6 +87,7 @@ int cli_leave(struct cli *cli);
 int cli_remove(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_nodes(struct cli *cli);
+int cli_recover(struct cli *cli);
 int cli_complete(struct cli *cli);
 
 /* print.c */

@@ -17,6 +17,8 @@ const struct cli_command cli_commands[] = {
      cli_status, false},
     {"leave", "", 0, 0, CLI_OPT_FORCE, "take this host out of its cluster; its guests stay here", cli_leave, false},
     {"remove", "NODE", 1, 1, CLI_OPT_FORCE, "take a node out that will not come back", cli_remove, false},
+    {"recover", "", 0, 0, CLI_OPT_FORCE | CLI_OPT_YES | CLI_OPT_STATE_DIR,
+     "begin anew with what this node has: log damaged, or majority lost for good", cli_recover, false},
     {"__complete", "[WORD]...", 0, 4, 0, "words for the shell", cli_complete, true},
 };
 const size_t cli_n_commands = VQ_N_ELEMENTS(cli_commands);

@@ -9,7 +9,8 @@
 
 int main(int argc, char **argv)
 {
-    struct cli cli = {.socket = CLI_SOCKET, .name = "", .node = "", .advertise = "", .out = stdout, .err = stderr};
+    struct cli cli = {.socket = CLI_SOCKET, .state_dir = CLI_STATE_DIR, .name = "", .node = "", .advertise = "",
+                      .out = stdout, .err = stderr};
     const char *no_colour = getenv("NO_COLOR");
 
     (void)setlocale(LC_ALL, ""); /* an unknown one leaves "C" */

@@ -20,7 +20,9 @@ static const struct {
     {CLI_OPT_ADVERTISE, "advertise", 0, "ADDR[:PORT]", "how the other nodes reach this host", false},
     {CLI_OPT_TTL, "ttl", 0, "TIME", "how long the token is good: 90s, 15m, 1h, 2d (1h)", false},
     {CLI_OPT_DRY_RUN, "dry-run", 'n', NULL, "make the checks, change nothing", false},
-    {CLI_OPT_FORCE, "force", 'f', NULL, "also when guests belong to the node", false},
+    {CLI_OPT_FORCE, "force", 'f', NULL, "leave, remove: also when guests belong to the node; recover: do it", false},
+    {CLI_OPT_YES, "yes", 'y', NULL, "recover: do not ask", false},
+    {CLI_OPT_STATE_DIR, "state-dir", 0, "DIR", "recover: of the daemon (" CLI_STATE_DIR ")", false},
     {CLI_OPT_WHY, "why", 0, NULL, "say what the state of the cluster means", false},
     {CLI_OPT_LOCAL, "local", 0, NULL, "with a hash of this node's copy, to compare", false},
     {CLI_OPT_OUTPUT, "output", 'o', "FORMAT", "table, wide, json or name", false},
@@ -132,6 +134,9 @@ static int take_value(struct cli *cli, enum cli_option option, const char *value
     switch (option) {
     case CLI_OPT_SOCKET:
         cli->socket = value;
+        return -1;
+    case CLI_OPT_STATE_DIR:
+        cli->state_dir = value;
         return -1;
     case CLI_OPT_NAME:
         cli->name = value;

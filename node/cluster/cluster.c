@@ -26,6 +26,31 @@ enum { TICKS_PER_SECOND = 1000 / VQ_CLUSTER_TICK_MS, SELF_REMOVED_MS = 1000 };
 
 /* ---- What the mesh tells ---- */
 
+/* Of the cluster: 0 when the store cannot be read. */
+static uint64_t generation(const struct vq_daemon *daemon)
+{
+    struct vq_store_view *view;
+    struct vq_error ignored = VQ_ERROR_INIT;
+    uint64_t number;
+
+    if (vq_store_view_begin(daemon->store, &view, &ignored) < 0)
+        return 0;
+    number = vq_store_view_generation(view);
+    vq_store_view_end(view);
+    return number;
+}
+
+/* One who knows less of the history than this node, which is in the table as far as it knows, may not know it yet. One
+ * who went through a recovery that this node knows nothing of has a later history, however short. */
+static bool knows_more(const struct vq_cluster *cluster, const Vq__Removed *removed)
+{
+    uint64_t own = generation(cluster->daemon);
+
+    if (removed->applied == 0 || removed->generation > own)
+        return true;
+    return removed->generation == own && cluster->has_seen_self && removed->applied >= cluster->daemon->applied;
+}
+
 static void removed_received(struct vq_cluster *cluster, uint64_t node, const Vq__Removed *removed)
 {
     const Vq__LocalNode *self = cluster->self;
@@ -33,8 +58,7 @@ static void removed_received(struct vq_cluster *cluster, uint64_t node, const Vq
     if (removed->id != self->node_id || removed->cluster_id.len != self->cluster_id.len ||
         memcmp(removed->cluster_id.data, self->cluster_id.data, self->cluster_id.len) != 0 || cluster->is_let_go)
         return;
-    /* One who knows less of the history than this node, which is in the table as far as it knows, may not know it yet. */
-    if (removed->applied != 0 && (!cluster->has_seen_self || removed->applied < cluster->daemon->applied))
+    if (!knows_more(cluster, removed))
         return;
     vq_log(WARN, "cluster.removed", "node %llu says that this node was removed from the cluster", (unsigned long long)node);
     cluster->is_let_go = true;
@@ -159,6 +183,7 @@ static bool mesh_stranger(uint64_t node, Vq__Removed *removed, void *data)
     removed->id = node;
     removed->cluster_id = cluster->self->cluster_id;
     removed->applied = cluster->daemon->applied;
+    removed->generation = generation(cluster->daemon);
     return true;
 }
 
@@ -274,13 +299,15 @@ Vq__NodeRecord *vq_cluster_own_record(const struct vq_daemon *daemon, const Vq__
 
 /* ---- The clock ---- */
 
-/* A removed node stands alone again, with its own guests; the leader among them first hands over. */
+/* A removed node stands alone again, with its own guests; the leader among them first hands over, unless it was told by
+ * others, who do not follow it. */
 static void leave_if_removed(struct vq_cluster *cluster)
 {
     struct vq_daemon *daemon = cluster->daemon;
     struct vq_error err = VQ_ERROR_INIT;
 
-    if (cluster->removed_since_ms == 0 || cluster->move != NULL || daemon->raft_status.is_leader ||
+    if (cluster->removed_since_ms == 0 || cluster->move != NULL ||
+        (daemon->raft_status.is_leader && !cluster->is_let_go) ||
         uv_now(daemon->loop) < cluster->removed_since_ms + SELF_REMOVED_MS)
         return;
     vq_log(WARN, "cluster.leave", "this node was removed from cluster %s and stands alone now", cluster->self->cluster_name);

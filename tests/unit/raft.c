@@ -376,6 +376,63 @@ static void a_log_that_lost_its_end_is_refused(void **state)
     assert_int_equal(count_domains(node), 21);
 }
 
+/* Damage or loss, and the way back from it: the store's state is the beginning of a new log. */
+static void a_log_can_begin_with_what_the_store_has(void **state)
+{
+    struct node *node = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    VQ_AUTOFREE char *new_dir = vq_asprintf("%s/new", node->root);
+    uint64_t applied;
+
+    start(node);
+    for (unsigned i = 0; i < 20; i++) {
+        VQ_AUTOFREE char *name = vq_asprintf("d%u", i);
+        define(node, 0x100 + i, name);
+    }
+    stop(node);
+    assert_int_equal(vq_store_open(node->store_dir, &(struct vq_store_options){.durable = true}, &node->store, &err), 0);
+    applied = vq_store_applied(node->store);
+    assert_int_equal(vq_store_raise_generation(node->store, &err), 0);
+    assert_int_equal(vq_raft_begin_log(new_dir, 1, node->store, 7, &err), 0);
+    assert_int_equal(vq_raft_begin_log(new_dir, 1, node->store, 7, &err), -1); /* there is one now */
+    assert_int_equal(err.code, VIR_ERR_OPERATION_INVALID);
+    vq_store_close(node->store);
+
+    free(node->raft_dir);
+    node->raft_dir = vq_strdup(new_dir);
+    start(node);
+    assert_true(node->status.term >= 7 && node->status.applied_index >= applied && node->status.n_members == 1);
+    define(node, 0x200, "after");
+    assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+    assert_int_equal(node->result.code, VIR_ERR_OK);
+    assert_true(node->result.index > applied);
+    stop(node);
+    start(node);
+    stop(node);
+}
+
+static void a_log_that_lost_its_end_can_be_taken_as_it_is(void **state)
+{
+    struct node *node = *state;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_raft_options options = {.node_id = 1, .dir = node->raft_dir, .alone = true};
+
+    start(node);
+    define(node, 0x100, "a");
+    stop(node);
+    start(node); /* closes the first segment, begins another */
+    define(node, 0x101, "b");
+    stop(node);
+    truncate_newest_segment(node);
+    assert_int_equal(vq_store_open(node->store_dir, &(struct vq_store_options){.durable = true}, &node->store, &err), 0);
+    memset(&node->status, 0, sizeof(node->status));
+    options.store = node->store;
+    assert_int_equal(vq_raft_start(&node->loop, &options, &callbacks, node, &node->raft, &err), 0);
+    RUN_UNTIL(node, node->status.is_leader || node->status.problem[0] != '\0');
+    assert_true(node->status.is_leader);
+    stop(node);
+}
+
 static void a_damaged_segment_is_refused(void **state)
 {
     struct node *node = *state;
@@ -792,6 +849,8 @@ int main(void)
         TEST(a_full_reserve_refuses_and_recovers),
         TEST(an_emptied_directory_is_not_used_again),
         TEST(a_log_that_lost_its_end_is_refused),
+        TEST(a_log_can_begin_with_what_the_store_has),
+        TEST(a_log_that_lost_its_end_can_be_taken_as_it_is),
         TEST(a_damaged_segment_is_refused),
         TEST(a_log_that_cannot_be_opened_is_tried_again),
         TEST(a_joining_node_waits_to_be_added),
