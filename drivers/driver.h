@@ -209,10 +209,14 @@ struct vq_driver {
     /* Called once, when the node has caught up with the cluster: look at the own domains again, and start what has
      * autostart set, once per boot of the host. */
     void (*autostart)(struct vq_driver *driver);
-    /* A committed change touched one of this node's own domains (redefined, undefined, renamed, settings, a state: one
-     * that the driver does not know comes from the log, after the tables were lost with the host's power). */
+    /* A committed change touched a domain that is or was this node's own, or is or was on its way to it: redefined, undefined (it
+     * may not be found any more), renamed, settings, owner, a migration begun or ended, a state (one that the driver does not
+     * know comes from the log, after the tables were lost with the host's power). In the order of the log, and before
+     * whoever proposed the change is answered. domain_find tells what holds now, which may be further already. */
     void (*changed)(struct vq_driver *driver, const uint8_t uuid[16]);
-    /* A client's connection has ended (here or on its entry node): autodestroy and the like. */
+    /* A client's connection has ended (here or on its entry node): autodestroy and the like. Session 0: that node is not
+     * reachable any more; its clients may live on, and their sessions are told one by one when it is known that they do
+     * not. */
     void (*session_ended)(struct vq_driver *driver, uint64_t entry_node, uint64_t session);
     /* Let go of everything; guests go on. Calls back when all handles are closed. */
     void (*stop)(struct vq_driver *driver, void (*stopped)(void *data), void *data);

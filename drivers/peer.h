@@ -13,12 +13,14 @@
 struct vq_arena;
 struct vq_peer;
 
-/* ret: the procedure's decoded reply struct, with memory that is gone after the call-back; NULL: err tells (the peer's own error
+/* ret: the procedure's decoded reply struct, with memory that is gone after the call-back (for a procedure without one, a pointer to
+ * nothing); NULL: err tells (the peer's own error
  * with its code and domain, or VIR_ERR_OPERATION_TIMEOUT, or VIR_ERR_RPC / VIR_ERR_OPERATION_FAILED when the connection was lost). */
 typedef void (*vq_peer_cb)(const void *ret, const struct vq_error *err, void *data);
 
 struct vq_peer_class {
-    /* args: the procedure's decoded argument struct, encoded before this returns. cb exactly once, never from inside. */
+    /* args: the procedure's decoded argument struct, encoded before this returns. timeout_ms 0: what a client's call of the
+     * procedure would get. cb exactly once, never from inside. */
     void (*call)(struct vq_peer *peer, enum vq_program program, uint32_t number, const void *args, uint64_t timeout_ms,
                  vq_peer_cb cb, void *data);
     /* The same for a procedure with a stream up to the peer. cb as above; then vq_peer_stream_* with the same peer. NULL:

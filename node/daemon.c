@@ -150,6 +150,12 @@ void vq_daemon_raft_status(const struct vq_raft_status *status, void *data)
     consider_autostart(daemon);
 }
 
+/* Both ends of a migration, from its begin to its end. */
+static bool concerns(const struct vq_change *change, uint64_t node)
+{
+    return change->owner == node || change->old_owner == node || change->moving_to == node;
+}
+
 static void tell_drivers(struct vq_daemon *daemon, const struct vq_change *change)
 {
     if (change->kind == VQ_CHANGE_RESYNC) {
@@ -158,7 +164,7 @@ static void tell_drivers(struct vq_daemon *daemon, const struct vq_change *chang
                 daemon->drivers[i]->recover(daemon->drivers[i]);
         return;
     }
-    if (change->kind == VQ_CHANGE_NODE || change->kind == VQ_CHANGE_SETTING || change->owner != daemon->node_id)
+    if (change->kind == VQ_CHANGE_NODE || change->kind == VQ_CHANGE_SETTING || !concerns(change, daemon->node_id))
         return;
     struct vq_driver *driver = vq_daemon_driver_by_type(daemon, change->driver);
     if (driver != NULL && driver->changed != NULL)
@@ -172,10 +178,13 @@ void vq_daemon_raft_applied(uint64_t index, const struct vq_change_list *changes
     if (index > daemon->applied)
         daemon->applied = index;
     vq_cluster_applied(daemon, index, changes);
+    if (daemon->overlay != NULL)
+        vq_overlay_applied(daemon->overlay, changes);
     if (daemon->events != NULL)
         vq_events_applied(daemon->events, index, changes);
     for (size_t i = 0; i < changes->n_changes; i++)
         tell_drivers(daemon, &changes->changes[i]);
+    vq_cluster_answer(daemon, index);
     run_waits(daemon, false);
     consider_autostart(daemon);
 }

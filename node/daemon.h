@@ -19,6 +19,7 @@ struct vq_events;
 struct vq_listeners;
 struct vq_mesh;
 struct vq_overlay;
+struct vq_peer_mesh;
 struct vq_sessions;
 struct vq_stream_links;
 
@@ -33,6 +34,7 @@ struct vq_daemon {
     char *node_name;
     uint8_t cluster_key[32]; /* what secrets in the replicated state are sealed with (node/seal.h) */
     bool has_cluster_key;    /* always, but in tests of parts */
+    uint8_t cluster_id[16];  /* all zero on a lone node */
     uint64_t boot;    /* random per start of the daemon */
     char boot_id[40]; /* of the host's kernel */
 
@@ -54,6 +56,7 @@ struct vq_daemon {
     struct vq_listeners *listeners;
     struct vq_events *events;
     struct vq_overlay *overlay;
+    struct vq_peer_mesh *mesh_peers; /* open ones (node/peer_mesh.c) */
     struct vq_stream_links *stream_links;
     struct vq_applied_wait *applied_waits;
     uv_timer_t second;   /* the slow clock: deadlines that need no better */

@@ -11,7 +11,9 @@
 #include "conf/base/log.h"
 #include "node/daemon.h"
 #include "node/client/events.h"
+#include "node/cluster/cluster.h"
 #include "node/mesh/propose.h"
+#include "node/peer.h"
 #include "node/publish.h"
 #include "node/seal.h"
 #include "proto/cluster.pb-c.h"
@@ -227,6 +229,38 @@ static int host_record_each(const char *table,
     return vq_local_each(the_daemon->local, table, cb, data, err);
 }
 
+/* ---- Other nodes and daemons ---- */
+
+static uint64_t host_node_find(const char *host)
+{
+    return vq_cluster_find_node(the_daemon, host);
+}
+
+static const char *host_node_name_of(uint64_t node)
+{
+    return vq_cluster_node_name(the_daemon, node);
+}
+
+static const char *host_node_address(uint64_t node)
+{
+    static char address[256];
+    VQ_AUTOFREE char *found = vq_cluster_node_address(the_daemon, node);
+
+    if (found == NULL || strlen(found) >= sizeof(address))
+        return NULL;
+    return strcpy(address, found);
+}
+
+static bool host_node_is_online(uint64_t node)
+{
+    return vq_cluster_is_online(the_daemon, node);
+}
+
+static void host_peer_open_node(uint64_t node, const struct vq_request *request, vq_peer_open_cb cb, void *data)
+{
+    vq_peer_mesh_open(the_daemon, node, request, cb, data);
+}
+
 static uint64_t host_time_ms(void)
 {
     struct timespec now;
@@ -274,6 +308,12 @@ void vq_driver_host_init(struct vq_daemon *daemon)
         .record_put = host_record_put,
         .record_delete = host_record_delete,
         .record_each = host_record_each,
+        .node_find = host_node_find,
+        .node_name_of = host_node_name_of,
+        .node_address = host_node_address,
+        .node_is_online = host_node_is_online,
+        .cluster_id = daemon->cluster_id,
+        .peer_open_node = host_peer_open_node,
         .time_ms = host_time_ms,
         .random = host_random,
     };

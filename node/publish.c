@@ -402,7 +402,8 @@ static void put_report(struct item *item, const struct vq_state_report *report)
     }
 }
 
-static char *name_of(struct vq_overlay *overlay, const uint8_t uuid[16])
+/* NULL: it is not ours to report about. */
+static char *own_name(struct vq_overlay *overlay, const uint8_t uuid[16])
 {
     struct vq_store_view *view;
     char *name = NULL;
@@ -410,7 +411,7 @@ static char *name_of(struct vq_overlay *overlay, const uint8_t uuid[16])
     if (vq_store_view_begin(overlay->daemon->store, &view, NULL) < 0)
         return NULL;
     const struct vq_domain_head *head = vq_store_domain_find(view, uuid);
-    if (head != NULL)
+    if (head != NULL && head->owner == overlay->daemon->node_id)
         name = vq_strdup(head->name);
     vq_store_view_end(view);
     return name;
@@ -419,9 +420,9 @@ static char *name_of(struct vq_overlay *overlay, const uint8_t uuid[16])
 void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, const struct vq_state_report *report)
 {
     assert(report->n_events <= VQ_N_ELEMENTS(report->events));
-    VQ_AUTOFREE char *name = name_of(overlay, report->uuid);
+    VQ_AUTOFREE char *name = own_name(overlay, report->uuid);
     if (name == NULL)
-        return; /* not in the replicated state: a domain that somebody has removed by force */
+        return; /* somebody has removed the domain by force, or it has moved on */
 
     struct entry **link = find_link(overlay, report->uuid);
     if (*link == NULL) {
@@ -442,6 +443,41 @@ void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, co
     }
     vq_events_published(overlay->daemon->events, driver, name, report);
     entry_run(entry);
+}
+
+/* A report that is under way is answered by a refusal; events go out all the same. */
+static void drop_reports(struct entry *entry)
+{
+    struct item **link = &entry->first;
+
+    if (entry->is_under_way)
+        link = &entry->first->next;
+    entry->last = entry->is_under_way ? entry->first : NULL;
+    while (*link != NULL) {
+        struct item *item = *link;
+        if (item->event != NULL) {
+            entry->last = item;
+            link = &item->next;
+        } else {
+            *link = item->next;
+            item_free(item);
+        }
+    }
+    entry_run(entry);
+}
+
+void vq_overlay_applied(struct vq_overlay *overlay, const struct vq_change_list *changes)
+{
+    uint64_t self = overlay->daemon->node_id;
+
+    for (size_t i = 0; overlay->n_entries > 0 && i < changes->n_changes; i++) {
+        const struct vq_change *change = &changes->changes[i];
+        if (change->kind != VQ_CHANGE_DOMAIN_OWNER || change->old_owner != self || change->owner == self)
+            continue;
+        struct entry *entry = *find_link(overlay, change->uuid);
+        if (entry != NULL)
+            drop_reports(entry);
+    }
 }
 
 void vq_overlay_send_event(struct vq_overlay *overlay, const struct vq_mesh_event *event)

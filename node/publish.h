@@ -17,11 +17,14 @@ struct vq_overlay;
 struct vq_overlay *vq_overlay_new(struct vq_daemon *daemon);
 void vq_overlay_free(struct vq_overlay *overlay);
 
+/* Of a domain that is another node's, or not there: nothing happens. */
 void vq_overlay_publish(struct vq_overlay *overlay, struct vq_driver *driver, const struct vq_state_report *report);
 /* An event for the other nodes: sent at once, or, when an uncommitted report of its domain came before it, after that
  * is committed. */
 struct vq_mesh_event;
 void vq_overlay_send_event(struct vq_overlay *overlay, const struct vq_mesh_event *event);
+/* Commits were applied. What waits to be reported of domains that are another node's now would be refused: it is dropped. */
+void vq_overlay_applied(struct vq_overlay *overlay, const struct vq_change_list *changes);
 /* Quorum may be back: try what waits now. */
 void vq_overlay_retry(struct vq_overlay *overlay);
 /* Call back, later, when all that was reported of the domain is committed, or after a second: an answer that waits for

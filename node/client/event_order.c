@@ -2,7 +2,8 @@
  *
  * Each stream is in order by itself. A mesh event follows all changes up to its index; a change follows the mesh events
  * up to its sequence number. The owner gives both numbers so that they cannot wait for each other; what waits for
- * longer than VQ_EVENT_WAIT_MS lost something on the way and is told all the same. */
+ * longer than VQ_EVENT_WAIT_MS lost something on the way and is told all the same. Changes of one domain keep the order of
+ * the log also when its owner changes. */
 #include "node/client/event_order.h"
 
 #include <stdlib.h>
@@ -18,6 +19,7 @@ struct waiting {
     struct waiting *next;
     struct vq_told_event event; /* its texts are its own */
     uint64_t since_ms;
+    uint64_t number; /* of changes: in the order of the log, whoever the owner was */
 };
 
 struct waiting_queue {
@@ -37,6 +39,7 @@ struct vq_event_order {
     vq_event_tell tell;
     void *data;
     struct node_order *nodes;
+    uint64_t last_number;
     uv_timer_t *timer; /* its memory outlives us by one turn of the loop */
 };
 
@@ -63,7 +66,7 @@ struct vq_event_order *vq_event_order_new(struct vq_daemon *daemon, vq_event_tel
     return order;
 }
 
-static void queue_add(struct waiting_queue *queue, const struct vq_told_event *event, uint64_t now_ms)
+static void queue_add(struct waiting_queue *queue, const struct vq_told_event *event, uint64_t number, uint64_t now_ms)
 {
     struct waiting *waiting = vq_new(struct waiting);
 
@@ -71,6 +74,7 @@ static void queue_add(struct waiting_queue *queue, const struct vq_told_event *e
     waiting->event.payload = vq_memdup(event->payload, event->payload_length);
     waiting->event.monitor_event = vq_strdup(event->monitor_event);
     waiting->since_ms = now_ms;
+    waiting->number = number;
     if (queue->last != NULL)
         queue->last->next = waiting;
     else
@@ -141,6 +145,38 @@ static bool is_overdue(const struct waiting_queue *queue, uint64_t now_ms)
            (now_ms - queue->first->since_ms >= VQ_EVENT_WAIT_MS || queue->n > VQ_EVENT_QUEUE_MAX);
 }
 
+/* The first change of this domain that waits in the queue: its number; 0: there is none. */
+static uint64_t first_change_of(const struct waiting_queue *queue, const uint8_t uuid[16])
+{
+    for (const struct waiting *waiting = queue->first; waiting != NULL; waiting = waiting->next)
+        if (memcmp(waiting->event.uuid, uuid, sizeof(waiting->event.uuid)) == 0)
+            return waiting->number;
+    return 0;
+}
+
+/* The node whose queue has the first change of this domain; NULL: none has one. */
+static struct node_order *first_of(struct vq_event_order *order, const uint8_t uuid[16])
+{
+    struct node_order *first = NULL;
+    uint64_t lowest = UINT64_MAX;
+
+    for (struct node_order *node = order->nodes; node != NULL; node = node->next) {
+        uint64_t number = node->changes.first == NULL ? 0 : first_change_of(&node->changes, uuid);
+        if (number != 0 && number < lowest) {
+            lowest = number;
+            first = node;
+        }
+    }
+    return first;
+}
+
+/* Of a domain that moved: what the new owner does with it is told after what the old one did. Queues cannot wait for each
+ * other in a ring, since each waits for a lower number. */
+static bool is_first_of_domain(struct vq_event_order *order, struct node_order *node)
+{
+    return first_of(order, node->changes.first->event.uuid) == node;
+}
+
 /* The queue whose first event is to be told next; NULL: all must wait. */
 static struct waiting_queue *next_queue(struct vq_event_order *order, struct node_order *node, uint64_t now_ms)
 {
@@ -151,30 +187,55 @@ static struct waiting_queue *next_queue(struct vq_event_order *order, struct nod
     if (mesh != NULL && mesh->event.index <= order->daemon->applied &&
         (change == NULL || change->event.index > mesh->event.index))
         return &node->mesh;
-    if (change != NULL && (change->event.sequence <= node->told_sequence || !is_online))
-        return &node->changes;
-    if (is_overdue(&node->changes, now_ms))
+    bool may_tell = change != NULL && (change->event.sequence <= node->told_sequence || !is_online ||
+                                       is_overdue(&node->changes, now_ms));
+    if (may_tell && is_first_of_domain(order, node))
         return &node->changes;
     return is_overdue(&node->mesh, now_ms) ? &node->mesh : NULL;
 }
 
-static void node_run(struct vq_event_order *order, struct node_order *node)
+static bool node_run(struct vq_event_order *order, struct node_order *node)
 {
     uint64_t now_ms = uv_now(order->daemon->loop);
     struct waiting_queue *queue;
+    bool has_told = false;
 
-    while ((queue = next_queue(order, node, now_ms)) != NULL)
+    while ((queue = next_queue(order, node, now_ms)) != NULL) {
         tell_first(order, node, queue);
+        has_told = true;
+    }
+    return has_told;
+}
+
+void vq_event_order_settle(struct vq_event_order *order, const uint8_t uuid[16])
+{
+    uint64_t now_ms = uv_now(order->daemon->loop);
+    struct node_order *node;
+
+    while ((node = first_of(order, uuid)) != NULL) {
+        struct waiting_queue *queue = next_queue(order, node, now_ms);
+        tell_first(order, node, queue != NULL ? queue : &node->changes);
+    }
+}
+
+/* True: something was told. */
+static bool run_all(struct vq_event_order *order)
+{
+    bool has_told = false;
+
+    for (struct node_order *node = order->nodes; node != NULL; node = node->next)
+        has_told = node_run(order, node) || has_told;
+    return has_told;
 }
 
 void vq_event_order_run(struct vq_event_order *order)
 {
     bool waits = false;
 
-    for (struct node_order *node = order->nodes; node != NULL; node = node->next) {
-        node_run(order, node);
+    while (run_all(order))
+        ; /* what one node's queue let go another one's may have waited for */
+    for (struct node_order *node = order->nodes; node != NULL; node = node->next)
         waits = waits || node->changes.first != NULL || node->mesh.first != NULL;
-    }
     if (waits)
         (void)uv_timer_start(order->timer, run_timer, VQ_EVENT_WAIT_MS / 10, 0); /* fails only for a NULL callback */
     else
@@ -183,12 +244,12 @@ void vq_event_order_run(struct vq_event_order *order)
 
 void vq_event_order_change(struct vq_event_order *order, const struct vq_told_event *event)
 {
-    queue_add(&node_get(order, event->owner)->changes, event, uv_now(order->daemon->loop));
+    queue_add(&node_get(order, event->owner)->changes, event, ++order->last_number, uv_now(order->daemon->loop));
 }
 
 void vq_event_order_mesh(struct vq_event_order *order, const struct vq_told_event *event)
 {
-    queue_add(&node_get(order, event->owner)->mesh, event, uv_now(order->daemon->loop));
+    queue_add(&node_get(order, event->owner)->mesh, event, 0, uv_now(order->daemon->loop));
     vq_event_order_run(order);
 }
 

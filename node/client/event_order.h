@@ -28,6 +28,9 @@ void vq_event_order_free(struct vq_event_order *order);
 /* In the order of the log (told at the next run); and in the order of the mesh. Borrowed for the call. */
 void vq_event_order_change(struct vq_event_order *order, const struct vq_told_event *event);
 void vq_event_order_mesh(struct vq_event_order *order, const struct vq_told_event *event);
+/* The domain is this node's own from now on, and what its driver reports is told at once: what other owners' changes of it are
+ * still to be told comes before that, so now. */
+void vq_event_order_settle(struct vq_event_order *order, const uint8_t uuid[16]);
 /* Tell what may be told now: the applied index has grown. */
 void vq_event_order_run(struct vq_event_order *order);
 /* The connection to the node is gone: nothing more will come to wait for. */

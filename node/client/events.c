@@ -285,20 +285,37 @@ static bool encode_lifecycle(struct vq_events *events, const uint8_t uuid[16], c
     return true;
 }
 
-static void tell_change(struct vq_events *events, const struct vq_change *change, const char *name, int event,
-                        int detail)
+/* node: whose domain it was when that happened. */
+static void tell_change_of(struct vq_events *events, const struct vq_change *change, uint64_t node, const char *name,
+                           int event, int detail)
 {
     struct vq_told_event told = {.driver_type = change->driver,
-                                 .owner = change->owner,
+                                 .owner = node,
                                  .index = change->index,
                                  .sequence = change->mesh_sequence};
 
     if (!encode_lifecycle(events, change->uuid, name, change->id, event, detail, &told))
         return;
-    if (change->owner == events->daemon->node_id)
+    if (node == events->daemon->node_id)
         tell(&told, events);
     else
         vq_event_order_change(events->order, &told);
+}
+
+static void tell_change(struct vq_events *events, const struct vq_change *change, const char *name, int event,
+                        int detail)
+{
+    tell_change_of(events, change, change->owner, name, event, detail);
+}
+
+/* The guest has left its old owner's node: that is what its events are about. */
+static void owner_changed(struct vq_events *events, const struct vq_change *change)
+{
+    for (unsigned i = 0; i < change->n_events; i++)
+        tell_change_of(events, change, change->old_owner, change->name, change->events[i].event,
+                       change->events[i].detail);
+    if (change->owner == events->daemon->node_id)
+        vq_event_order_settle(events->order, change->uuid);
 }
 
 static void change_applied(struct vq_events *events, const struct vq_change *change)
@@ -323,6 +340,9 @@ static void change_applied(struct vq_events *events, const struct vq_change *cha
             return; /* told when the driver reported it */
         for (unsigned i = 0; i < change->n_events; i++)
             tell_change(events, change, change->name, change->events[i].event, change->events[i].detail);
+        return;
+    case VQ_CHANGE_DOMAIN_OWNER:
+        owner_changed(events, change);
         return;
     default:
         return;

@@ -17,6 +17,7 @@
 #include "node/cluster/join.h"
 #include "node/mesh/mesh.h"
 #include "node/mesh/propose.h"
+#include "node/peer.h"
 #include "node/publish.h"
 #include "node/client/stream.h"
 #include "proto/channel.h"
@@ -120,6 +121,7 @@ static void mesh_offline(uint64_t node, uint64_t since_unix_ms, const char *reas
     vq_proposals_node_lost(cluster->proposals, node);
     vq_forwards_node_lost(cluster->forwards, node);
     vq_stream_mesh_lost(cluster->daemon, node);
+    vq_peer_mesh_lost(cluster->daemon, node);
     if (cluster->daemon->events != NULL)
         vq_events_node_lost(cluster->daemon->events, node);
 }
@@ -381,7 +383,7 @@ static void tick(uv_timer_t *timer)
 
 /* ---- What consensus tells ---- */
 
-void vq_cluster_applied(struct vq_daemon *daemon, uint64_t index, const struct vq_change_list *changes)
+void vq_cluster_applied(struct vq_daemon *daemon, uint64_t index VQ_UNUSED, const struct vq_change_list *changes)
 {
     struct vq_cluster *cluster = daemon->cluster;
     bool touches_nodes = false;
@@ -395,6 +397,14 @@ void vq_cluster_applied(struct vq_daemon *daemon, uint64_t index, const struct v
         vq_cluster_load_members(cluster);
         vq_membership_tick(cluster);
     }
+}
+
+void vq_cluster_answer(struct vq_daemon *daemon, uint64_t index)
+{
+    struct vq_cluster *cluster = daemon->cluster;
+
+    if (cluster == NULL || cluster->is_stopping)
+        return;
     vq_proposals_applied(cluster->proposals, index);
     vq_forwards_applied(cluster->forwards, index);
 }

@@ -235,6 +235,9 @@ void vq_identity_use(struct vq_daemon *daemon, const Vq__LocalNode *self)
     daemon->has_cluster_key = self->cluster_key.len == sizeof(daemon->cluster_key);
     if (daemon->has_cluster_key)
         memcpy(daemon->cluster_key, self->cluster_key.data, sizeof(daemon->cluster_key));
+    memset(daemon->cluster_id, 0, sizeof(daemon->cluster_id));
+    if (vq_identity_is_member(self))
+        memcpy(daemon->cluster_id, self->cluster_id.data, sizeof(daemon->cluster_id));
     daemon->node_name = vq_strdup(self->node_name);
     daemon->host.node_id = daemon->node_id;
     if (daemon->sessions != NULL)

@@ -5,6 +5,7 @@
 #include <libvirt/libvirt.h>
 
 #include "conf/base/log.h"
+#include "node/cluster/cluster.h"
 #include "node/cluster/cluster_state.h"
 #include "node/mesh/propose.h"
 
@@ -41,6 +42,13 @@ static void report(struct vq_cluster *cluster, const struct vq_domain_head *head
     vq_propose(cluster->daemon, &command, 0, reported, cluster->daemon);
 }
 
+/* On its way to a node that is here: that one knows whether it has all of the guest, and ends the migration one way or the
+ * other. */
+static bool is_arriving(const struct vq_daemon *daemon, const struct vq_domain_head *head)
+{
+    return head->moving_to != 0 && vq_cluster_is_online(daemon, head->moving_to);
+}
+
 void vq_orphans_tick(struct vq_cluster *cluster)
 {
     struct vq_daemon *daemon = cluster->daemon;
@@ -48,14 +56,19 @@ void vq_orphans_tick(struct vq_cluster *cluster)
     struct vq_store_cursor *cursor = NULL;
     const struct vq_domain_head *head;
     struct vq_error ignored = VQ_ERROR_INIT;
+    unsigned n_arriving = 0;
 
     if (!cluster->may_have_orphans || !daemon->raft_status.is_leader || !cluster->has_seen_self ||
         cluster->n_orphan_reports > 0 || vq_store_view_begin(daemon->store, &view, &ignored) < 0)
         return;
     while (cluster->n_orphan_reports < REPORTS_AT_ONCE && (head = vq_store_domain_next(view, &cursor)) != NULL)
-        if ((head->id >= 0 || (head->flags & VQ_DOMAIN_CLAIMED) != 0) && vq_cluster_member(cluster, head->owner) == NULL)
-            report(cluster, head);
+        if ((head->id >= 0 || (head->flags & VQ_DOMAIN_CLAIMED) != 0) && vq_cluster_member(cluster, head->owner) == NULL) {
+            if (is_arriving(daemon, head))
+                n_arriving++;
+            else
+                report(cluster, head);
+        }
     vq_store_cursor_end(&cursor);
     vq_store_view_end(view);
-    cluster->may_have_orphans = cluster->n_orphan_reports > 0;
+    cluster->may_have_orphans = cluster->n_orphan_reports > 0 || n_arriving > 0;
 }

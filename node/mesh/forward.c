@@ -80,27 +80,34 @@ static void fill_identity(const struct vq_caller *caller, uint64_t entry_node, V
     identity->selinux = caller->selinux != NULL ? (char *)caller->selinux : empty;
 }
 
+void vq_forward_pack(const struct vq_daemon *daemon, const struct vq_call *call, uint64_t id, uint64_t timeout_ms,
+                     struct vq_forward_message *ret)
+{
+    static char no_driver[] = "";
+
+    vq__call__init(&ret->call);
+    fill_identity(call->request.caller, daemon->node_id, &ret->identity);
+    ret->call.id = id;
+    ret->call.program = vq_program_number(call->request.procedure->program);
+    ret->call.procedure = call->request.procedure->number;
+    ret->call.args = (ProtobufCBinaryData){call->xdr_length, (uint8_t *)call->xdr};
+    ret->call.identity = &ret->identity;
+    ret->call.timeout_ms = timeout_ms;
+    ret->call.driver = call->driver_name != NULL ? (char *)call->driver_name : no_driver;
+    ret->call.view_node = call->view_node;
+    ret->call.session = call->request.caller->session;
+    ret->call.applied = call->read_index;
+}
+
 static bool send_call(struct vq_daemon *daemon, const struct vq_call *call, uint64_t node, uint64_t id,
                       uint64_t timeout_ms)
 {
-    static char no_driver[] = "";
     Vq__Mesh message = VQ__MESH__INIT;
-    Vq__Call packed = VQ__CALL__INIT;
-    Vq__Identity identity;
+    struct vq_forward_message packed;
 
-    fill_identity(call->request.caller, daemon->node_id, &identity);
-    packed.id = id;
-    packed.program = vq_program_number(call->request.procedure->program);
-    packed.procedure = call->request.procedure->number;
-    packed.args = (ProtobufCBinaryData){call->xdr_length, (uint8_t *)call->xdr};
-    packed.identity = &identity;
-    packed.timeout_ms = timeout_ms;
-    packed.driver = call->driver_name != NULL ? (char *)call->driver_name : no_driver;
-    packed.view_node = call->view_node;
-    packed.session = call->request.caller->session;
-    packed.applied = call->read_index;
+    vq_forward_pack(daemon, call, id, timeout_ms, &packed);
     message.message_case = VQ__MESH__MESSAGE_CALL;
-    message.call = &packed;
+    message.call = &packed.call;
     return vq_mesh_send(daemon->mesh, node, &message);
 }
 
@@ -144,6 +151,19 @@ static void send_cancel(struct vq_daemon *daemon, uint64_t node, uint64_t id)
     message.message_case = VQ__MESH__MESSAGE_CANCEL;
     message.cancel = &cancel;
     (void)vq_mesh_send(daemon->mesh, node, &message); /* offline: there is nobody to tell */
+}
+
+void vq_forward_give_up(struct vq_daemon *daemon, uint64_t id)
+{
+    struct vq_id_entry *entry = vq_id_map_find(&daemon->cluster->forwards->asked, id);
+
+    if (entry == NULL)
+        return;
+    struct asked *asked = VQ_CONTAINER_OF(entry, struct asked, entry);
+    if (daemon->mesh != NULL)
+        send_cancel(daemon, asked->node, id);
+    vq_id_map_remove(&daemon->cluster->forwards->asked, entry);
+    free(asked);
 }
 
 static void name_of(const struct vq_daemon *daemon, uint64_t node, char *buffer, size_t size)
@@ -294,6 +314,8 @@ void vq_forward_session_seen(struct vq_forwards *forwards, uint64_t session, uin
     struct vq_id_entry *entry = vq_id_map_find(&forwards->sessions, session);
     struct session_nodes *seen = entry == NULL ? NULL : VQ_CONTAINER_OF(entry, struct session_nodes, entry);
 
+    if (session == 0)
+        return; /* nobody's: it does not end */
     if (seen == NULL) {
         seen = vq_new(struct session_nodes);
         seen->entry.id = session;

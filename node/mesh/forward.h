@@ -41,6 +41,13 @@ typedef void (*vq_forward_done)(const Vq__Reply *reply, const struct vq_error *e
 uint64_t vq_forward_ask(struct vq_daemon *daemon, const struct vq_call *call, uint64_t node, uint64_t deadline_ms,
                         vq_forward_done done, void *data);
 
+/* Take a question back: done is not called, and the node is told that nobody waits. */
+void vq_forward_give_up(struct vq_daemon *daemon, uint64_t id);
+/* The call as a message, its identity with it. Pointers lead into the call. */
+struct vq_forward_message;
+void vq_forward_pack(const struct vq_daemon *daemon, const struct vq_call *call, uint64_t id, uint64_t timeout_ms,
+                     struct vq_forward_message *ret);
+
 /* ---- For node/cluster/cluster.c, which owns them ---- */
 
 enum {

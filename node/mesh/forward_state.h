@@ -3,6 +3,7 @@
 
 #include "node/mesh/forward.h"
 #include "node/mesh/idmap.h"
+#include "proto/cluster.pb-c.h"
 
 struct vq_gather;
 
@@ -17,6 +18,11 @@ struct vq_forwards {
     struct vq_id_map visitors;  /* sessions of other nodes' clients that this node saw calls of */
     uint64_t last_event;
     struct vq_gather *gathers;
+};
+
+struct vq_forward_message {
+    Vq__Call call;
+    Vq__Identity identity;
 };
 
 /* forward.c */

@@ -130,7 +130,7 @@ static void visitor_seen(struct vq_forwards *forwards, uint64_t node, uint64_t s
 {
     struct vq_mesh_peer peer = {0};
 
-    if (vq_id_map_find(&forwards->visitors, visitor_key(node, session)) != NULL)
+    if (session == 0 || vq_id_map_find(&forwards->visitors, visitor_key(node, session)) != NULL)
         return;
     struct visitor *visitor = vq_new(struct visitor);
     visitor->entry.id = visitor_key(node, session);
@@ -219,6 +219,7 @@ void vq_forward_received_cancel(struct vq_forwards *forwards, uint64_t node, con
 void vq_serve_node_lost(struct vq_forwards *forwards, uint64_t node)
 {
     vq_id_map_each(&forwards->served, mark_unwanted, &(struct unwanted){node, NULL});
+    tell_drivers(forwards->daemon, node, 0);
 }
 
 struct back {

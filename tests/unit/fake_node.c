@@ -11,6 +11,7 @@
 #include "conf/base/memory.h"
 #include "node/cluster/cluster.h"
 #include "node/mesh/forward.h"
+#include "node/mesh/forward_state.h"
 #include "node/mesh/propose.h"
 #include "proto/gen/remote.h"
 
@@ -212,6 +213,12 @@ void vq_cluster_applied(struct vq_daemon *daemon, uint64_t index, const struct v
     (void)changes;
 }
 
+void vq_cluster_answer(struct vq_daemon *daemon, uint64_t index)
+{
+    (void)daemon;
+    (void)index;
+}
+
 void vq_cluster_status_changed(struct vq_daemon *daemon)
 {
     (void)daemon;
@@ -238,7 +245,77 @@ int vq_cluster_unreachable(const struct vq_daemon *daemon, uint64_t node_id, str
     return vq_error_set_from(err, VIR_FROM_NONE, VIR_ERR_OPERATION_FAILED, "node%d is not reachable", (int)node_id);
 }
 
+uint64_t vq_cluster_find_node(const struct vq_daemon *daemon, const char *host)
+{
+    (void)daemon;
+    unsigned node = 0;
+    return sscanf(host, "node%u", &node) == 1 ? node : 0;
+}
+
+const char *vq_cluster_node_name(const struct vq_daemon *daemon, uint64_t node)
+{
+    static char name[32];
+
+    (void)daemon;
+    (void)snprintf(name, sizeof(name), "node%llu", (unsigned long long)node);
+    return node == 0 || node > 9 ? NULL : name;
+}
+
+char *vq_cluster_node_address(const struct vq_daemon *daemon, uint64_t node)
+{
+    (void)daemon;
+    return vq_asprintf("192.0.2.%llu", (unsigned long long)node);
+}
+
 /* ---- The mesh ---- */
+
+uint64_t vq_forward_ask(struct vq_daemon *daemon, const struct vq_call *call, uint64_t node, uint64_t deadline_ms,
+                        vq_forward_done done, void *data)
+{
+    struct fake_question *question = &fake_cluster.question;
+
+    (void)deadline_ms;
+    if (!vq_cluster_is_online(daemon, node))
+        return 0;
+    *question = (struct fake_question){.node = node,
+                                       .procedure = call->request.procedure,
+                                       .view_node = call->view_node,
+                                       .session = call->request.caller->session,
+                                       .uid = call->request.caller->uid,
+                                       .applied = call->read_index,
+                                       .id = question->id + 1,
+                                       .done = done,
+                                       .data = data};
+    question->xdr_length = call->xdr_length < sizeof(question->xdr) ? call->xdr_length : sizeof(question->xdr);
+    memcpy(question->xdr, call->xdr, question->xdr_length);
+    return question->id;
+}
+
+void vq_forward_give_up(struct vq_daemon *daemon, uint64_t id)
+{
+    (void)daemon;
+    if (id == fake_cluster.question.id)
+        fake_cluster.question.done = NULL;
+}
+
+void vq_forward_pack(const struct vq_daemon *daemon, const struct vq_call *call, uint64_t id, uint64_t timeout_ms,
+                     struct vq_forward_message *ret)
+{
+    vq__call__init(&ret->call);
+    vq__identity__init(&ret->identity);
+    ret->identity.uid = call->request.caller->uid;
+    ret->identity.readonly = call->request.caller->readonly;
+    ret->identity.entry_node = daemon->node_id;
+    ret->call.id = id;
+    ret->call.program = vq_program_number(call->request.procedure->program);
+    ret->call.procedure = call->request.procedure->number;
+    ret->call.args = (ProtobufCBinaryData){call->xdr_length, (uint8_t *)call->xdr};
+    ret->call.identity = &ret->identity;
+    ret->call.timeout_ms = timeout_ms;
+    ret->call.driver = (char *)call->driver_name;
+    ret->call.view_node = call->view_node;
+    ret->call.session = call->request.caller->session;
+}
 
 void vq_forward_call(struct vq_daemon *daemon, struct vq_call *call, uint64_t node)
 {

@@ -8,12 +8,24 @@
 #include "node/call.h"
 #include "node/daemon.h"
 #include "node/client/events.h"
+#include "node/mesh/forward.h"
 #include "proto/cluster.pb-c.h"
 
 struct fake_node {
     uv_loop_t loop;
     struct vq_daemon daemon;
     char dir[64]; /* removed by fake_node_stop() */
+};
+
+/* What was asked of another node last. The test answers by calling done, and sets it to NULL. */
+struct fake_question {
+    uint64_t id, node, view_node, session, applied;
+    uint32_t uid;
+    const struct vq_procedure *procedure;
+    uint8_t xdr[4096];
+    size_t xdr_length;
+    vq_forward_done done; /* NULL: answered, or taken back */
+    void *data;
 };
 
 /* What the fakes of node/mesh/propose.h and node/cluster/cluster.h do. */
@@ -28,6 +40,7 @@ extern struct fake_cluster {
     struct vq_mesh_event *events[64];
     struct vq_call *forwarded; /* the last one, to be completed by the test */
     uint64_t forwarded_to;
+    struct fake_question question;
     unsigned n_session_ended;
     Vq__StreamData *messages[256]; /* sent, unpacked copies */
     unsigned n_messages;

@@ -2,7 +2,7 @@
 if(TARGET vq_node)
     vq_unit_test(rights vq_node)
     vq_unit_test(config vq_node)
-    foreach(name view session dispatch stream events listener)
+    foreach(name view session dispatch stream events handover listener peer_mesh)
         vq_unit_test(${name} vq_node)
         target_sources(test_${name} PRIVATE unit/fake_node.c unit/fake_client.c)
     endforeach()
