@@ -69,7 +69,7 @@ void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err)
 {
     struct vq_request *request = leaving->request;
     struct vq_qemu_guest *guest = leaving->guest;
-    struct vq_migrate_cookie cookie = { .name = guest->name, .has_stats = true, .node = guest->qemu->host->node_id };
+    struct vq_migrate_cookie cookie;
     struct vq_error own = VQ_ERROR_INIT;
     uint32_t length = 0;
     uint8_t *bytes = NULL;
@@ -78,11 +78,13 @@ void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err)
         return;
     leaving->request = NULL;
     if (err == NULL) {
-        memcpy(cookie.uuid, guest->uuid, sizeof(cookie.uuid));
-        memcpy(cookie.cluster_id, guest->qemu->host->cluster_id, sizeof(cookie.cluster_id));
-        cookie.stats = guest->activity.is_active ? &guest->activity.stats : &guest->completed.stats;
+        vq_migrate_cookie_init(&cookie, guest->qemu, guest->uuid, guest->name);
+        cookie.stats = vq_memdup(guest->activity.is_active ? &guest->activity.stats : &guest->completed.stats,
+                                 sizeof(*cookie.stats));
+        cookie.stats_sent_ms = guest->qemu->host->time_ms();
         if (vq_migrate_cookie_write(&cookie, request->arena, &bytes, &length, &own) < 0)
             err = &own;
+        vq_migrate_cookie_done(&cookie);
     }
     leaving->done(bytes, length, err, leaving->data);
 }
@@ -208,13 +210,8 @@ static char *owned_text(const struct vq_qemu_guest *guest)
 
 static void fill_cookie(const struct vq_qemu_guest *guest, json_t *capabilities, struct vq_migrate_cookie *cookie)
 {
-    const struct vq_driver_host *host = guest->qemu->host;
-
-    memcpy(cookie->uuid, guest->uuid, sizeof(cookie->uuid));
-    cookie->name = vq_strdup(guest->name);
+    vq_migrate_cookie_init(cookie, guest->qemu, guest->uuid, guest->name);
     cookie->wants_lockstate = true;
-    cookie->node = host->node_id;
-    memcpy(cookie->cluster_id, host->cluster_id, sizeof(cookie->cluster_id));
     cookie->owned = owned_text(guest);
     vq_migrate_capabilities_to_cookie(capabilities, true, cookie);
 }

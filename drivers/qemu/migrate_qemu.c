@@ -49,8 +49,7 @@ void vq_migrate_capabilities_to_cookie(const json_t *query, bool is_out, struct 
         for (size_t k = 0; k < VQ_N_ELEMENTS(capabilities) && cookie->n_capabilities < VQ_MIGRATE_CAPABILITIES_MAX; k++) {
             if (!vq_streq(name, capabilities[k].name) || strcmp(name, "events") == 0)
                 continue;
-            cookie->capabilities[cookie->n_capabilities].name = vq_strdup(name);
-            cookie->capabilities[cookie->n_capabilities++].is_auto = capabilities[k].by_itself == own_side;
+            vq_migrate_cookie_add_capability(cookie, name, capabilities[k].by_itself == own_side);
         }
     }
 }
