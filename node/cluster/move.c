@@ -403,7 +403,7 @@ static void raft_stopped(void *data)
 
     cluster->daemon->raft = NULL;
     cluster->is_restarting = false;
-    vq_proposals_raft_gone(cluster->proposals);
+    vq_proposals_cluster_changed(cluster->proposals);
     if (cluster->is_stopping) {
         vq_cluster_raft_stopped(cluster); /* the move is finished at the next start */
         return;

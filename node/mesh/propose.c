@@ -601,6 +601,23 @@ void vq_proposals_raft_gone(struct vq_proposals *proposals)
         }
 }
 
+/* The next leader that this node knows keeps another log: nothing that was meant for the one before may get there. */
+void vq_proposals_cluster_changed(struct vq_proposals *proposals)
+{
+    vq_proposals_raft_gone(proposals);
+    for (struct proposal *proposal = proposals->first; proposal != NULL; proposal = proposal->next) {
+        if (proposal->state == APPLYING) {
+            proposal_done(proposal, VQ_RAFT_APPLIED); /* there it is done */
+        } else if (proposal->state == SENT || (proposal->is_maybe && proposal->state != DONE)) {
+            proposal_unknown(proposal, "this node went to another cluster meanwhile");
+        } else if (proposal->state != DONE) {
+            vq_error_set(&proposal->err, VIR_ERR_OPERATION_FAILED,
+                         "this node went to another cluster meanwhile, nothing was changed");
+            proposal_done(proposal, VQ_RAFT_REFUSED);
+        }
+    }
+}
+
 static void handle_closed(uv_handle_t *handle)
 {
     struct vq_proposals *proposals = handle->data;

@@ -40,6 +40,9 @@ void vq_proposals_applied(struct vq_proposals *proposals, uint64_t index);
 void vq_proposals_node_lost(struct vq_proposals *proposals, uint64_t node);
 void vq_proposals_raft_gone(struct vq_proposals *proposals); /* it was stopped: what it had will not be called back */
 
+/* It was stopped, and starts again as a node of another cluster: what waits is answered, and goes to no log any more. */
+void vq_proposals_cluster_changed(struct vq_proposals *proposals);
+
 /* This node as the leader: a proposal of another node; and the answer to one of this node's. */
 void vq_proposals_received(struct vq_proposals *proposals, uint64_t node, const Vq__Propose *message);
 void vq_proposals_answered(struct vq_proposals *proposals, uint64_t node, const Vq__Proposed *message);

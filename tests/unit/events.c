@@ -599,6 +599,106 @@ static void a_transient_guest_is_never_defined(void **state)
     expect_silence(&client);
 }
 
+/* ---- One commit with several changes ---- */
+
+struct told_change {
+    enum vq_change_kind kind;
+    uint64_t index, owner;
+    uint8_t uuid;
+    const char *name;
+    uint8_t event; /* of a change of state */
+    bool is_transient;
+};
+
+/* As consensus tells it: the store is at the last index already. */
+static void commit_of(uint64_t index, const struct told_change *told, size_t n)
+{
+    VQ_AUTOFREE struct vq_change *changes = vq_calloc(n, sizeof(*changes));
+    const struct vq_change_list list = {changes, n};
+
+    for (size_t i = 0; i < n; i++) {
+        changes[i] = (struct vq_change){.kind = told[i].kind,
+                                        .index = told[i].index,
+                                        .name = (char *)(uintptr_t)told[i].name,
+                                        .driver = VQ_DRIVER_QEMU,
+                                        .owner = told[i].owner,
+                                        .id = -1,
+                                        .is_new = true,
+                                        .is_persistent = !told[i].is_transient,
+                                        .n_events = told[i].kind == VQ_CHANGE_DOMAIN_STATE};
+        changes[i].events[0].event = told[i].event;
+        uuid_of(told[i].uuid, changes[i].uuid);
+    }
+    node.daemon.applied = index;
+    vq_events_applied(node.daemon.events, index, &list);
+    assert_int_equal(node.daemon.applied, index);
+}
+
+static void one_name_that_goes_from_owner_to_owner_is_told_in_the_order_of_the_log(void **state)
+{
+    static const struct told_change told[] = {
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 101, .owner = 2, .uuid = 20, .name = "x"},
+        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 101, .owner = 2, .uuid = 20, .name = "x"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 102, .owner = 3, .uuid = 30, .name = "x"},
+        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 102, .owner = 3, .uuid = 30, .name = "x"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 103, .owner = 1, .uuid = 10, .name = "x"},
+        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 104, .owner = 1, .uuid = 10, .name = "x"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 104, .owner = 2, .uuid = 21, .name = "x"},
+    };
+    int32_t callback;
+
+    (void)state;
+    assert_int_equal(subscribe(&client, VIR_DOMAIN_EVENT_ID_LIFECYCLE, 0, &callback), 0);
+    commit_of(104, told, VQ_N_ELEMENTS(told));
+    for (size_t i = 0; i < VQ_N_ELEMENTS(told); i++)
+        expect_lifecycle(&client, callback, "x",
+                         told[i].kind == VQ_CHANGE_DOMAIN_DEFINED ? VIR_DOMAIN_EVENT_DEFINED : VIR_DOMAIN_EVENT_UNDEFINED, 0);
+    expect_silence(&client);
+}
+
+static void a_mesh_event_comes_after_all_changes_of_its_index_and_before_the_next(void **state)
+{
+    static const struct told_change told[] = {
+        {.kind = VQ_CHANGE_DOMAIN_STATE, .index = 110, .owner = 2, .uuid = 2, .name = "a", .event = VIR_DOMAIN_EVENT_STARTED},
+        {.kind = VQ_CHANGE_DOMAIN_STATE, .index = 111, .owner = 2, .uuid = 2, .name = "b", .event = VIR_DOMAIN_EVENT_SUSPENDED},
+        {.kind = VQ_CHANGE_DOMAIN_STATE, .index = 111, .owner = 3, .uuid = 3, .name = "c", .event = VIR_DOMAIN_EVENT_STARTED},
+        {.kind = VQ_CHANGE_DOMAIN_STATE, .index = 111, .owner = 2, .uuid = 2, .name = "d", .event = VIR_DOMAIN_EVENT_RESUMED},
+        {.kind = VQ_CHANGE_DOMAIN_STATE, .index = 113, .owner = 2, .uuid = 2, .name = "e", .event = VIR_DOMAIN_EVENT_STOPPED},
+    };
+    int32_t callback;
+
+    (void)state;
+    assert_int_equal(subscribe(&client, VIR_DOMAIN_EVENT_ID_LIFECYCLE, 0, &callback), 0);
+    assert_int_equal(subscribe(&client, VIR_DOMAIN_EVENT_ID_REBOOT, 0, NULL), 0);
+    reboot_from_node2(1, 111);
+    reboot_from_node2(2, 112); /* an index of no change that is told */
+    expect_silence(&client);
+    commit_of(113, told, VQ_N_ELEMENTS(told));
+    for (size_t i = 0; i < 4; i++)
+        expect_lifecycle(&client, callback, told[i].name, told[i].event, 0);
+    expect_reboot();
+    expect_reboot();
+    expect_lifecycle(&client, callback, "e", VIR_DOMAIN_EVENT_STOPPED, 0);
+}
+
+static void whether_a_domain_is_persistent_is_what_the_change_says(void **state)
+{
+    /* The store knows neither: the first is undefined again by now, the second was made persistent meanwhile. */
+    static const struct told_change told[] = {
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 120, .owner = 2, .uuid = 40, .name = "kept"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 120, .owner = 2, .uuid = 1, .name = "here", .is_transient = true},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 121, .owner = 1, .uuid = 41, .name = "own"},
+    };
+    int32_t callback;
+
+    (void)state;
+    assert_int_equal(subscribe(&client, VIR_DOMAIN_EVENT_ID_LIFECYCLE, 0, &callback), 0);
+    commit_of(121, told, VQ_N_ELEMENTS(told));
+    expect_lifecycle(&client, callback, "kept", VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED);
+    expect_lifecycle(&client, callback, "own", VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED);
+    expect_silence(&client);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
 int main(void)
 {
@@ -622,6 +722,9 @@ int main(void)
         CASE(nothing_waits_for_longer_than_a_second),
         CASE(a_node_that_is_gone_is_not_waited_for),
         CASE(a_transient_guest_is_never_defined),
+        CASE(one_name_that_goes_from_owner_to_owner_is_told_in_the_order_of_the_log),
+        CASE(a_mesh_event_comes_after_all_changes_of_its_index_and_before_the_next),
+        CASE(whether_a_domain_is_persistent_is_what_the_change_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -317,6 +317,61 @@ static void the_leader_proposes_itself(void **state)
     assert_int_equal(lab.result.number, 5);
 }
 
+static void what_waits_when_the_node_changes_its_cluster_goes_to_no_other_log(void **state)
+{
+    (void)state;
+    propose(0); /* at the leader: it may have put it into its log */
+    assert_int_equal(lab.n_sent, 1);
+    vq_proposals_cluster_changed(lab.cluster.proposals);
+    turn(5);
+    assert_int_equal(lab.n_told, 1);
+    assert_int_equal(lab.outcome, VQ_RAFT_UNKNOWN);
+    assert_non_null(strstr(lab.err.message, "another cluster"));
+
+    lab.n_told = 0; /* in the log of this node itself, which leads */
+    lab.daemon.raft_status.leader = SELF;
+    lab.daemon.raft_status.is_leader = true;
+    propose(0);
+    assert_int_equal(lab.n_raft, 1);
+    vq_proposals_cluster_changed(lab.cluster.proposals);
+    lab.raft_cb(VQ_RAFT_NOT_LEADER, NULL, NULL, lab.raft_data); /* what the log that was stopped says last */
+    turn(5);
+    assert_int_equal(lab.n_told, 1);
+    assert_int_equal(lab.outcome, VQ_RAFT_UNKNOWN);
+
+    lab.n_told = 0; /* sent to one that was lost: it waits to be asked again, and is not */
+    lab.daemon.raft_status.leader = LEADER;
+    lab.daemon.raft_status.is_leader = false;
+    propose(0);
+    vq_proposals_node_lost(lab.cluster.proposals, LEADER);
+    vq_proposals_cluster_changed(lab.cluster.proposals);
+    turn(5);
+    assert_int_equal(lab.outcome, VQ_RAFT_UNKNOWN);
+
+    lab.n_told = 0; /* never sent */
+    lab.daemon.raft_status.leader = 0;
+    propose(0);
+    vq_proposals_cluster_changed(lab.cluster.proposals);
+    turn(5);
+    assert_int_equal(lab.n_told, 1);
+    assert_int_equal(lab.outcome, VQ_RAFT_REFUSED);
+    assert_non_null(strstr(lab.err.message, "nothing was changed"));
+
+    lab.n_told = 0; /* done there, not applied here */
+    lab.daemon.raft_status.leader = LEADER;
+    propose(0);
+    answer(LEADER, 100, 0);
+    vq_proposals_cluster_changed(lab.cluster.proposals);
+    turn(5);
+    assert_int_equal(lab.outcome, VQ_RAFT_APPLIED);
+
+    unsigned n_sent = lab.n_sent, n_raft = lab.n_raft; /* and the new leader hears of none */
+    vq_proposals_status_changed(lab.cluster.proposals);
+    turn(120);
+    assert_int_equal(lab.n_sent, n_sent);
+    assert_int_equal(lab.n_raft, n_raft);
+}
+
 static size_t pack_command(uint64_t proposer, size_t id_length, uint8_t *bytes)
 {
     static uint8_t request_id[16] = {7};
@@ -389,6 +444,7 @@ int main(void)
         TEST(what_may_have_reached_a_log_is_unknown_not_refused),
         TEST(the_deadline_ends_every_wait),
         TEST(the_leader_proposes_itself),
+        TEST(what_waits_when_the_node_changes_its_cluster_goes_to_no_other_log),
         TEST(a_node_proposes_in_its_own_name_only),
         TEST(another_nodes_proposal_is_done_and_answered),
     };
