@@ -41,6 +41,10 @@ struct vq_domain_info {
     uint32_t vcpus, max_vcpus, flags; /* enum vq_domain_flag of store/store.h has the same bits: see below */
     uint8_t state, reason;
     uint64_t moving_to, moving_run; /* a migration to that node is under way, its run number there; 0: none */
+    /* moving_run of the last migration that began, also when it is over. Who knows of a migration R, and reads last_move < R and
+     * run < R, reads a state from before it (a store that is filled again by the log): nothing can be said yet. Else it is over when
+     * moving_run is not R: committed when run >= R, cancelled when not. */
+    uint64_t last_move;
     const char *xml;         /* canonical inactive definition, with secrets; NULL: not asked for, or it cannot be read */
     const char *xml_problem; /* why it cannot be read, for the caller; else NULL */
     bool has_secrets;        /* the definition was sealed: clients may see it only with VIR_DOMAIN_XML_SECURE */

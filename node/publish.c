@@ -537,6 +537,7 @@ static void info_from_head(const struct vq_domain_head *head, struct vq_domain_i
         .reason = head->reason,
         .moving_to = head->moving_to,
         .moving_run = head->moving_run,
+        .last_move = head->last_move,
     };
     memcpy(ret->uuid, head->uuid, sizeof(ret->uuid));
 }

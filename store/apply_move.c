@@ -66,6 +66,7 @@ int vq_apply_domain_move(struct vq_apply *apply)
         return may;
     copy.head.moving_to = move->to;
     copy.head.moving_run = vq_ids_cluster_run(++apply->store->meta.run_counter);
+    copy.head.last_move = copy.head.moving_run;
     if (vq_record_write(apply, &copy) < 0)
         return -1;
     vq_apply_domain_change(apply, VQ_CHANGE_DOMAIN_MOVE, &copy.head);

@@ -43,6 +43,8 @@ struct vq_domain_head {
     uint64_t changed_ms;     /* proposer's time of the last change of state */
     uint64_t moving_to;      /* node that a migration is under way to, 0: none */
     uint64_t moving_run;     /* run number that it gets there; 0: none */
+    uint64_t last_move;      /* moving_run of the last migration that began, also when it is over: who knows of a later one reads a
+                                state from before it */
     int32_t  id;             /* -1 while inactive */
     uint32_t vcpus;
     uint32_t max_vcpus;

@@ -78,7 +78,7 @@ static int apply_move(const Vq__DomainMove *move, struct vq_proposal_result *ret
         domain->info.id < 0 || domain->info.moving_to != 0)
         return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "the move was refused");
     domain->info.moving_to = move->to;
-    domain->info.moving_run = ret->number = ++fake.next_run;
+    domain->info.moving_run = domain->info.last_move = ret->number = ++fake.next_run;
     ret->id = domain->info.id;
     return 0;
 }

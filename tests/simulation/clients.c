@@ -14,7 +14,8 @@
 enum { DEFINE_OWN, UNDEFINE_OWN, DEFINE_CONTESTED };
 enum { THINK_MIN_US = 20000, THINK_MAX_US = 400000, RETRY_US = 30000, PATIENCE_US = 3000000, NODE_TIMEOUT_MS = 2000 };
 
-struct sim_asked {
+struct client_asked {
+    struct sim_asked asked; /* first: freed as such */
     struct sim_client *client;
     uint64_t attempt;
 };
@@ -177,7 +178,7 @@ static void done(struct sim_client *client, const struct vq_result *result)
 
 static void again(void *data)
 {
-    struct sim_asked *asked = data;
+    struct client_asked *asked = data;
 
     if (asked->client->is_busy && asked->attempt == asked->client->attempt)
         ask(asked->client);
@@ -186,18 +187,19 @@ static void again(void *data)
 
 static void plan_again(struct sim_client *client, uint64_t delay_us)
 {
-    struct sim_asked *asked = vq_new(struct sim_asked);
+    struct client_asked *asked = vq_new(struct client_asked);
 
-    *asked = (struct sim_asked){client, client->attempt};
+    *asked = (struct client_asked){.client = client, .attempt = client->attempt};
     world_plan(&client->cluster->world, delay_us, again, asked, client, free);
 }
 
-void sim_client_answered(struct sim_client *client, uint64_t attempt, enum vq_raft_outcome outcome,
-                         const struct vq_result *result)
+static void answered(struct sim_asked *asked, enum vq_raft_outcome outcome, const struct vq_result *result)
 {
+    struct client_asked *own = VQ_CONTAINER_OF(asked, struct client_asked, asked);
+    struct sim_client *client = own->client;
     struct world *world = &client->cluster->world;
 
-    if (!client->is_busy || attempt != client->attempt || world_chance(world, client->cluster->is_healing ? 0 : 30))
+    if (!client->is_busy || own->attempt != client->attempt || world_chance(world, client->cluster->is_healing ? 0 : 30))
         return; /* stale, or lost on its way */
     if (outcome == VQ_RAFT_APPLIED) {
         done(client, result);
@@ -207,17 +209,15 @@ void sim_client_answered(struct sim_client *client, uint64_t attempt, enum vq_ra
     plan_again(client, RETRY_US);
 }
 
-/* The node's own hint, mostly. */
-static struct sim_node *choose_node(struct sim_client *client)
+struct sim_node *sim_choose_node(struct sim_cluster *cluster, uint64_t *last)
 {
-    struct sim_cluster *cluster = client->cluster;
-    uint64_t hint = cluster->nodes[client->node].status.leader;
+    uint64_t hint = cluster->nodes[*last].status.leader;
 
-    if (client->node != 0 && cluster->nodes[client->node].is_up && hint != 0 && hint != client->node)
-        client->node = hint;
+    if (*last != 0 && cluster->nodes[*last].is_up && hint != 0 && hint != *last)
+        *last = hint;
     else
-        client->node = world_between(&cluster->world, 1, SIM_NODES);
-    return &cluster->nodes[client->node];
+        *last = world_between(&cluster->world, 1, SIM_NODES);
+    return &cluster->nodes[*last];
 }
 
 static void plant_early_answer(struct sim_client *client, struct sim_node *node)
@@ -233,8 +233,8 @@ static void plant_early_answer(struct sim_client *client, struct sim_node *node)
 static void ask(struct sim_client *client)
 {
     struct sim_cluster *cluster = client->cluster;
-    struct sim_node *node = choose_node(client);
-    struct sim_asked *asked;
+    struct sim_node *node = sim_choose_node(cluster, &client->node);
+    struct client_asked *asked;
 
     cluster->n_retries++;
     client->attempt++;
@@ -245,10 +245,10 @@ static void ask(struct sim_client *client)
         fresh_request_id(client);
         make_command(client);
     }
-    asked = vq_new(struct sim_asked);
-    *asked = (struct sim_asked){client, client->attempt};
+    asked = vq_new(struct client_asked);
+    *asked = (struct client_asked){{answered, NULL}, client, client->attempt};
     vq_core_propose(node->core, vq_memdup(client->command, client->length), client->length,
-                    world_ms(&cluster->world) + NODE_TIMEOUT_MS, asked);
+                    world_ms(&cluster->world) + NODE_TIMEOUT_MS, &asked->asked);
     if (cluster->plant == SIM_PLANT_EARLY_ANSWER)
         plant_early_answer(client, node);
     vq_core_turn(node->core, world_ms(&cluster->world));

@@ -4,12 +4,25 @@
 #include "raft/core.h"
 #include "tests/simulation/io.h"
 
-enum { SIM_NODES = 3, SIM_CLIENTS = 6, SIM_OWN_DOMAINS = 4, SIM_CONTESTED = 40 };
+enum { SIM_NODES = 3, SIM_CLIENTS = 6, SIM_OWN_DOMAINS = 4, SIM_CONTESTED = 40, SIM_GUESTS = 3 };
 
 /* Faults of our own making, to see that the checks see them. */
-enum sim_plant { SIM_PLANT_NONE, SIM_PLANT_EARLY_ANSWER, SIM_PLANT_NO_REPETITION, SIM_PLANT_LOST_FLUSH, SIM_N_PLANTS };
+enum sim_plant {
+    SIM_PLANT_NONE,
+    SIM_PLANT_EARLY_ANSWER,
+    SIM_PLANT_NO_REPETITION,
+    SIM_PLANT_LOST_FLUSH,
+    SIM_PLANT_EARLY_RESUME,
+    SIM_N_PLANTS
+};
 
 struct sim_cluster;
+
+/* The tag of a proposal: first member of what its sender keeps, freed after answered or instead of it. */
+struct sim_asked {
+    void (*answered)(struct sim_asked *asked, enum vq_raft_outcome outcome, const struct vq_result *result);
+    void (*forgotten)(struct sim_asked *asked); /* the node is dead; may be NULL. Either is called once, before the memory goes */
+};
 
 struct sim_node {
     struct sim_cluster *cluster;
@@ -50,6 +63,26 @@ struct sim_contested {
     uint8_t uuid[16];
 };
 
+/* One guest that is moved from node to node: what the QEMU that each node may have of it does (moves.c). */
+struct sim_qemu {
+    enum { SIM_NOT_THERE, SIM_RUNS, SIM_SENT, SIM_WAITS, SIM_LOADED } phase;
+    uint64_t run;        /* its run number; waiting: the one that it gets */
+    uint64_t moving_run; /* at the source: the move that it is sent by; 0: none */
+    uint64_t moving_to;
+};
+struct sim_question;
+struct sim_guest {
+    struct sim_cluster *cluster;
+    uint8_t uuid[16];
+    struct sim_qemu qemus[SIM_NODES + 1]; /* by node; they outlive their daemon's crashes */
+    bool is_started;
+    unsigned n_asking;   /* proposals whose fate is not known */
+    struct sim_question *asking;
+    uint64_t *ended;     /* moves that were told to have ended */
+    size_t n_ended;
+    uint64_t n_moves, n_commits, n_cancels; /* as told */
+};
+
 struct sim_cluster {
     struct world world;
     struct sim_network network;
@@ -58,6 +91,7 @@ struct sim_cluster {
     struct sim_node nodes[SIM_NODES + 1]; /* by id */
     struct sim_client clients[SIM_CLIENTS];
     struct sim_contested contested[SIM_CONTESTED];
+    struct sim_guest guests[SIM_GUESTS];
     bool is_healing;
     uint64_t n_done, n_crashes, n_elections, n_retries, n_snapshots;
     raft_term last_term;
@@ -74,7 +108,13 @@ struct sim_node *sim_leader(struct sim_cluster *cluster);
 
 /* clients.c */
 void sim_clients_start(struct sim_cluster *cluster);
-void sim_client_answered(struct sim_client *client, uint64_t attempt, enum vq_raft_outcome outcome,
-                         const struct vq_result *result);
+struct sim_node *sim_choose_node(struct sim_cluster *cluster, uint64_t *last); /* to ask: the last one's hint, mostly */
 void sim_clients_check(struct sim_cluster *cluster, struct sim_node *node);
 void sim_clients_stop(struct sim_cluster *cluster);
+
+/* moves.c */
+void sim_moves_start(struct sim_cluster *cluster);
+void sim_moves_applied(struct sim_node *node); /* this node's state has gone on */
+bool sim_moves_are_at_rest(const struct sim_cluster *cluster);
+void sim_moves_check(struct sim_cluster *cluster, struct sim_node *node);
+void sim_moves_stop(struct sim_cluster *cluster);

@@ -47,12 +47,8 @@ static void on_applied(uint64_t index, const struct vq_change_list *changes, voi
     for (size_t i = 0; i < changes->n_changes; i++)
         node->cluster->n_snapshots += changes->changes[i].kind == VQ_CHANGE_RESYNC;
     world_note(&node->cluster->world, node->id << 56 | index);
+    sim_moves_applied(node);
 }
-
-struct sim_asked {
-    struct sim_client *client;
-    uint64_t attempt;
-};
 
 static void on_proposed(void *tag, enum vq_raft_outcome outcome, const struct vq_result *result,
                         const struct vq_error *err, void *data)
@@ -62,7 +58,9 @@ static void on_proposed(void *tag, enum vq_raft_outcome outcome, const struct vq
 
     (void)err;
     if (node->is_up) /* the answers of the dead reach nobody */
-        sim_client_answered(asked->client, asked->attempt, outcome, result);
+        asked->answered(asked, outcome, result);
+    else if (asked->forgotten != NULL)
+        asked->forgotten(asked);
     free(asked);
 }
 

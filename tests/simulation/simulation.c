@@ -3,13 +3,14 @@
  *   VQ_SEED=n        one run with this seed (default: a few, chosen by the program)
  *   VQ_STEPS=n       events of a run before everything is healed (default 20000)
  *   VQ_RUNS=n        so many seeds, counted from VQ_SEED or 1
- *   VQ_PLANT=name    early-answer, no-repetition, lost-flush: a fault that the checks must see
+ *   VQ_PLANT=name    early-answer, no-repetition, lost-flush, early-resume: a fault that the checks must see
  *   simulation repeat      the same seed twice gives the same trace
  *   simulation planted     each planted fault is seen
  *
  * A run forms a cluster, lets clients write while nodes crash, links break and disks are slow, heals everything, waits
  * for rest, and checks: nothing acknowledged is lost or done twice, names are unique, all nodes have the same state at
- * the same index, one leader a term, progress after healing. */
+ * the same index, one leader a term, progress after healing; and of guests that move from node to node (moves.c), never two
+ * run. */
 #include <inttypes.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -33,14 +34,15 @@ enum {
     REST_MAX_MS = 60000, /* after healing, everything must be at rest by then */
 };
 
-static const char *const plant_names[SIM_N_PLANTS] = {"none", "early-answer", "no-repetition", "lost-flush"};
+static const char *const plant_names[SIM_N_PLANTS] = {"none", "early-answer", "no-repetition", "lost-flush",
+                                                       "early-resume"};
 
 struct outcome {
     uint64_t trace;
     bool has_failed;
     char failure[512];
     double simulated_s, real_s;
-    uint64_t n_done, n_crashes, n_elections, n_snapshots, n_steps;
+    uint64_t n_done, n_crashes, n_elections, n_snapshots, n_steps, n_commits, n_cancels;
 };
 
 /* ---- Faults ---- */
@@ -178,6 +180,8 @@ static bool is_at_rest(const struct sim_cluster *cluster)
     for (unsigned i = 0; i < SIM_CLIENTS; i++)
         if (cluster->clients[i].is_busy)
             return false;
+    if (!sim_moves_are_at_rest(cluster))
+        return false;
     for (int i = 1; i <= SIM_NODES; i++) {
         const struct sim_node *node = &cluster->nodes[i];
         if (!node->is_up || node->status.leader == 0)
@@ -225,6 +229,7 @@ static void heal(struct sim_cluster *cluster)
     for (int i = 1; i <= SIM_NODES && !world->has_failed; i++) {
         sim_node_check(&cluster->nodes[i]);
         sim_clients_check(cluster, &cluster->nodes[i]);
+        sim_moves_check(cluster, &cluster->nodes[i]);
     }
     if (!world->has_failed && cluster->n_done == 0)
         world_fail(world, "nothing was ever acknowledged: this run has checked nothing");
@@ -251,6 +256,7 @@ static void end_run(struct sim_cluster *cluster)
             is_closing = is_closing || cluster->nodes[i].is_closing;
     }
     sim_clients_stop(cluster);
+    sim_moves_stop(cluster);
     world_forget(&cluster->world, &cluster->network);
     for (int i = 1; i <= SIM_NODES; i++) {
         sim_disk_done(&cluster->nodes[i].disk);
@@ -287,6 +293,7 @@ static struct outcome run(uint64_t seed, uint64_t steps, enum sim_plant plant)
     }
     sim_form_cluster(cluster);
     sim_clients_start(cluster);
+    sim_moves_start(cluster);
     world_plan(world, 1000000, fault, cluster, NULL, NULL);
     world_plan(world, 1000000, compare, cluster, NULL, NULL);
     while (!world->has_failed && world->n_steps < steps && world_step(world))
@@ -304,6 +311,10 @@ static struct outcome run(uint64_t seed, uint64_t steps, enum sim_plant plant)
                                .n_elections = cluster->n_elections,
                                .n_snapshots = cluster->n_snapshots,
                                .n_steps = world->n_steps};
+    for (unsigned i = 0; i < SIM_GUESTS; i++) {
+        outcome.n_commits += cluster->guests[i].n_commits;
+        outcome.n_cancels += cluster->guests[i].n_cancels;
+    }
     memcpy(outcome.failure, world->failure, sizeof(outcome.failure));
     end_run(cluster);
     return outcome;
@@ -328,9 +339,9 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
 static void report(uint64_t seed, const struct outcome *outcome)
 {
     printf("seed=%" PRIu64 " steps=%" PRIu64 " simulated=%.1fs real=%.2fs (%.0f times) acknowledged=%" PRIu64
-           " crashes=%" PRIu64 " leaders=%" PRIu64 " snapshots=%" PRIu64 " trace=%016" PRIx64 "%s%s\n",
+           " moved=%" PRIu64 " stayed=%" PRIu64 " crashes=%" PRIu64 " leaders=%" PRIu64 " snapshots=%" PRIu64 " trace=%016" PRIx64 "%s%s\n",
            seed, outcome->n_steps, outcome->simulated_s, outcome->real_s, outcome->simulated_s / outcome->real_s,
-           outcome->n_done, outcome->n_crashes, outcome->n_elections, outcome->n_snapshots, outcome->trace,
+           outcome->n_done, outcome->n_commits, outcome->n_cancels, outcome->n_crashes, outcome->n_elections, outcome->n_snapshots, outcome->trace,
            outcome->has_failed ? " FAILED: " : "", outcome->failure);
     fflush(stdout);
 }

@@ -1,4 +1,4 @@
-add_executable(simulation simulation/clients.c simulation/io.c simulation/nodes.c simulation/simulation.c
+add_executable(simulation simulation/clients.c simulation/io.c simulation/moves.c simulation/nodes.c simulation/simulation.c
     simulation/world.c)
 target_link_libraries(simulation PRIVATE vq_raft_core)
 foreach(mode seeds repeat planted)

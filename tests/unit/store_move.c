@@ -218,6 +218,7 @@ static void a_move_is_begun_and_committed(void **state)
     assert_int_equal(head.owner, A);
     assert_int_equal(head.moving_to, B);
     assert_int_equal(head.moving_run, f->moving_run);
+    assert_int_equal(head.last_move, f->moving_run);
     assert_int_equal(head.run, f->run);
 
     assert_int_equal(report(f, A, f->run, VIR_DOMAIN_PAUSED, f->id).code, VIR_ERR_OK); /* the CPUs stop, the move goes on */
@@ -288,6 +289,7 @@ static void a_cancel_leaves_all_as_it_was(void **state)
     struct vq_domain_head head = head_of(f);
     assert_int_equal(head.generation, 1);
     assert_int_equal(head.run, f->run);
+    assert_int_equal(head.last_move, f->moving_run); /* it is known that it was there */
     assert_int_equal(head.id, f->id);
     assert_int_equal(report(f, A, f->run, VIR_DOMAIN_RUNNING, f->id).code, VIR_ERR_OK);
 }
