@@ -39,7 +39,9 @@ struct vq_peer {
     char *name;              /* for people: "node2", "qemu+tls://host/system" */
     void (*lost)(struct vq_peer *peer, const struct vq_error *err, void *data); /* the connection ended by itself; may be NULL */
     void (*stream_writable)(struct vq_peer *peer, void *data);
-    void *data;              /* of the user, for lost and stream_writable */
+    /* The other daemon ended the stream early: what is written is dropped, finish tells the same error. May be NULL. */
+    void (*stream_failed)(struct vq_peer *peer, const struct vq_error *err, void *data);
+    void *data;              /* of the user, for the call-backs */
 };
 
 /* peer: the caller's, to be closed with peer->class->close(peer); NULL: err tells. Exactly once, never from inside. */

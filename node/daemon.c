@@ -22,6 +22,7 @@
 #include "node/drivers.h"
 #include "node/client/events.h"
 #include "node/client/listener.h"
+#include "node/peer.h"
 #include "node/publish.h"
 #include "node/client/session.h"
 #include "node/client/stream.h"
@@ -384,6 +385,7 @@ void vq_daemon_stop(struct vq_daemon *daemon)
     vq_listeners_stop(daemon->listeners);
     daemon->listeners = NULL;
     vq_stream_mesh_stop(daemon);
+    vq_peer_client_stop(daemon);
     if (daemon->sessions != NULL)
         vq_sessions_close_all(daemon, LINGER_MS);
     run_waits(daemon, true);

@@ -59,6 +59,7 @@ struct vq_daemon {
     struct vq_peer_mesh *mesh_peers; /* open ones (node/peer_mesh.c) */
     struct vq_stream_links *stream_links;
     struct vq_applied_wait *applied_waits;
+    struct vq_peer_opening *peer_openings; /* connections to other daemons that are being opened (node/peer.h) */
     uv_timer_t second;   /* the slow clock: deadlines that need no better */
     uint64_t started_ms; /* loop time */
     bool has_autostarted;

@@ -256,6 +256,11 @@ static bool host_node_is_online(uint64_t node)
     return vq_cluster_is_online(the_daemon, node);
 }
 
+static void host_peer_open(const char *uri, const struct vq_request *request, vq_peer_open_cb cb, void *data)
+{
+    vq_peer_open(the_daemon, uri, request, cb, data);
+}
+
 static void host_peer_open_node(uint64_t node, const struct vq_request *request, vq_peer_open_cb cb, void *data)
 {
     vq_peer_mesh_open(the_daemon, node, request, cb, data);
@@ -313,6 +318,7 @@ void vq_driver_host_init(struct vq_daemon *daemon)
         .node_address = host_node_address,
         .node_is_online = host_node_is_online,
         .cluster_id = daemon->cluster_id,
+        .peer_open = host_peer_open,
         .peer_open_node = host_peer_open_node,
         .time_ms = host_time_ms,
         .random = host_random,

@@ -475,6 +475,10 @@ static int verify_peer(gnutls_session_t gnutls)
 
     if (may_be_nobody(session)) /* GnuTLS calls for an empty list of certificates, too */
         return 0;
+    if (session->options.verify == VQ_TLS_VERIFY_NOTHING) {
+        session->was_verified = true;
+        return 0;
+    }
     count = import_peer(gnutls, chain);
     if (session->was_verified) /* a second certificate in one session: nobody of ours does that */
         rc = vq_error_set(&session->refusal, VIR_ERR_AUTH_FAILED, "the peer changed its certificate");
@@ -562,7 +566,10 @@ static int check_options(const struct vq_tls_credentials *credentials, const str
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "only a client that was told a fingerprint can check by it");
     if (options->verify == VQ_TLS_VERIFY_OPTIONAL && !options->is_server)
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "a TLS client always checks the server");
-    if (options->verify != VQ_TLS_VERIFY_FINGERPRINT && !credentials->has_authority)
+    if (options->verify == VQ_TLS_VERIFY_NOTHING && (options->is_server || options->peer_name != NULL))
+        return vq_error_set(err, VIR_ERR_INVALID_ARG, "only a client, and without a name, can leave the peer unchecked");
+    if (options->verify != VQ_TLS_VERIFY_FINGERPRINT && options->verify != VQ_TLS_VERIFY_NOTHING &&
+        !credentials->has_authority)
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "without an authority no peer can be checked");
     if (options->peer_name != NULL && options->peer_name[0] == '\0')
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "the name to check the peer's certificate against is empty");

@@ -24,6 +24,7 @@ enum vq_tls_verify {
     VQ_TLS_VERIFY_PEER,        /* chain, dates, purpose, and the name when one is given */
     VQ_TLS_VERIFY_OPTIONAL,    /* servers: a peer without certificate is let in and has no identity; a bad one is not */
     VQ_TLS_VERIFY_FINGERPRINT, /* clients that join: the chain's authority must have the given SHA-256 */
+    VQ_TLS_VERIFY_NOTHING,     /* clients whose user said so in so many words (no_verify=1); the peer has no identity */
 };
 
 struct vq_tls_options {

@@ -1,5 +1,7 @@
 # This daemon as a client of others.
 if(TARGET vq_node)
-    vq_unit_test(client vq_node)
-    target_sources(test_client PRIVATE unit/fake_node.c)
+    foreach(name client peer_client)
+        vq_unit_test(${name} vq_node)
+        target_sources(test_${name} PRIVATE unit/fake_node.c)
+    endforeach()
 endif()
