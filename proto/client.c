@@ -203,6 +203,7 @@ static bool answers(const struct vq_frame *frame, const struct vq_client_call *c
 
 static void decode_reply(struct vq_client *client, struct vq_client_call *call, const struct vq_frame *frame)
 {
+    static const uint8_t nothing;
     const struct vq_xdr_struct *type = call->procedure->ret;
     struct vq_error err = VQ_ERROR_INIT;
     VQ_AUTOPTR(vq_arena) arena = vq_arena_new(REPLY_MEMORY_MAX);
@@ -213,7 +214,7 @@ static void decode_reply(struct vq_client *client, struct vq_client_call *call, 
         call_finish(client, call, NULL, &err);
         return;
     }
-    call_finish(client, call, ret, NULL);
+    call_finish(client, call, type == NULL ? &nothing : ret, NULL);
 }
 
 static void take_reply(struct vq_client *client, const struct vq_frame *frame)

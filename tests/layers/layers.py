@@ -41,7 +41,7 @@ LIBRARIES = {
 }
 
 # The codec knows no event loop: of proto, only the byte channels may see libuv and GnuTLS.
-CHANNEL_FILES = re.compile(r"^proto/(channel|dial|tls|pki)[a-z_]*\.[ch]$")
+CHANNEL_FILES = re.compile(r"^proto/(channel|client|dial|tls|pki)[a-z_]*\.[ch]$")
 CHANNEL_LIBRARIES = ("uv.h", "gnutls/")
 
 # The headers that clients compile against: flags, enums and error numbers. Anything else of libvirt is not ours to use.
@@ -92,7 +92,7 @@ def fault_of_library(path, folder, header):
     if folder not in LIBRARIES[library]:
         return f"{folder}/ may not use <{header}>"
     if folder == "proto" and library in CHANNEL_LIBRARIES and not CHANNEL_FILES.match(path):
-        return f"of proto/, only channel, dial, tls and pki may use <{header}>"
+        return f"of proto/, only channel, client, dial, tls and pki may use <{header}>"
     return None
 
 
