@@ -50,6 +50,11 @@ struct vq_leaving *vq_leaving_of(struct vq_qemu_guest *guest)
     return leaving;
 }
 
+bool vq_leaving_is_undecided(const struct vq_qemu_guest *guest)
+{
+    return vq_migrate_is_leaving(guest) && guest->migration->peer != 0 && guest->migration->stage != VQ_MIGRATE_BEGUN;
+}
+
 bool vq_leaving_ask(struct vq_leaving *leaving, const char *command, json_t *take_arguments, int fd, vq_qmp_cb cb)
 {
     struct vq_qemu_guest *guest = leaving->guest;
@@ -220,7 +225,7 @@ static int begin_result(struct beginning *beginning, struct vq_qemu_guest *guest
                         struct vq_error *err)
 {
     VQ_AUTOFREE char *xml = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
-    struct vq_migrate_cookie cookie = { 0 };
+    struct vq_migrate_cookie cookie;
     uint32_t length = 0;
     uint8_t *bytes = NULL;
     int rc;
@@ -286,14 +291,6 @@ void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_op
 
 /* ---- perform ---- */
 
-static bool is_same_cluster(const struct vq_driver_host *host, const struct vq_migrate_cookie *cookie)
-{
-    static const uint8_t none[16];
-
-    return cookie->node != 0 && host->cluster_id != NULL && memcmp(host->cluster_id, none, sizeof(none)) != 0 &&
-           memcmp(host->cluster_id, cookie->cluster_id, sizeof(none)) == 0;
-}
-
 static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
                          const struct vq_migrate_cookie *peer, struct vq_error *err)
 {
@@ -301,8 +298,8 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
 
     if (options->uri == NULL)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination told no URI for the data");
-    if (peer->node == guest->qemu->host->node_id)
-        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "Attempt to migrate guest to the same host");
+    if (vq_migrate_cookie_check(peer, guest->qemu, guest->uuid, guest->name, err) < 0)
+        return -1;
     if (peer->node != 0 && peer->run == 0)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination's cookie does not name the move");
     if (!is_begun && vq_leaving_check(guest, options, err) < 0)
@@ -322,7 +319,7 @@ void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_
     if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE)
         (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
     else if (vq_migrate_cookie_read(cookie, cookie_length, &peer, &err) == 0) {
-        if (!is_same_cluster(qemu->host, &peer))
+        if (!vq_migrate_cookie_is_ours(&peer, qemu))
             peer.node = 0;
         (void)check_perform(guest, options, &peer, &err);
     }
@@ -364,7 +361,7 @@ static void hand_over(struct vq_qemu_guest *guest)
     (void)VQ_FAILPOINT("qemu.migrate.out.over");
     if (vq_qemu_record_write(guest, &err) < 0)
         vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
-    if (guest->process != NULL && vq_process_has_exited(guest->process))
+    if (vq_leaving_of(guest)->has_exited || (guest->process != NULL && vq_process_has_exited(guest->process)))
         vq_qemu_guest_unwind(guest);
     else
         vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, true);
@@ -646,13 +643,17 @@ static void too_long(uv_timer_t *timer)
 static bool exited(struct vq_qemu_guest *guest)
 {
     struct vq_leaving *leaving = vq_leaving_of(guest);
+    bool is_found = !leaving->job.is_active; /* then the record may be older than what QEMU had sent */
     bool may_be_there = guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN &&
-                        guest->migration->stage == VQ_MIGRATE_SENT && leaving->qemu != VQ_LEAVING_QEMU_FAILED;
+                        (is_found || guest->migration->stage == VQ_MIGRATE_SENT) && leaving->qemu != VQ_LEAVING_QEMU_FAILED;
 
     (void)uv_timer_stop(&leaving->job_timer);
     (void)uv_timer_stop(&leaving->wait_timer);
-    if (!may_be_there)
+    if (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0)
+        guest->is_handed_over = true;
+    if (!may_be_there || guest->is_handed_over)
         return false;
+    guest->migration->stage = VQ_MIGRATE_SENT;
     vq_log(WARN, "migrate.out", "domain=%s: QEMU has ended after it had sent all, waiting for what the log says of it",
            guest->name);
     leaving->has_exited = true;
@@ -755,6 +756,7 @@ static void side_free(struct vq_migration *migration)
     for (size_t i = 0; i < VQ_LEAVING_CALLS_MAX && guest->qmp != NULL; i++)
         vq_qmp_cancel(guest->qmp, leaving->calls[i]);
     vq_leaving_disconnect(leaving);
+    vq_leaving_forget_key(leaving);
     vq_migrate_cookie_done(&leaving->own);
     vq_migrate_cookie_done(&leaving->peer);
     leaving->guest = NULL;

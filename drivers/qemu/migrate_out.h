@@ -30,6 +30,7 @@ enum vq_leaving_qemu { VQ_LEAVING_QEMU_NONE, VQ_LEAVING_QEMU_ACTIVE, VQ_LEAVING_
                        VQ_LEAVING_QEMU_CANCELLED };
 
 struct vq_leaving_connection;
+struct vq_leaving_key;
 
 /* migration->side of a guest that leaves. */
 struct vq_leaving {
@@ -44,6 +45,8 @@ struct vq_leaving {
     uint64_t calls[VQ_LEAVING_CALLS_MAX]; /* questions to QEMU, the last ones */
     unsigned n_calls;
     struct vq_leaving_connection *connection; /* NULL: none is being made */
+    struct vq_leaving_key *key;       /* NULL: none is being asked for */
+    bool has_key;                     /* QEMU has it, as an object */
     enum vq_leaving_qemu qemu;
     bool is_told;                     /* migrate was said */
     bool is_switched;                 /* migrate-continue was said: the destination may have everything */
@@ -64,6 +67,8 @@ static inline bool vq_migrate_is_leaving(const struct vq_qemu_guest *guest)
     return guest->migration != NULL && guest->migration->role == VQ_MIGRATE_OUT;
 }
 
+/* After a restart of the daemon: may it be another node's already? */
+bool vq_leaving_is_undecided(const struct vq_qemu_guest *guest);
 /* The side of a guest that leaves, made when there is none yet (found after a restart); NULL: it does not leave. */
 struct vq_leaving *vq_leaving_of(struct vq_qemu_guest *guest);
 /* A question to QEMU; cb gets the guest. It comes only while the departure is the same. False: there is no monitor. */
@@ -99,6 +104,19 @@ typedef void (*vq_leaving_connected_cb)(struct vq_leaving *leaving, int fd, cons
 VQ_MUST_CHECK int vq_leaving_connect(struct vq_leaving *leaving, const char *uri, vq_leaving_connected_cb cb,
                                      struct vq_error *err);
 void vq_leaving_disconnect(struct vq_leaving *leaving); /* no call-back any more */
+
+/* ---- migrate_out_key.c ---- */
+
+#define VQ_LEAVING_KEY_USER "qemu"
+typedef void (*vq_leaving_key_cb)(struct vq_leaving *leaving, const uint8_t *key, size_t length, const struct vq_error *err);
+/* Ask the peer, a node, for the key of the data. cb once. */
+void vq_leaving_ask_key(struct vq_leaving *leaving, vq_leaving_key_cb cb);
+void vq_leaving_forget_key(struct vq_leaving *leaving); /* no call-back any more */
+/* The directory that QEMU is told of, malloc'ed; the file in it, made and removed. */
+char *vq_leaving_key_dir(const struct vq_qemu_guest *guest);
+VQ_MUST_CHECK int vq_leaving_write_key(const struct vq_qemu_guest *guest, const uint8_t *key, size_t length,
+                                       struct vq_error *err);
+void vq_leaving_remove_key(const struct vq_qemu_guest *guest);
 
 /* ---- migrate_out_decide.c ---- */
 

@@ -17,6 +17,7 @@
 #include "drivers/qemu/migrate_qemu.h"
 
 #define DESCRIPTOR_NAME "migrate"
+#define CREDENTIALS "migrate-out"
 
 static enum vq_step_result failed(struct vq_job *job, const char *name)
 {
@@ -132,6 +133,63 @@ static enum vq_step_result cpus_undo(struct vq_job *job)
     return VQ_STEP_WAIT;
 }
 
+/* ---- the key of the data ---- */
+
+static void key_object_made(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    vq_leaving_remove_key(guest); /* QEMU has read it */
+    vq_leaving_of(guest)->has_key = err == NULL;
+    answered(reply, err, data);
+}
+
+static void key_told(struct vq_leaving *leaving, const uint8_t *key, size_t length, const struct vq_error *err)
+{
+    VQ_AUTOFREE char *dir = vq_leaving_key_dir(leaving->guest);
+    struct vq_error own = VQ_ERROR_INIT;
+
+    if (err == NULL && vq_leaving_write_key(leaving->guest, key, length, &own) < 0)
+        err = &own;
+    if (err != NULL) {
+        vq_leaving_step_over(leaving, err);
+        return;
+    }
+    (void)vq_leaving_ask(leaving, "object-add", json_pack("{s:s,s:s,s:s,s:s,s:s}", "qom-type", "tls-creds-psk", "id",
+                                                          CREDENTIALS, "endpoint", "client", "dir", dir, "username",
+                                                          VQ_LEAVING_KEY_USER), -1, key_object_made);
+}
+
+static enum vq_step_result key_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    if (VQ_FAILPOINT("qemu.migrate.out.key"))
+        return failed(job, "qemu.migrate.out.key");
+    if (leaving->guest->migration->peer == 0)
+        return VQ_STEP_DONE;
+    vq_leaving_ask_key(leaving, key_told);
+    return VQ_STEP_WAIT;
+}
+
+static void ignored(json_t *reply, const struct vq_error *err, void *data)
+{
+    (void)reply;
+    (void)err;
+    (void)data;
+}
+
+static enum vq_step_result key_undo(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    vq_leaving_forget_key(leaving);
+    vq_leaving_remove_key(leaving->guest);
+    if (leaving->fate != VQ_LEAVING_GONE) /* there may be none */
+        (void)vq_leaving_ask(leaving, "object-del", json_pack("{s:s}", "id", CREDENTIALS), -1, ignored);
+    return VQ_STEP_DONE;
+}
+
 /* ---- tell QEMU how ---- */
 
 static int tell(struct vq_leaving *leaving, struct vq_error *err)
@@ -139,7 +197,8 @@ static int tell(struct vq_leaving *leaving, struct vq_error *err)
     struct vq_qemu_guest *guest = leaving->guest;
     const struct vq_migrate_options *options = &guest->migration->options;
     struct vq_migrate_pace pace = { .speed_mib = guest->migration_speed_mib, .downtime_ms = guest->migration_downtime_ms,
-                                    .xbzrle_cache = guest->migration_cache };
+                                    .xbzrle_cache = guest->migration_cache,
+                                    .tls_creds = leaving->has_key ? CREDENTIALS : NULL };
     json_t *capabilities;
 
     if (vq_migrate_capabilities_out(options, &leaving->own, &leaving->peer, &capabilities, err) < 0)
@@ -356,6 +415,7 @@ const struct vq_step vq_leaving_steps[] = {
     /* name                    run          undo          timeout_ms */
     { "write the record",      record_run,  record_undo,  0 },
     { "let the CPUs run on",   NULL,        cpus_undo,    0 },
+    { "get the key",           key_run,     key_undo,     30000 },
     { "tell QEMU how",         tell_run,    NULL,         VQ_QMP_TIMEOUT_MS },
     { "connect",               connect_run, connect_undo, VQ_LEAVING_CONNECT_MS + 5000 },
     { "send",                  send_run,    send_undo,    0 },
