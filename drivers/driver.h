@@ -180,6 +180,7 @@ struct vq_driver_host {
     /* Host part of the best address of a node's cluster port, as others reach it, without brackets. NULL: none is known. Borrowed as above. */
     const char *(*node_address)(uint64_t node);
     bool (*node_is_online)(uint64_t node);
+    bool (*is_draining)(void); /* this node shall be emptied: nothing may come to it */
     const uint8_t *cluster_id;   /* 16 bytes; all zero on a lone node */
     /* Connect to another daemon by a libvirt URI; one that leads to a node of this cluster goes over the mesh, with the identity of
      * the caller but bound to no session of his. request: whose call it is for. */

@@ -266,6 +266,19 @@ static void host_peer_open_node(uint64_t node, const struct vq_request *request,
     vq_peer_mesh_open(the_daemon, node, request, cb, data);
 }
 
+static bool host_is_draining(void)
+{
+    struct vq_store_view *view;
+
+    if (vq_store_view_begin(the_daemon->store, &view, NULL) < 0)
+        return false;
+    Vq__NodeRecord *own = vq_store_node_find(view, the_daemon->node_id);
+    vq_store_view_end(view);
+    bool is_draining = own != NULL && own->draining;
+    vq_store_node_free(own);
+    return is_draining;
+}
+
 static uint64_t host_time_ms(void)
 {
     struct timespec now;
@@ -320,6 +333,7 @@ void vq_driver_host_init(struct vq_daemon *daemon)
         .cluster_id = daemon->cluster_id,
         .peer_open = host_peer_open,
         .peer_open_node = host_peer_open_node,
+        .is_draining = host_is_draining,
         .time_ms = host_time_ms,
         .random = host_random,
     };

@@ -22,6 +22,7 @@ static const vq_apply_fn apply_functions[] = {
     [VQ__COMMAND__CHANGE_NODE_PUT] = vq_apply_node_put,
     [VQ__COMMAND__CHANGE_NODE_REMOVE] = vq_apply_node_remove,
     [VQ__COMMAND__CHANGE_NODE_SET_ROLE] = vq_apply_node_set_role,
+    [VQ__COMMAND__CHANGE_NODE_DRAIN] = vq_apply_node_drain,
     [VQ__COMMAND__CHANGE_TOKEN_PUT] = vq_apply_token_put,
     [VQ__COMMAND__CHANGE_TOKEN_USE] = vq_apply_token_use,
     [VQ__COMMAND__CHANGE_SETTING_PUT] = vq_apply_setting_put,

@@ -150,6 +150,23 @@ int vq_apply_node_set_role(struct vq_apply *apply)
     return found;
 }
 
+int vq_apply_node_drain(struct vq_apply *apply)
+{
+    const Vq__NodeDrain *drain = apply->command->node_drain;
+    Vq__NodeRecord *node;
+    int found = require_node(apply, drain->id, &node);
+
+    if (found <= 0)
+        return found;
+    node->draining = drain->draining;
+    found = write_node(apply, node);
+    if (found == 0)
+        node_change(apply, node, false, false);
+    apply->result->number = drain->id;
+    vq__node_record__free_unpacked(node, NULL);
+    return found;
+}
+
 /* ---- Tokens ---- */
 
 /* Tokens past their time, by the clock of the command that makes the next one, go; so there is never a heap of them. */

@@ -159,6 +159,7 @@ int vq_apply_domain_move_end(struct vq_apply *apply);
 int vq_apply_node_put(struct vq_apply *apply);
 int vq_apply_node_remove(struct vq_apply *apply);
 int vq_apply_node_set_role(struct vq_apply *apply);
+int vq_apply_node_drain(struct vq_apply *apply);
 int vq_apply_token_put(struct vq_apply *apply);
 int vq_apply_token_use(struct vq_apply *apply);
 int vq_apply_setting_put(struct vq_apply *apply);

@@ -55,6 +55,13 @@ struct vq_qemu_capabilities *vq_qemu_capabilities_ref(const struct vq_qemu_capab
     return counted;
 }
 
+static void names_free(char **names, size_t n_names)
+{
+    for (size_t i = 0; i < n_names; i++)
+        free(names[i]);
+    free(names);
+}
+
 void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps)
 {
     if (caps == NULL || --caps->references > 0)
@@ -65,13 +72,14 @@ void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps)
         free(caps->machines[i].default_cpu);
         free(caps->machines[i].default_ram_id);
     }
-    for (size_t i = 0; i < caps->n_cpu_models; i++)
+    for (size_t i = 0; i < caps->n_cpu_models; i++) {
         free(caps->cpu_models[i].name);
-    for (size_t i = 0; i < caps->n_devices; i++)
-        free(caps->devices[i]);
+        names_free(caps->cpu_models[i].missing, caps->cpu_models[i].n_missing);
+    }
+    names_free(caps->devices, caps->n_devices);
+    names_free(caps->features, caps->n_features);
     free(caps->machines);
     free(caps->cpu_models);
-    free(caps->devices);
     free(caps->path);
     free(caps->package);
     free(caps->arch);
@@ -81,6 +89,12 @@ void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps)
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void sort_names(char **names, size_t n_names)
+{
+    if (n_names > 0)
+        qsort(names, n_names, sizeof(*names), compare_names);
 }
 
 /* Names that QEMU takes for a device beside that of its type, which is what it lists. */
@@ -101,6 +115,20 @@ bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, co
     device = type_of_device(device);
     return caps->n_devices > 0 &&
            bsearch(&device, caps->devices, caps->n_devices, sizeof(*caps->devices), compare_names) != NULL;
+}
+
+bool vq_qemu_capabilities_has_feature(const struct vq_qemu_capabilities *caps, const char *feature)
+{
+    return caps->n_features > 0 &&
+           bsearch(&feature, caps->features, caps->n_features, sizeof(*caps->features), compare_names) != NULL;
+}
+
+const struct vq_qemu_cpu_model *vq_qemu_capabilities_cpu_model(const struct vq_qemu_capabilities *caps, const char *name)
+{
+    for (size_t i = 0; i < caps->n_cpu_models; i++)
+        if (strcmp(caps->cpu_models[i].name, name) == 0)
+            return &caps->cpu_models[i];
+    return NULL;
 }
 
 bool vq_qemu_cpu_model_is_for_people(const struct vq_qemu_cpu_model *model)
@@ -217,8 +245,10 @@ static void probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_e
         return;
     }
     take_caps->path = vq_strdup(emulator->path);
-    if (take_caps->n_devices > 0)
-        qsort(take_caps->devices, take_caps->n_devices, sizeof(*take_caps->devices), compare_names);
+    sort_names(take_caps->devices, take_caps->n_devices);
+    sort_names(take_caps->features, take_caps->n_features);
+    for (size_t i = 0; i < take_caps->n_cpu_models; i++)
+        sort_names(take_caps->cpu_models[i].missing, take_caps->cpu_models[i].n_missing);
     if (stat(emulator->path, &file) == 0)
         remember_file(take_caps, &file);
     vq_qemu_capabilities_free(emulator->caps);

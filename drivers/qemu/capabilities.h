@@ -27,6 +27,8 @@ struct vq_qemu_cpu_model {
     char *name;
     bool is_usable;          /* under TCG: QEMU names nothing that it lacks */
     bool is_deprecated;
+    char **missing;          /* sorted: features of it that QEMU cannot give */
+    size_t n_missing;
 };
 
 /* Counted reference; the content does not change once it was handed out, except for what KVM can do, which is tried out
@@ -46,6 +48,8 @@ struct vq_qemu_capabilities {
     size_t n_cpu_models;
     char **devices;          /* sorted names of device types: see vq_qemu_capabilities_has_device() */
     size_t n_devices;
+    char **features;         /* sorted names of CPU features that can be had under TCG; none: not known */
+    size_t n_features;
     bool is_kvm_known;       /* the trial is over */
     bool has_kvm;            /* a guest can really run under it */
     char kvm_problem[256];   /* why not, for people; "" when it can */
@@ -59,6 +63,9 @@ VQ_DEFINE_AUTOPTR(vq_qemu_capabilities);
 bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, const char *device);
 /* Is it a model that people choose by name? Not the versions of one ("qemu64-v1"), nor what has a mode of its own. */
 bool vq_qemu_cpu_model_is_for_people(const struct vq_qemu_cpu_model *model);
+bool vq_qemu_capabilities_has_feature(const struct vq_qemu_capabilities *caps, const char *feature);
+/* NULL: unknown. */
+const struct vq_qemu_cpu_model *vq_qemu_capabilities_cpu_model(const struct vq_qemu_capabilities *caps, const char *name);
 /* By name or alias; NULL: unknown. name NULL: the default machine. */
 const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_capabilities *caps, const char *name);
 

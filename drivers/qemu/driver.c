@@ -12,6 +12,7 @@
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate_check.h"
 
 enum { BOUND_LOGS_MS = 30000, DRIVER_TYPE_QEMU = 1 };
 
@@ -206,6 +207,8 @@ static void driver_stop(struct vq_driver *driver, void (*stopped)(void *data), v
     qemu->stopped = stopped;
     qemu->stopped_data = data;
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
+    vq_qemu_node_stop();
+    vq_migrate_checks_stop();
     while (qemu->guests != NULL) {
         struct vq_qemu_guest *guest = qemu->guests;
         struct vq_request *starter = guest->starter;

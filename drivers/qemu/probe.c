@@ -19,7 +19,7 @@
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 
-enum { MACHINES_MAX = 4096, MODELS_MAX = 4096, DEVICES_MAX = 16384, NAME_MAX_BYTES = 256 };
+enum { MACHINES_MAX = 4096, MODELS_MAX = 4096, DEVICES_MAX = 16384, FEATURES_MAX = 1024, NAME_MAX_BYTES = 256 };
 
 /* What the PC's firmware says when all is set up and there is nothing to boot. Its first words are no proof: where KVM is
  * itself emulated, they come, and then the CPU hangs in the first 16-bit code. */
@@ -55,12 +55,18 @@ static char *text_of(json_t *object, const char *key)
     return text == NULL || strlen(text) >= NAME_MAX_BYTES ? NULL : vq_strdup(text);
 }
 
+static bool is_plain_name(const char *name)
+{
+    return strlen(name) < NAME_MAX_BYTES &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-") == strlen(name);
+}
+
 /* Names go into XML and command lines: letters, digits and the marks that QEMU uses. */
 static char *name_of(json_t *object, const char *key)
 {
     char *name = text_of(object, key);
 
-    if (name != NULL && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-") != strlen(name))
+    if (name != NULL && !is_plain_name(name))
         free(vq_take(name));
     return name;
 }
@@ -129,6 +135,21 @@ static void read_machines(struct vq_qemu_capabilities *caps, json_t *reply)
     }
 }
 
+static void read_missing(struct vq_qemu_cpu_model *model, json_t *names)
+{
+    size_t i;
+    json_t *item;
+
+    if (json_array_size(names) == 0 || json_array_size(names) > FEATURES_MAX)
+        return;
+    model->missing = vq_calloc(json_array_size(names), sizeof(*model->missing));
+    json_array_foreach(names, i, item) {
+        const char *name = json_string_value(item);
+        if (name != NULL && is_plain_name(name))
+            model->missing[model->n_missing++] = vq_strdup(name);
+    }
+}
+
 static void read_models(struct vq_qemu_capabilities *caps, json_t *reply)
 {
     size_t i;
@@ -146,6 +167,7 @@ static void read_models(struct vq_qemu_capabilities *caps, json_t *reply)
             continue;
         model->is_usable = missing == NULL || json_array_size(missing) == 0;
         model->is_deprecated = json_is_true(json_object_get(item, "deprecated"));
+        read_missing(model, missing);
         caps->n_cpu_models++;
     }
 }
@@ -163,6 +185,20 @@ static void read_devices(struct vq_qemu_capabilities *caps, json_t *reply)
         if (name != NULL)
             caps->devices[caps->n_devices++] = name;
     }
+}
+
+static void read_features(struct vq_qemu_capabilities *caps, json_t *reply)
+{
+    json_t *properties = json_object_get(json_object_get(reply, "model"), "props");
+    const char *name;
+    json_t *value;
+
+    if (json_object_size(properties) > FEATURES_MAX)
+        return;
+    caps->features = vq_calloc(json_object_size(properties) + 1, sizeof(*caps->features));
+    json_object_foreach(properties, name, value)
+        if (json_is_true(value) && is_plain_name(name))
+            caps->features[caps->n_features++] = vq_strdup(name);
 }
 
 static void read_options(struct vq_qemu_capabilities *caps, json_t *reply)
@@ -270,6 +306,7 @@ static const struct question questions[] = {
     {"query-machines", NULL, read_machines},
     {"query-cpu-definitions", NULL, read_models},
     {"qom-list-types", "{\"implements\": \"device\", \"abstract\": false}", read_devices},
+    {"query-cpu-model-expansion", "{\"type\": \"static\", \"model\": {\"name\": \"max\"}}", read_features},
     {"query-command-line-options", "{\"option\": \"sandbox\"}", read_options},
 };
 

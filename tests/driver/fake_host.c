@@ -304,6 +304,11 @@ static const char *node_address(uint64_t node)
     return node_of(node) == NULL ? NULL : node_of(node)->address;
 }
 
+static bool is_draining(void)
+{
+    return fake.is_draining;
+}
+
 static bool node_is_online(uint64_t node)
 {
     return node_of(node) != NULL && node_of(node)->is_online;
@@ -635,7 +640,8 @@ void fake_host_init(bool again)
         .domain_find = domain_find, .local_run = local_run, .record_put = record_put, .record_delete = record_delete,
         .record_each = record_each, .time_ms = time_ms, .random = random_bytes,
         .domain_find_by_name = domain_find_by_name, .node_find = node_find, .node_name_of = node_name_of,
-        .node_address = node_address, .node_is_online = node_is_online, .cluster_id = fake.cluster_id,
+        .node_address = node_address, .node_is_online = node_is_online,
+        .is_draining = is_draining, .cluster_id = fake.cluster_id,
         .peer_open = peer_open, .peer_open_node = peer_open_node,
     };
 }

@@ -27,6 +27,7 @@ struct fake_host {
     struct fake_domain domains[FAKE_DOMAINS_MAX];
     size_t n_domains;
     bool has_quorum;
+    bool is_draining;
     bool loses_quorum;       /* while the next proposal waits: whether it was done is unknown */
     uint64_t next_run;
     struct fake_node nodes[FAKE_NODES_MAX];

@@ -57,6 +57,7 @@ struct command_parts {
     Vq__NodePut node_put;
     Vq__NodeRemove node_remove;
     Vq__NodeSetRole node_set_role;
+    Vq__NodeDrain node_drain;
     Vq__TokenPut token_put;
     Vq__TokenUse token_use;
     Vq__SettingPut setting;

@@ -771,6 +771,35 @@ static void nodes_get_ids_that_are_never_given_again(void **state)
     assert_int_equal(apply(f).code, VIR_ERR_OPERATION_FAILED);
 }
 
+static int drain(struct fixture *f, uint64_t number, uint64_t id, bool draining)
+{
+    begin_command(&f->parts, number, 0);
+    vq__node_drain__init(&f->parts.node_drain);
+    f->parts.node_drain.id = id;
+    f->parts.node_drain.draining = draining;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_NODE_DRAIN;
+    f->parts.command.node_drain = &f->parts.node_drain;
+    return apply(f).code;
+}
+
+static void a_node_is_drained_and_everything_else_of_it_stays(void **state)
+{
+    struct fixture *f = *state;
+
+    make_node(&f->parts, 1, 0, "node1");
+    assert_int_equal(apply(f).number, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(drain(f, 2 + i, 1, i == 0), VIR_ERR_OK);
+        struct vq_store_view *v = view(f);
+        Vq__NodeRecord *node = vq_store_node_find(v, 1);
+        vq_store_view_end(v);
+        assert_int_equal(node->draining, i == 0);
+        assert_string_equal(node->name, "node1");
+        vq_store_node_free(node);
+    }
+    assert_int_equal(drain(f, 4, 9, true), VIR_ERR_INVALID_ARG);
+}
+
 static void a_token_works_once_and_in_time(void **state)
 {
     struct fixture *f = *state;
@@ -1204,6 +1233,7 @@ int main(void)
         TEST(an_owner_changes_only_from_the_known_one),
         TEST(a_rename_moves_the_name),
         TEST(nodes_get_ids_that_are_never_given_again),
+        TEST(a_node_is_drained_and_everything_else_of_it_stays),
         TEST(a_token_works_once_and_in_time),
         TEST(a_cluster_is_named_once),
         TEST(a_repeated_request_has_the_first_result),
