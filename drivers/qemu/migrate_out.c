@@ -13,6 +13,7 @@
 #include "conf/base/text.h"
 #include "conf/domain.h"
 #include "drivers/qemu/events.h"
+#include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_qemu.h"
 #include "drivers/qemu/migrate_side.h"
 #include "drivers/qemu/process.h"
@@ -181,7 +182,7 @@ static void drop(struct vq_qemu_guest *guest, int type, const struct vq_error *e
 
 /* ---- begin ---- */
 
-struct beginning {
+struct vq_leaving_beginning {
     struct vq_request *request;
     struct vq_qemu *qemu;
     uint8_t uuid[VQ_UUID_BYTES];
@@ -191,7 +192,7 @@ struct beginning {
     void *data;
 };
 
-static void begin_over(struct beginning *beginning, const char *xml, const uint8_t *cookie, uint32_t length,
+static void begin_over(struct vq_leaving_beginning *beginning, const char *xml, const uint8_t *cookie, uint32_t length,
                        const struct vq_error *err)
 {
     beginning->cb(xml, cookie, length, err, beginning->data);
@@ -221,32 +222,67 @@ static void fill_cookie(const struct vq_qemu_guest *guest, json_t *capabilities,
     vq_migrate_capabilities_to_cookie(capabilities, true, cookie);
 }
 
-static int begin_result(struct beginning *beginning, struct vq_qemu_guest *guest, json_t *capabilities,
-                        struct vq_error *err)
+static int begin_reply(struct vq_leaving_beginning *beginning, const struct vq_qemu_guest *guest,
+                       const struct vq_migrate_cookie *cookie, struct vq_error *err)
 {
     VQ_AUTOFREE char *xml = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
-    struct vq_migrate_cookie cookie;
     uint32_t length = 0;
     uint8_t *bytes = NULL;
-    int rc;
 
-    fill_cookie(guest, capabilities, &cookie);
-    rc = vq_migrate_cookie_write(&cookie, beginning->request->arena, &bytes, &length, err);
-    vq_migrate_cookie_done(&cookie);
-    if (rc < 0)
+    if (vq_migrate_cookie_write(cookie, beginning->request->arena, &bytes, &length, err) < 0)
         return -1;
-    if ((beginning->options.flags & VIR_MIGRATE_CHANGE_PROTECTION) != 0) {
-        if (begin_activity(guest, err) < 0)
-            return -1;
-        (void)migration_new(guest, beginning->request, &beginning->options);
-    }
     begin_over(beginning, xml, bytes, length, NULL);
     return 0;
 }
 
+/* The sizes of disks are in the cookie now. */
+static void disks_offered(struct vq_qemu_guest *guest, const struct vq_error *err)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    struct vq_leaving_beginning *beginning = vq_take(leaving->beginning);
+    bool keeps = (beginning->options.flags & VIR_MIGRATE_CHANGE_PROTECTION) != 0;
+    struct vq_error own = VQ_ERROR_INIT;
+
+    if (err != NULL)
+        own = *err;
+    if (err != NULL || begin_reply(beginning, guest, &leaving->own, &own) < 0)
+        begin_over(beginning, NULL, NULL, 0, &own);
+    if (!keeps || own.code != VIR_ERR_OK)
+        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
+}
+
+/* From here on the guest is changed by nobody else, when the caller asked for that; while QEMU is asked for sizes, in any case. */
+static int begin_result(struct vq_leaving_beginning *beginning, struct vq_qemu_guest *guest, json_t *capabilities,
+                        struct vq_error *err)
+{
+    bool has_disks = vq_migrate_disks_asked(&beginning->options);
+    struct vq_migrate_cookie cookie;
+    struct vq_leaving *leaving;
+    int rc;
+
+    if (has_disks || (beginning->options.flags & VIR_MIGRATE_CHANGE_PROTECTION) != 0) {
+        if (begin_activity(guest, err) < 0)
+            return -1;
+        (void)migration_new(guest, beginning->request, &beginning->options);
+    }
+    if (has_disks) {
+        leaving = vq_leaving_of(guest);
+        leaving->beginning = beginning;
+        fill_cookie(guest, capabilities, &leaving->own);
+        vq_migrate_disks_offer(guest, &guest->migration->options, &leaving->own, disks_offered);
+        return 0;
+    }
+    fill_cookie(guest, capabilities, &cookie);
+    rc = begin_reply(beginning, guest, &cookie, err);
+    vq_migrate_cookie_done(&cookie);
+    if (rc < 0 && guest->migration != NULL)
+        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
+    return rc;
+}
+
 static void begin_known(json_t *reply, const struct vq_error *err, void *data)
 {
-    struct beginning *beginning = data;
+    struct vq_leaving_beginning *beginning = data;
     struct vq_qemu_guest *guest = vq_qemu_guest_find_run(beginning->qemu, beginning->uuid, beginning->run);
     struct vq_error own = VQ_ERROR_INIT;
 
@@ -254,6 +290,8 @@ static void begin_known(json_t *reply, const struct vq_error *err, void *data)
         own = *err;
     else if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE)
         (void)vq_error_set(&own, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    else if (guest->activity.is_active)
+        (void)vq_qemu_activity_refuse(guest, &own);
     else if (begin_result(beginning, guest, reply, &own) == 0)
         return;
     begin_over(beginning, NULL, NULL, 0, &own);
@@ -265,7 +303,7 @@ void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_op
     struct vq_qemu *qemu = vq_qemu_of(request);
     struct vq_qemu_guest *guest = vq_qemu_guest_find(qemu, request->domain->uuid);
     struct vq_error err = VQ_ERROR_INIT;
-    struct beginning *beginning;
+    struct vq_leaving_beginning *beginning;
 
     if (guest == NULL || guest->phase == VQ_GUEST_STARTING || guest->phase == VQ_GUEST_STOPPING)
         (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
@@ -278,7 +316,7 @@ void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_op
         cb(NULL, NULL, 0, &err, data);
         return;
     }
-    beginning = vq_new(struct beginning);
+    beginning = vq_new(struct vq_leaving_beginning);
     beginning->request = request;
     beginning->qemu = qemu;
     beginning->run = guest->run;
@@ -561,6 +599,8 @@ static bool event(struct vq_qemu_guest *guest, const char *name, const json_t *d
     struct vq_leaving *leaving = vq_leaving_of(guest);
     const char *status = json_string_value(json_object_get(data, "status"));
 
+    if (vq_migrate_disks_event(guest, name, data))
+        return true;
     if (strcmp(name, "MIGRATION") == 0) {
         if (status != NULL)
             vq_leaving_status(guest, status);
@@ -744,6 +784,10 @@ static void side_free(struct vq_migration *migration)
         return;
     guest = leaving->guest;
     migration->side = NULL;
+    if (leaving->beginning != NULL) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+        begin_over(vq_take(leaving->beginning), NULL, NULL, 0, &err);
+    }
     if (leaving->request != NULL && leaving->is_confirmed) {
         leaving->request = NULL;
         confirm_over(guest->qemu, guest->uuid, leaving->shall_undefine && migration->stage == VQ_MIGRATE_OVER,

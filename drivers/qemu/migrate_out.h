@@ -30,6 +30,7 @@ enum vq_leaving_qemu { VQ_LEAVING_QEMU_NONE, VQ_LEAVING_QEMU_ACTIVE, VQ_LEAVING_
                        VQ_LEAVING_QEMU_CANCELLED };
 
 struct vq_leaving_connection;
+struct vq_leaving_beginning;
 struct vq_leaving_key;
 
 /* migration->side of a guest that leaves. */
@@ -46,6 +47,7 @@ struct vq_leaving {
     unsigned n_calls;
     struct vq_leaving_connection *connection; /* NULL: none is being made */
     struct vq_leaving_key *key;       /* NULL: none is being asked for */
+    struct vq_leaving_beginning *beginning; /* begin waits for the sizes of disks; NULL: it does not */
     bool has_key;                     /* QEMU has it, as an object */
     enum vq_leaving_qemu qemu;
     bool is_told;                     /* migrate was said */
@@ -86,6 +88,9 @@ extern const struct vq_step vq_leaving_steps[];
 extern const size_t vq_n_leaving_steps;
 /* The waiting step that runs forward is over. No effect otherwise. */
 void vq_leaving_step_over(struct vq_leaving *leaving, const struct vq_error *err);
+/* The undo that waits is over. No effect otherwise. */
+void vq_leaving_undo_over(struct vq_leaving *leaving);
+enum vq_step_result vq_leaving_step_failed(struct vq_job *job, const char *failpoint_name);
 /* QEMU's word about its migration has changed ("active", "completed" ...). */
 void vq_leaving_status(struct vq_qemu_guest *guest, const char *status);
 /* Give up: undone as far as it has come; or, when the destination may have everything, ask the log for that. */
@@ -95,10 +100,20 @@ void vq_leaving_run_on(struct vq_leaving *leaving);
 /* The CPUs have stopped for the migration: tell it, if that was not yet done. */
 void vq_leaving_tell_stopped(struct vq_qemu_guest *guest);
 
+/* ---- migrate_out_disks.c ---- */
+
+enum vq_step_result vq_leaving_disks_run(struct vq_job *job);
+enum vq_step_result vq_leaving_disks_undo(struct vq_job *job);
+enum vq_step_result vq_leaving_settle_run(struct vq_job *job);
+
 /* ---- migrate_out_connect.c ---- */
 
 /* Is the URI one for a connection that we make? tcp and unix. */
 bool vq_leaving_can_connect(const char *uri);
+/* Where it leads to: a host with a port (0: none is said), or a path. What is not there is NULL; the caller frees both.
+ * Errors: VIR_ERR_INVALID_ARG. */
+VQ_MUST_CHECK int vq_leaving_parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, char **ret_path,
+                                       struct vq_error *err);
 /* cb: once, with the descriptor, which is closed after it; or -1 and err. */
 typedef void (*vq_leaving_connected_cb)(struct vq_leaving *leaving, int fd, const struct vq_error *err);
 VQ_MUST_CHECK int vq_leaving_connect(struct vq_leaving *leaving, const char *uri, vq_leaving_connected_cb cb,
@@ -108,6 +123,7 @@ void vq_leaving_disconnect(struct vq_leaving *leaving); /* no call-back any more
 /* ---- migrate_out_key.c ---- */
 
 #define VQ_LEAVING_KEY_USER "qemu"
+#define VQ_LEAVING_CREDENTIALS "migrate-out" /* id of QEMU's object */
 typedef void (*vq_leaving_key_cb)(struct vq_leaving *leaving, const uint8_t *key, size_t length, const struct vq_error *err);
 /* Ask the peer, a node, for the key of the data. cb once. */
 void vq_leaving_ask_key(struct vq_leaving *leaving, vq_leaving_key_cb cb);

@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -17,7 +18,8 @@
 struct vq_leaving_connection {
     struct vq_leaving *leaving;
     vq_leaving_connected_cb cb;
-    char *host, *service;       /* of tcp */
+    char *host;                 /* of tcp */
+    char service[8];
     char *path;                 /* of unix */
     union {
         uv_handle_t handle;
@@ -36,28 +38,28 @@ struct vq_leaving_connection {
 
 /* ---- The URI ---- */
 
-/* "host", "host:port", "[address]:port" behind "tcp:" or "tcp://". */
-static int parse_tcp(const char *uri, char **ret_host, char **ret_service, struct vq_error *err)
+/* "host", "host:port", "[address]:port" behind "tcp:" or "tcp://", and perhaps a slash. */
+static int parse_tcp(const char *uri, char **ret_host, uint16_t *ret_port, struct vq_error *err)
 {
     const char *host = uri + (strncmp(uri, "tcp://", 6) == 0 ? 6 : 4), *end;
-    uint64_t port;
+    uint64_t port = 0;
 
     if (*host == '[') {
         end = strchr(++host, ']');
-        if (end == NULL || end[1] != ':')
-            return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host or port in migration URI: %s", uri);
     } else {
-        end = strrchr(host, ':');
+        end = host + strcspn(host, "/");
+        if (memchr(host, ':', (size_t)(end - host)) != NULL)
+            end = strchr(host, ':');
     }
     if (end == NULL || end == host)
-        return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host or port in migration URI: %s", uri);
-    VQ_AUTOFREE char *digits = vq_strndup(end + (*end == ']' ? 2 : 1), 8);
+        return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host in migration URI: %s", uri);
+    const char *rest = *end == ']' ? end + 1 : end;
+    VQ_AUTOFREE char *digits = vq_strndup(*rest == ':' ? rest + 1 : "", strcspn(*rest == ':' ? rest + 1 : "", "/"));
 
-    digits[strcspn(digits, "/")] = '\0';
-    if (!vq_parse_u64(digits, 10, UINT16_MAX, &port) || port == 0)
+    if (digits[0] != '\0' && (!vq_parse_u64(digits, 10, UINT16_MAX, &port) || port == 0))
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' in migration URI '%s' is no port", digits, uri);
     *ret_host = vq_strndup(host, (size_t)(end - host));
-    *ret_service = vq_take(digits);
+    *ret_port = (uint16_t)port;
     return 0;
 }
 
@@ -69,6 +71,15 @@ static int parse_unix(const char *uri, char **ret_path, struct vq_error *err)
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' in migration URI is no path of a socket", path);
     *ret_path = vq_strdup(path);
     return 0;
+}
+
+int vq_leaving_parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, char **ret_path, struct vq_error *err)
+{
+    if (strncmp(uri, "tcp:", 4) == 0)
+        return parse_tcp(uri, ret_host, ret_port, err);
+    if (strncmp(uri, "unix:", 5) == 0)
+        return parse_unix(uri, ret_path, err);
+    return vq_error_set(err, VIR_ERR_INVALID_ARG, "unsupported scheme in migration URI %s", uri);
 }
 
 bool vq_leaving_can_connect(const char *uri)
@@ -84,7 +95,6 @@ static void release_when_over(struct vq_leaving_connection *connection)
         return;
     uv_freeaddrinfo(connection->addresses);
     free(connection->host);
-    free(connection->service);
     free(connection->path);
     free(connection);
 }
@@ -243,25 +253,28 @@ static void begin_unix(struct vq_leaving_connection *connection)
 int vq_leaving_connect(struct vq_leaving *leaving, const char *uri, vq_leaving_connected_cb cb, struct vq_error *err)
 {
     struct vq_leaving_connection *connection = vq_new(struct vq_leaving_connection);
-    bool is_tcp = strncmp(uri, "tcp:", 4) == 0;
-    int rc = is_tcp ? parse_tcp(uri, &connection->host, &connection->service, err)
-                    : parse_unix(uri, &connection->path, err);
+    uint16_t port = 0;
+    int rc = vq_leaving_parse_uri(uri, &connection->host, &port, &connection->path, err);
 
+    if (rc == 0 && connection->host != NULL && port == 0)
+        rc = vq_error_set(err, VIR_ERR_INVALID_ARG, "missing port in migration URI: %s", uri);
     if (rc < 0) {
+        free(connection->host);
         free(connection);
         return -1;
     }
+    (void)snprintf(connection->service, sizeof(connection->service), "%u", port);
     connection->leaving = leaving;
     connection->cb = cb;
     connection->lookup.data = connection->connect.data = connection;
     (void)uv_timer_init(leaving->guest->qemu->host->loop, &connection->timer);
     connection->timer.data = connection;
     leaving->connection = connection;
-    if (is_tcp && begin_tcp(connection, err) < 0) {
+    if (connection->host != NULL && begin_tcp(connection, err) < 0) {
         close_all(connection);
         return -1;
     }
-    if (!is_tcp)
+    if (connection->path != NULL)
         begin_unix(connection);
     (void)uv_timer_start(&connection->timer, too_late, VQ_LEAVING_CONNECT_MS, 0);
     return 0;

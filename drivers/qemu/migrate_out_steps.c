@@ -12,14 +12,12 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
-#include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_out.h"
 #include "drivers/qemu/migrate_qemu.h"
 
 #define DESCRIPTOR_NAME "migrate"
-#define CREDENTIALS "migrate-out"
 
-static enum vq_step_result failed(struct vq_job *job, const char *name)
+enum vq_step_result vq_leaving_step_failed(struct vq_job *job, const char *name)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
@@ -33,8 +31,7 @@ void vq_leaving_step_over(struct vq_leaving *leaving, const struct vq_error *err
         vq_job_resume(&leaving->job, err);
 }
 
-/* An undo that waits is over. */
-static void undo_over(struct vq_leaving *leaving)
+void vq_leaving_undo_over(struct vq_leaving *leaving)
 {
     if (leaving->job.is_active && leaving->job.is_waiting && leaving->job.is_unwinding)
         vq_job_resume(&leaving->job, NULL);
@@ -81,7 +78,7 @@ static enum vq_step_result record_run(struct vq_job *job)
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.migrate.out.record"))
-        return failed(job, "qemu.migrate.out.record");
+        return vq_leaving_step_failed(job, "qemu.migrate.out.record");
     leaving->guest->migration->stage = VQ_MIGRATE_SENDING;
     return vq_qemu_record_write(leaving->guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
 }
@@ -108,7 +105,7 @@ static void runs_again(json_t *reply, const struct vq_error *err, void *data)
         return; /* vq_migrate_found() asks again */
     if (err != NULL)
         vq_log(ERROR, "migrate.out", "domain=%s: it stays here, but its CPUs do not run: %s", guest->name, err->message);
-    undo_over(vq_leaving_of(guest));
+    vq_leaving_undo_over(vq_leaving_of(guest));
 }
 
 void vq_leaving_run_on(struct vq_leaving *leaving)
@@ -156,7 +153,7 @@ static void key_told(struct vq_leaving *leaving, const uint8_t *key, size_t leng
         return;
     }
     (void)vq_leaving_ask(leaving, "object-add", json_pack("{s:s,s:s,s:s,s:s,s:s}", "qom-type", "tls-creds-psk", "id",
-                                                          CREDENTIALS, "endpoint", "client", "dir", dir, "username",
+                                                          VQ_LEAVING_CREDENTIALS, "endpoint", "client", "dir", dir, "username",
                                                           VQ_LEAVING_KEY_USER), -1, key_object_made);
 }
 
@@ -165,7 +162,7 @@ static enum vq_step_result key_run(struct vq_job *job)
     struct vq_leaving *leaving = job->owner;
 
     if (VQ_FAILPOINT("qemu.migrate.out.key"))
-        return failed(job, "qemu.migrate.out.key");
+        return vq_leaving_step_failed(job, "qemu.migrate.out.key");
     if (leaving->guest->migration->peer == 0)
         return VQ_STEP_DONE;
     vq_leaving_ask_key(leaving, key_told);
@@ -186,7 +183,7 @@ static enum vq_step_result key_undo(struct vq_job *job)
     vq_leaving_forget_key(leaving);
     vq_leaving_remove_key(leaving->guest);
     if (leaving->fate != VQ_LEAVING_GONE) /* there may be none */
-        (void)vq_leaving_ask(leaving, "object-del", json_pack("{s:s}", "id", CREDENTIALS), -1, ignored);
+        (void)vq_leaving_ask(leaving, "object-del", json_pack("{s:s}", "id", VQ_LEAVING_CREDENTIALS), -1, ignored);
     return VQ_STEP_DONE;
 }
 
@@ -198,7 +195,7 @@ static int tell(struct vq_leaving *leaving, struct vq_error *err)
     const struct vq_migrate_options *options = &guest->migration->options;
     struct vq_migrate_pace pace = { .speed_mib = guest->migration_speed_mib, .downtime_ms = guest->migration_downtime_ms,
                                     .xbzrle_cache = guest->migration_cache,
-                                    .tls_creds = leaving->has_key ? CREDENTIALS : NULL };
+                                    .tls_creds = leaving->has_key ? VQ_LEAVING_CREDENTIALS : NULL };
     json_t *capabilities;
 
     if (vq_migrate_capabilities_out(options, &leaving->own, &leaving->peer, &capabilities, err) < 0)
@@ -228,7 +225,7 @@ static void capabilities_known(json_t *reply, const struct vq_error *err, void *
 static enum vq_step_result tell_run(struct vq_job *job)
 {
     if (VQ_FAILPOINT("qemu.migrate.out.tell"))
-        return failed(job, "qemu.migrate.out.tell");
+        return vq_leaving_step_failed(job, "qemu.migrate.out.tell");
     (void)vq_leaving_ask(job->owner, "query-migrate-capabilities", NULL, -1, capabilities_known);
     return VQ_STEP_WAIT;
 }
@@ -257,7 +254,7 @@ static enum vq_step_result connect_run(struct vq_job *job)
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.migrate.out.connect"))
-        return failed(job, "qemu.migrate.out.connect");
+        return vq_leaving_step_failed(job, "qemu.migrate.out.connect");
     if (connects_by_itself(options))
         return VQ_STEP_DONE;
     return vq_leaving_connect(leaving, options->uri, connected, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
@@ -295,7 +292,7 @@ static enum vq_step_result send_run(struct vq_job *job)
     VQ_AUTOFREE char *uri = qemu_uri(&leaving->guest->migration->options);
 
     if (VQ_FAILPOINT("qemu.migrate.out.send"))
-        return failed(job, "qemu.migrate.out.send");
+        return vq_leaving_step_failed(job, "qemu.migrate.out.send");
     leaving->is_told = true;
     (void)vq_leaving_ask(leaving, "migrate", json_pack("{s:s}", "uri", uri), -1, told);
     return VQ_STEP_WAIT; /* vq_leaving_status() */
@@ -313,7 +310,7 @@ static void cancel_late(uv_timer_t *timer)
 
     vq_log(WARN, "migrate.out", "domain=%s: QEMU does not say that its migration has ended, going on",
            leaving->guest->name);
-    undo_over(leaving);
+    vq_leaving_undo_over(leaving);
 }
 
 /* migrate itself was refused: there is nothing to cancel, and no event will come. */
@@ -323,7 +320,7 @@ static void cancel_told(json_t *reply, const struct vq_error *err, void *data)
 
     (void)reply;
     if (err != NULL && !is_lost(guest, err))
-        undo_over(vq_leaving_of(guest));
+        vq_leaving_undo_over(vq_leaving_of(guest));
 }
 
 static void status_asked(json_t *reply, const struct vq_error *err, void *data)
@@ -365,7 +362,7 @@ static enum vq_step_result switch_run(struct vq_job *job)
     struct vq_leaving *leaving = job->owner;
 
     if (VQ_FAILPOINT("qemu.migrate.out.switch"))
-        return failed(job, "qemu.migrate.out.switch");
+        return vq_leaving_step_failed(job, "qemu.migrate.out.switch");
     leaving->is_switched = true;
     leaving->guest->migration->stage = VQ_MIGRATE_SENT;
     (void)vq_leaving_ask(leaving, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), -1, told);
@@ -398,7 +395,7 @@ static enum vq_step_result outcome_run(struct vq_job *job)
     struct vq_leaving *leaving = job->owner;
 
     if (VQ_FAILPOINT("qemu.migrate.out.outcome"))
-        return failed(job, "qemu.migrate.out.outcome");
+        return vq_leaving_step_failed(job, "qemu.migrate.out.outcome");
     if (leaving->guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN)
         vq_leaving_look(leaving->guest);
     if (leaving->guest->migration->peer != 0 && leaving->fate != VQ_LEAVING_GONE)
@@ -417,8 +414,10 @@ const struct vq_step vq_leaving_steps[] = {
     { "let the CPUs run on",   NULL,        cpus_undo,    0 },
     { "get the key",           key_run,     key_undo,     30000 },
     { "tell QEMU how",         tell_run,    NULL,         VQ_QMP_TIMEOUT_MS },
+    { "copy disks",            vq_leaving_disks_run, vq_leaving_disks_undo, 0 },
     { "connect",               connect_run, connect_undo, VQ_LEAVING_CONNECT_MS + 5000 },
     { "send",                  send_run,    send_undo,    0 },
+    { "end the copies of disks", vq_leaving_settle_run, NULL, 0 },
     { "switch over",           switch_run,  switch_undo,  0 },
     { "learn the outcome",     outcome_run, NULL,         0 },
     { "ask for the numbers",   numbers_run, NULL,         2000 },
@@ -492,7 +491,7 @@ void vq_leaving_status(struct vq_qemu_guest *guest, const char *status)
     } else if (leaving->job.is_active && vq_streq(leaving->job.steps[leaving->job.cursor].name, "send") &&
                (!is_at_work(leaving) || leaving->qemu == VQ_LEAVING_QEMU_NONE)) {
         (void)uv_timer_stop(&leaving->wait_timer);
-        undo_over(leaving);
+        vq_leaving_undo_over(leaving);
     }
 }
 
