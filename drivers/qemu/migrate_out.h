@@ -54,8 +54,7 @@ struct vq_leaving {
     bool is_switched;                 /* migrate-continue was said: the destination may have everything */
     bool has_stopped;                 /* QEMU has said so, and it has not been told yet */
     bool was_stopped_by_user;         /* suspended while it migrated */
-    bool has_seen_move;               /* in the state: it is not older than the move */
-    bool is_current;                  /* an end of the move was answered: the same */
+    bool is_current;                  /* an end of the move was answered by the log: the state is not older than the move */
     bool is_asking;                   /* a proposal is under way */
     bool has_exited;                  /* QEMU has ended while the outcome was not known */
     bool is_confirmed;                /* the request is that of confirm */

@@ -2,8 +2,7 @@
  *
  * The destination proposes the commit, both may propose the cancel, and a proposal may be applied although its answer was
  * lost. So nothing is concluded from an answer: the state is looked at, and as long as the move stands in it, the cancel is
- * proposed again. A state in which the move was never seen counts only when it is not older than the move: a proposal was
- * answered, or the node has caught up. */
+ * proposed again. A state in which the move does not stand counts only when it is not older than the move. */
 #define VQ_FROM VIR_FROM_QEMU
 
 #include <stdlib.h>
@@ -40,13 +39,11 @@ static enum vq_leaving_fate fate_of(struct vq_qemu_guest *guest, struct vq_leavi
 
     if (!host->domain_find(guest->uuid, false, arena, &info))
         return VQ_LEAVING_STAYS;
-    if (info.owner != host->node_id)
-        return VQ_LEAVING_GONE;
-    if (info.moving_to == migration->peer && info.moving_run == migration->run) {
-        leaving->has_seen_move = true;
+    if (info.moving_to == migration->peer && info.moving_run == migration->run)
         return VQ_LEAVING_OPEN;
-    }
-    return leaving->has_seen_move || leaving->is_current ? VQ_LEAVING_STAYS : VQ_LEAVING_OPEN;
+    if (info.owner != host->node_id || info.run >= migration->run)
+        return VQ_LEAVING_GONE;
+    return info.last_move >= migration->run || leaving->is_current ? VQ_LEAVING_STAYS : VQ_LEAVING_OPEN;
 }
 
 void vq_leaving_look(struct vq_qemu_guest *guest)
