@@ -13,6 +13,7 @@
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate_check.h"
+#include "drivers/qemu/migrate_in.h"
 
 enum { BOUND_LOGS_MS = 30000, DRIVER_TYPE_QEMU = 1 };
 
@@ -100,11 +101,27 @@ static void start_one(const struct vq_domain_info *info, void *data)
         vq_qemu_start(data, info, &options, NULL);
 }
 
+/* What the log says of a migration may be known only now. */
+static void guest_changed(struct vq_qemu_guest *guest)
+{
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+    bool is_there = guest->qemu->host->domain_find(guest->uuid, false, arena, &info);
+
+    vq_migrate_changed(guest, is_there ? &info : NULL);
+}
+
 static void driver_autostart(struct vq_driver *driver)
 {
     struct vq_qemu *qemu = driver->state;
     struct vq_error err = VQ_ERROR_INIT;
+    struct vq_qemu_guest *next;
 
+    qemu->has_caught_up = true;
+    for (struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = next) {
+        next = guest->next;
+        guest_changed(guest);
+    }
     vq_qemu_disown_unknown(driver); /* what was committed just before the daemon died is known only now */
     if (qemu->host->record_each(BOOT_TABLE, same_boot, qemu, &err) != 0)
         return; /* done in this boot, or it cannot be known */
@@ -128,12 +145,19 @@ static void driver_changed(struct vq_driver *driver, const uint8_t uuid[16])
     struct vq_domain_info info = { 0 };
 
     arena = vq_arena_new(0);
-    if (!qemu->host->domain_find(uuid, false, arena, &info))
+    if (!qemu->host->domain_find(uuid, false, arena, &info)) {
+        if (guest != NULL)
+            vq_migrate_changed(guest, NULL);
         return;
-    if (guest != NULL)
+    }
+    if (guest != NULL) {
         guest->generation = info.generation;
-    else if (info.id >= 0 && info.owner == qemu->host->node_id)
+        vq_migrate_changed(guest, &info);
+    } else if (info.moving_to == qemu->host->node_id) {
+        vq_incoming_disown(qemu, &info);
+    } else if (info.id >= 0 && info.owner == qemu->host->node_id) {
         vq_qemu_disown(&info, qemu);
+    }
 }
 
 static void driver_session_ended(struct vq_driver *driver, uint64_t entry_node, uint64_t session)
@@ -146,6 +170,7 @@ static void driver_session_ended(struct vq_driver *driver, uint64_t entry_node, 
         if (guest->autodestroy && guest->autodestroy_node == entry_node && guest->autodestroy_session == session)
             vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED, true);
     }
+    vq_migrate_session_ended(driver->state, entry_node, session);
 }
 
 static int driver_open_uri(struct vq_driver *driver, const char *path, struct vq_error *err)

@@ -39,6 +39,7 @@ struct vq_qemu {
     size_t n_guests;
     size_t n_creating;                   /* transient domains that are being defined, to be started then */
     uv_timer_t minute;                   /* bounds logs */
+    bool has_caught_up;                  /* what is applied here is not older than what the cluster had when we started */
     bool stopping;
     void (*stopped)(void *data);
     void *stopped_data;

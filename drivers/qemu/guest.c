@@ -14,6 +14,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/console.h"
+#include "drivers/qemu/migrate.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 #include "drivers/qemu/tap.h"
@@ -134,6 +135,7 @@ void vq_qemu_guest_free(struct vq_qemu_guest *guest)
     }
     *at = guest->next;
     guest->qemu->n_guests--;
+    vq_migration_free(vq_take(guest->migration));
     vq_qemu_ticket_give_up(guest);
     vq_qemu_consoles_close(guest);
     vq_qmp_free(guest->qmp);

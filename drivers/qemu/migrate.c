@@ -10,12 +10,13 @@
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_side.h"
 
 static const struct vq_migrate_side *const sides[] = {
     [VQ_MIGRATE_NONE] = NULL,
-    [VQ_MIGRATE_OUT] = NULL,
-    [VQ_MIGRATE_IN] = NULL,
+    [VQ_MIGRATE_OUT] = &vq_migrate_out_side,
+    [VQ_MIGRATE_IN] = &vq_migrate_in_side,
 };
 
 /* NULL: no migration of this guest is under way. */
@@ -25,6 +26,11 @@ static const struct vq_migrate_side *side_of(const struct vq_migration *migratio
 }
 
 /* ---- What happens ---- */
+
+bool vq_migrate_is_incoming(const struct vq_qemu_guest *guest)
+{
+    return guest->migration != NULL && guest->migration->role == VQ_MIGRATE_IN;
+}
 
 bool vq_migrate_event(struct vq_qemu_guest *guest, const char *name, const json_t *data)
 {
@@ -78,6 +84,7 @@ void vq_migration_free(struct vq_migration *migration)
         return;
     if (side != NULL)
         side->side_free(migration);
+    vq_migrate_disks_free(migration->disks);
     vq_migrate_options_done(&migration->options);
     free(migration->owned);
     free(migration);
@@ -113,6 +120,8 @@ json_t *vq_migration_pack(const struct vq_migration *migration)
     put_text(root, "dname", migration->options.dname);
     put_text(root, "persistent", migration->options.persistent_xml);
     put_text(root, "owned", migration->owned);
+    if (migration->disks != NULL)
+        (void)json_object_set_new(root, "disks", vq_migrate_disks_pack(migration->disks));
     return root;
 }
 
@@ -161,5 +170,6 @@ struct vq_migration *vq_migration_unpack(const json_t *object)
     migration->options.dname = text_of(object, "dname");
     migration->options.persistent_xml = text_of(object, "persistent");
     migration->owned = text_of(object, "owned");
+    migration->disks = vq_migrate_disks_unpack(json_object_get(object, "disks"));
     return migration;
 }

@@ -170,6 +170,8 @@ void vq_migrate_in_finish(struct vq_request *request, const struct vq_migrate_op
 
 /* ---- Both, called from the rest of the driver ---- */
 
+/* It waits here for its data, or for the word that it is this node's. */
+bool vq_migrate_is_incoming(const struct vq_qemu_guest *guest);
 /* An event of QEMU: MIGRATION, MIGRATION_PASS, and also those that a migration looks at. True: it was the migration's alone. */
 bool vq_migrate_event(struct vq_qemu_guest *guest, const char *name, const json_t *data);
 /* The replicated state of the domain changed, or this node has caught up: act on what is applied. info NULL: it is gone. */

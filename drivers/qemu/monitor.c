@@ -11,6 +11,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate.h"
 #include "drivers/qemu/qmp.h"
 
 static const char *text_of(json_t *data, const char *name)
@@ -339,6 +340,8 @@ void vq_qemu_guest_event(struct vq_qmp *qmp, const char *name, json_t *data, int
     (void)qmp;
     if (guest->phase == VQ_GUEST_ACTIVE || guest->phase == VQ_GUEST_FOUND)
         vq_qemu_emit_monitor(guest, name, data, seconds, micros);
+    if (vq_migrate_event(guest, name, data))
+        return;
     /* While it starts, its steps know what they do. Until a found guest has been asked, the answer tells all at once. */
     if (guest->phase != VQ_GUEST_ACTIVE)
         return;

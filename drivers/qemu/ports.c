@@ -1,4 +1,4 @@
-/* Ports of displays: see ports.h. A port is taken when a guest of ours has it or when it cannot be bound. */
+/* Ports of displays and of migrations: see ports.h. A port is taken when a guest of ours has it or when it cannot be bound. */
 #define VQ_FROM VIR_FROM_QEMU
 
 #include "drivers/qemu/ports.h"
@@ -50,12 +50,13 @@ static bool can_bind(uint16_t port)
 static int take_port(struct vq_qemu_guest *guest, uint16_t port, struct vq_error *err)
 {
     if (guest->n_ports == VQ_GUEST_PORTS_MAX)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %d ports of displays", VQ_GUEST_PORTS_MAX);
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %d ports", VQ_GUEST_PORTS_MAX);
     guest->ports[guest->n_ports++] = port;
     return 0;
 }
 
-static int choose_port(struct vq_qemu_guest *guest, uint16_t min, uint16_t max, int32_t *ret_port, struct vq_error *err)
+static int choose_port(struct vq_qemu_guest *guest, uint16_t min, uint16_t max, const char *use, int32_t *ret_port,
+                       struct vq_error *err)
 {
     for (uint32_t port = min; port <= max; port++) {
         if (is_reserved(guest->qemu, (uint16_t)port) || !can_bind((uint16_t)port))
@@ -65,7 +66,7 @@ static int choose_port(struct vq_qemu_guest *guest, uint16_t min, uint16_t max, 
         *ret_port = (int32_t)port;
         return 0;
     }
-    return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "no free port for a display between %u and %u", min, max);
+    return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "no free port for %s between %u and %u", use, min, max);
 }
 
 static bool listens_on_network(const struct vq_graphics *graphics)
@@ -102,15 +103,47 @@ int vq_qemu_ports_reserve(struct vq_qemu_guest *guest, struct vq_error *err)
             continue;
         show_address(graphics, settings);
         if (is_chosen) {
-            if (choose_port(guest, settings->vnc_port_min, settings->vnc_port_max, &graphics->port, err) < 0)
+            if (choose_port(guest, settings->vnc_port_min, settings->vnc_port_max, "a display", &graphics->port, err) < 0)
                 return -1;
             graphics->has_port = true;
         } else if (take_port(guest, (uint16_t)graphics->port, err) < 0) {
             return -1;
         }
         if (graphics->has_websocket && graphics->websocket < 0 &&
-            choose_port(guest, WEBSOCKET_MIN, WEBSOCKET_MAX, &graphics->websocket, err) < 0)
+            choose_port(guest, WEBSOCKET_MIN, WEBSOCKET_MAX, "a display", &graphics->websocket, err) < 0)
             return -1;
     }
     return 0;
+}
+
+int vq_qemu_ports_take_for_migration(struct vq_qemu_guest *guest, uint16_t *ret_port, struct vq_error *err)
+{
+    const struct vq_qemu_settings *settings = &guest->qemu->settings;
+    int32_t port;
+
+    if (choose_port(guest, settings->migration_port_min, settings->migration_port_max, "a migration", &port, err) < 0)
+        return -1;
+    *ret_port = (uint16_t)port;
+    return 0;
+}
+
+static bool is_displays(const struct vq_qemu_guest *guest, uint16_t port)
+{
+    for (size_t i = 0; guest->live != NULL && i < guest->live->devices.n_graphics; i++) {
+        const struct vq_graphics *graphics = guest->live->devices.graphics[i];
+
+        if (graphics->port == port || graphics->tls_port == port || graphics->websocket == port)
+            return true;
+    }
+    return false;
+}
+
+void vq_qemu_ports_keep_displays(struct vq_qemu_guest *guest)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < guest->n_ports; i++)
+        if (is_displays(guest, guest->ports[i]))
+            guest->ports[n++] = guest->ports[i];
+    guest->n_ports = n;
 }

@@ -13,6 +13,7 @@
 #include "conf/base/memory.h"
 #include "conf/domain.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate.h"
 
 enum { RECORD_FORMAT = 1 };
 
@@ -79,6 +80,8 @@ static json_t *pack_guest(const struct vq_qemu_guest *guest)
                                            (json_int_t)guest->autodestroy_session));
     if (guest->end.is_set)
         put(root, "end", json_pack("[i,i]", guest->end.reason, guest->end.detail));
+    if (guest->migration != NULL)
+        put(root, "migration", vq_migration_pack(guest->migration));
     if (xml != NULL)
         put(root, "xml", json_string(xml));
     free(xml);
@@ -255,6 +258,7 @@ int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, size_t key_length
     get_ports(root, guest);
     get_owned(root, guest);
     get_pairs(root, guest);
+    guest->migration = vq_migration_unpack(json_object_get(root, "migration"));
     get_definition(root, guest);
     *ret_boot_id = vq_strdup(json_string_value(json_object_get(root, "boot")));
     *ret_phase = get_phase(root);

@@ -17,6 +17,7 @@
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 
@@ -231,10 +232,16 @@ static void greet_over(struct vq_qemu_guest *guest, const struct vq_error *err)
     guest->status = NULL;
     guest->degraded[0] = '\0';
     guest->retry_ms = 0;
+    if (vq_migrate_is_incoming(guest)) {
+        json_decref(status);
+        vq_migrate_found(guest);
+        return;
+    }
     vq_qemu_guest_set_phase(guest, VQ_GUEST_ACTIVE);
     vq_log(INFO, "guest.found", "domain=%s id=%d pid=%d: its monitor answers", guest->name, guest->id, (int)guest->pid);
     vq_qemu_guest_reconcile(guest, status);
     json_decref(status);
+    vq_migrate_found(guest); /* one that leaves */
 }
 
 /* ---- The connection ---- */
@@ -436,6 +443,12 @@ static void pick_up(struct vq_qemu_guest *guest, enum vq_qemu_phase phase)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
+    if (vq_migrate_is_incoming(guest)) { /* the log says what becomes of it, and QEMU what can: vq_migrate_found() */
+        vq_qemu_guest_set_phase(guest, VQ_GUEST_FOUND);
+        if (vq_qemu_guest_connect(guest, &err) < 0)
+            vq_qemu_guest_degrade(guest, err.message);
+        return;
+    }
     if (!guest->is_booted) {
         vq_log(WARN, "guest.found", "domain=%s pid=%d: it was half started, clearing it away", guest->name,
                (int)guest->pid);

@@ -14,7 +14,7 @@
 #include "conf/base/text.h"
 #include "drivers/qemu/driver.h"
 
-enum { LINE_MAX_BYTES = 4096, LINES_MAX = 10000, PORT_MIN = 5900 };
+enum { LINE_MAX_BYTES = 4096, LINES_MAX = 10000, PORT_MIN = 5900, MIGRATION_PORT_MIN = 49152, MIGRATION_PORT_MAX = 49215 };
 
 typedef int (*setting_fn)(struct vq_qemu_settings *settings, const char *value, struct vq_error *err);
 
@@ -86,6 +86,45 @@ static int set_spice_listen(struct vq_qemu_settings *settings, const char *value
     return 0;
 }
 
+static int set_migration_address(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    (void)err;
+    vq_set_text(&settings->migration_address, value);
+    return 0;
+}
+
+/* A name that leads a host to itself would send the guest nowhere. */
+static int set_migration_host(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    if (value[0] == '\0' || strncmp(value, "localhost", 9) == 0 || strcmp(value, "127.0.0.1") == 0 ||
+        strcmp(value, "::1") == 0 || strcmp(value, "[::1]") == 0)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "'%s' is no address that other hosts can send to", value);
+    vq_set_text(&settings->migration_host, value);
+    return 0;
+}
+
+static int migration_port_of(const char *value, uint16_t *ret, struct vq_error *err)
+{
+    uint64_t number;
+
+    if (number_of(value, UINT16_MAX, &number, err) < 0)
+        return -1;
+    if (number == 0)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "0 is no port");
+    *ret = (uint16_t)number;
+    return 0;
+}
+
+static int set_migration_port_min(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return migration_port_of(value, &settings->migration_port_min, err);
+}
+
+static int set_migration_port_max(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return migration_port_of(value, &settings->migration_port_max, err);
+}
+
 static int port_of(const char *value, uint16_t *ret, struct vq_error *err)
 {
     uint64_t number;
@@ -153,6 +192,10 @@ static const struct {
     { "max_processes", set_processes },
     { "clear_emulator_capabilities", set_clear },
     { "dynamic_ownership", set_ownership },
+    { "migration_address", set_migration_address },
+    { "migration_host", set_migration_host },
+    { "migration_port_min", set_migration_port_min },
+    { "migration_port_max", set_migration_port_max },
 };
 
 static char *trim(char *text)
@@ -236,7 +279,8 @@ int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_
     *settings = (struct vq_qemu_settings){ .sandbox = true, .vnc_listen = vq_strdup("127.0.0.1"),
                                            .spice_listen = vq_strdup("127.0.0.1"), .vnc_port_min = PORT_MIN,
                                            .vnc_port_max = UINT16_MAX, .clear_emulator_capabilities = true,
-                                           .dynamic_ownership = true };
+                                           .dynamic_ownership = true, .migration_port_min = MIGRATION_PORT_MIN,
+                                           .migration_port_max = MIGRATION_PORT_MAX };
     file = fopen(path, "re");
     if (file == NULL)
         return errno == ENOENT ? 0 : vq_error_system(err, errno, "cannot read '%s'", path);
@@ -244,6 +288,8 @@ int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_
     (void)fclose(file);
     if (rc < 0)
         return vq_error_wrap(err, "reading '%s'", path);
+    if (settings->migration_port_min > settings->migration_port_max)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "reading '%s': migration_port_min is above migration_port_max", path);
     if (settings->has_user && !settings->has_group) {
         const struct passwd *entry = getpwuid(settings->uid);
 
@@ -258,5 +304,7 @@ void vq_qemu_settings_done(struct vq_qemu_settings *settings)
 {
     free(settings->vnc_listen);
     free(settings->spice_listen);
-    settings->vnc_listen = settings->spice_listen = NULL;
+    free(settings->migration_address);
+    free(settings->migration_host);
+    settings->vnc_listen = settings->spice_listen = settings->migration_address = settings->migration_host = NULL;
 }

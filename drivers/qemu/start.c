@@ -20,19 +20,19 @@
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate.h"
 #include "drivers/qemu/ports.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/start.h"
 #include "drivers/qemu/tap.h"
 #include "proto/cluster.pb-c.h"
 
-/* A call-back of others that a step waits for. It outlives a step that gives up: the ticket is then nobody's, and goes when
- * the call-back comes. */
 struct vq_qemu_ticket {
     struct vq_qemu_guest *guest;
 };
 
-static struct vq_qemu_ticket *ticket_new(struct vq_qemu_guest *guest)
+struct vq_qemu_ticket *vq_qemu_ticket_new(struct vq_qemu_guest *guest)
 {
     struct vq_qemu_ticket *ticket = vq_new(struct vq_qemu_ticket);
 
@@ -49,8 +49,7 @@ void vq_qemu_ticket_give_up(struct vq_qemu_guest *guest)
     guest->ticket = NULL;
 }
 
-/* The guest, or NULL when it has given up; the ticket is gone. */
-static struct vq_qemu_guest *ticket_use(struct vq_qemu_ticket *ticket)
+struct vq_qemu_guest *vq_qemu_ticket_use(struct vq_qemu_ticket *ticket)
 {
     struct vq_qemu_guest *guest = ticket->guest;
 
@@ -60,8 +59,7 @@ static struct vq_qemu_guest *ticket_use(struct vq_qemu_ticket *ticket)
     return guest;
 }
 
-/* The guest whose steps are undone; the first undo makes it STOPPING. */
-static struct vq_qemu_guest *undoing(struct vq_job *job)
+struct vq_qemu_guest *vq_qemu_undoing(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
 
@@ -70,8 +68,7 @@ static struct vq_qemu_guest *undoing(struct vq_job *job)
     return guest;
 }
 
-/* A call-back has come: the waiting step goes on; one that was answered at once has not returned yet and sees the error. */
-static void step_over(struct vq_qemu_guest *guest, const struct vq_error *err)
+void vq_qemu_step_over(struct vq_qemu_guest *guest, const struct vq_error *err)
 {
     if (guest->job.is_waiting)
         vq_job_resume(&guest->job, err);
@@ -79,7 +76,7 @@ static void step_over(struct vq_qemu_guest *guest, const struct vq_error *err)
         (void)vq_job_fail(&guest->job, err);
 }
 
-static enum vq_step_result failed(struct vq_job *job, const char *failpoint_name)
+enum vq_step_result vq_qemu_step_failed(struct vq_job *job, const char *failpoint_name)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
@@ -109,32 +106,29 @@ static int read_definition(struct vq_qemu_guest *guest, struct vq_error *err)
 
 static void capabilities_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
 {
-    struct vq_qemu_guest *guest = ticket_use(data);
+    struct vq_qemu_guest *guest = vq_qemu_ticket_use(data);
     struct vq_error own = VQ_ERROR_INIT;
 
     if (guest == NULL)
         return;
     if (err != NULL) {
-        step_over(guest, err);
+        vq_qemu_step_over(guest, err);
         return;
     }
     guest->caps = vq_qemu_capabilities_ref(caps);
     /* What the text leaves out because it is the default; and the same check as at define, by today's emulator. */
     if (vq_qemu_definition_fill(guest->live, caps, guest->qemu->host->random, &own) < 0)
-        step_over(guest, &own);
+        vq_qemu_step_over(guest, &own);
     else
-        step_over(guest, NULL);
+        vq_qemu_step_over(guest, NULL);
 }
 
-static enum vq_step_result prepare_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_emulator(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
     struct vq_error err = VQ_ERROR_INIT;
-    const char *emulator;
+    const char *emulator = guest->live->devices.emulator;
 
-    if (read_definition(guest, &err) < 0)
-        return vq_job_fail(job, &err);
-    emulator = guest->live->devices.emulator;
     if (emulator == NULL)
         emulator = vq_qemu_emulators_default(guest->qemu->emulators, guest->live->os.arch);
     if (emulator == NULL) {
@@ -144,21 +138,28 @@ static enum vq_step_result prepare_run(struct vq_job *job)
     }
     guest->emulator = vq_strdup(emulator);
     if (guest->live->type == VQ_VIRT_KVM)
-        vq_qemu_emulators_get_kvm(guest->qemu->emulators, emulator, capabilities_known, ticket_new(guest));
+        vq_qemu_emulators_get_kvm(guest->qemu->emulators, emulator, capabilities_known, vq_qemu_ticket_new(guest));
     else
-        vq_qemu_emulators_get(guest->qemu->emulators, emulator, capabilities_known, ticket_new(guest));
+        vq_qemu_emulators_get(guest->qemu->emulators, emulator, capabilities_known, vq_qemu_ticket_new(guest));
     return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
-static enum vq_step_result prepare_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_emulator_undo(struct vq_job *job)
 {
-    vq_qemu_ticket_give_up(undoing(job));
+    vq_qemu_ticket_give_up(vq_qemu_undoing(job));
     return VQ_STEP_DONE;
+}
+
+static enum vq_step_result prepare_run(struct vq_job *job)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    return read_definition(job->owner, &err) < 0 ? vq_job_fail(job, &err) : vq_qemu_step_emulator(job);
 }
 
 /* ---- take the right to run ---- */
 
-static int run_claimed(struct vq_qemu_guest *guest, uint64_t run, int32_t id, struct vq_error *err)
+int vq_qemu_run_claimed(struct vq_qemu_guest *guest, uint64_t run, int32_t id, struct vq_error *err)
 {
     VQ_AUTOFREE char *sub = NULL;
 
@@ -178,7 +179,7 @@ static int claim_locally(struct vq_qemu_guest *guest, struct vq_error *err)
     guest->qemu->host->local_run(guest->uuid, &run, &id);
     vq_log(INFO, "guest.claim", "domain=%s run=%llu: started without a quorum, with a number of this node's own",
            guest->name, (unsigned long long)run);
-    return run_claimed(guest, run, id, err);
+    return vq_qemu_run_claimed(guest, run, id, err);
 }
 
 /* The start was given up while the cluster was asked, and the answer was yes. */
@@ -192,7 +193,7 @@ static void give_back(struct vq_qemu_guest *guest, const struct vq_proposal_resu
 
 static void claim_done(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
 {
-    struct vq_qemu_guest *guest = ticket_use(data);
+    struct vq_qemu_guest *guest = vq_qemu_ticket_use(data);
     struct vq_error own = VQ_ERROR_INIT;
     int rc;
 
@@ -212,11 +213,11 @@ static void claim_done(const struct vq_proposal_result *result, const struct vq_
     else if (err != NULL)
         rc = -1, own = *err;
     else
-        rc = run_claimed(guest, result->number, result->id, &own);
-    step_over(guest, rc < 0 ? &own : NULL);
+        rc = vq_qemu_run_claimed(guest, result->number, result->id, &own);
+    vq_qemu_step_over(guest, rc < 0 ? &own : NULL);
 }
 
-static enum vq_step_result claim_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_claim(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
     Vq__Command command = VQ__COMMAND__INIT;
@@ -224,7 +225,7 @@ static enum vq_step_result claim_run(struct vq_job *job)
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.claim"))
-        return failed(job, "qemu.start.claim");
+        return vq_qemu_step_failed(job, "qemu.start.claim");
     if (!guest->qemu->host->has_quorum())
         return claim_locally(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
     run.uuid.data = guest->uuid;
@@ -233,15 +234,15 @@ static enum vq_step_result claim_run(struct vq_job *job)
     run.if_generation = guest->generation;
     command.change_case = VQ__COMMAND__CHANGE_DOMAIN_RUN;
     command.domain_run = &run;
-    guest->qemu->host->propose(&command, 0, claim_done, ticket_new(guest));
+    guest->qemu->host->propose(&command, 0, claim_done, vq_qemu_ticket_new(guest));
     return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
 /* Nothing of the run is left: the cluster is told last. A claim on its way is waited for: it cannot be taken back, and one
  * that came later than the next start's would make that one the older run. */
-static enum vq_step_result claim_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_claim_undo(struct vq_job *job)
 {
-    struct vq_qemu_guest *guest = undoing(job);
+    struct vq_qemu_guest *guest = vq_qemu_undoing(job);
 
     if (guest->ticket != NULL)
         return VQ_STEP_WAIT; /* claim_done() */
@@ -252,16 +253,16 @@ static enum vq_step_result claim_undo(struct vq_job *job)
 
 /* ---- write down what is intended ---- */
 
-static enum vq_step_result record_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_record(struct vq_job *job)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
     return vq_qemu_record_write(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
 }
 
-static enum vq_step_result record_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_record_undo(struct vq_job *job)
 {
-    struct vq_qemu_guest *guest = undoing(job);
+    struct vq_qemu_guest *guest = vq_qemu_undoing(job);
     struct vq_error err = VQ_ERROR_INIT;
 
     if (vq_qemu_record_delete(guest, &err) < 0)
@@ -271,53 +272,53 @@ static enum vq_step_result record_undo(struct vq_job *job)
 
 /* ---- directory, socket, log ---- */
 
-static enum vq_step_result files_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_files(struct vq_job *job)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.files"))
-        return failed(job, "qemu.start.files");
+        return vq_qemu_step_failed(job, "qemu.start.files");
     return vq_qemu_files_create(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
 }
 
-static enum vq_step_result files_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_files_undo(struct vq_job *job)
 {
-    vq_qemu_files_remove(undoing(job));
+    vq_qemu_files_remove(vq_qemu_undoing(job));
     return VQ_STEP_DONE;
 }
 
 /* ---- ports of displays ---- */
 
-static enum vq_step_result ports_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_ports(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.ports"))
-        return failed(job, "qemu.start.ports");
+        return vq_qemu_step_failed(job, "qemu.start.ports");
     return vq_qemu_ports_reserve(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
 }
 
-static enum vq_step_result ports_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_ports_undo(struct vq_job *job)
 {
-    undoing(job)->n_ports = 0;
+    vq_qemu_undoing(job)->n_ports = 0;
     return VQ_STEP_DONE;
 }
 
 /* ---- images ---- */
 
-static enum vq_step_result images_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_images(struct vq_job *job)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.images"))
-        return failed(job, "qemu.start.images");
+        return vq_qemu_step_failed(job, "qemu.start.images");
     return vq_qemu_ownership_take(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
 }
 
-static enum vq_step_result images_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_images_undo(struct vq_job *job)
 {
-    vq_qemu_ownership_give_back(undoing(job));
+    vq_qemu_ownership_give_back(vq_qemu_undoing(job));
     return VQ_STEP_DONE;
 }
 
@@ -371,19 +372,19 @@ static int taps_make(struct vq_qemu_guest *guest, struct vq_error *err)
     return 0;
 }
 
-static enum vq_step_result taps_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_taps(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.taps"))
-        return failed(job, "qemu.start.taps");
+        return vq_qemu_step_failed(job, "qemu.start.taps");
     return taps_choose(guest, &err) < 0 || taps_make(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_DONE;
 }
 
-static enum vq_step_result taps_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_taps_undo(struct vq_job *job)
 {
-    struct vq_qemu_guest *guest = undoing(job);
+    struct vq_qemu_guest *guest = vq_qemu_undoing(job);
 
     vq_qemu_taps_done(guest);
     for (size_t i = 0; i < guest->n_taps; i++)
@@ -402,7 +403,8 @@ static int build_command(struct vq_qemu_guest *guest, struct vq_qemu_command **r
     VQ_AUTOFREE int *tap_fds = vq_calloc(n + 1, sizeof(int));
     VQ_AUTOFREE char *dir = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
     struct vq_qemu_launch launch = { .dir = dir, .monitor_fd = guest->monitor_fd, .tap_fds = tap_fds, .n_tap_fds = n,
-                                     .sandbox = guest->qemu->settings.sandbox };
+                                     .sandbox = guest->qemu->settings.sandbox,
+                                     .incoming = vq_migrate_is_incoming(guest) ? "defer" : NULL };
 
     for (size_t i = 0; i < n; i++)
         tap_fds[i] = -1;
@@ -429,21 +431,21 @@ static int spawn(struct vq_qemu_guest *guest, const struct vq_qemu_command *comm
     return vq_qemu_record_write(guest, err);
 }
 
-static enum vq_step_result spawn_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_spawn(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
     VQ_AUTOPTR(vq_qemu_command) command = NULL;
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.spawn"))
-        return failed(job, "qemu.start.spawn");
+        return vq_qemu_step_failed(job, "qemu.start.spawn");
     if (build_command(guest, &command, &err) < 0)
         return vq_job_fail(job, &err);
     vq_qemu_log_start(guest, command);
     if (spawn(guest, command, &err) < 0)
         return vq_job_fail(job, &err);
     if (VQ_FAILPOINT("qemu.start.go"))
-        return failed(job, "qemu.start.go");
+        return vq_qemu_step_failed(job, "qemu.start.go");
     vq_process_go(guest->process);
     (void)close(guest->monitor_fd); /* QEMU's from now on */
     guest->monitor_fd = -1;
@@ -468,9 +470,9 @@ static void end_of_start_late(uv_timer_t *timer)
         vq_log(ERROR, "guest.end", "domain=%s: %s", guest->name, err.message);
 }
 
-static enum vq_step_result spawn_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_spawn_undo(struct vq_job *job)
 {
-    struct vq_qemu_guest *guest = undoing(job);
+    struct vq_qemu_guest *guest = vq_qemu_undoing(job);
     struct vq_error err = VQ_ERROR_INIT;
 
     if (guest->process != NULL && !vq_process_has_exited(guest->process) && vq_process_has_gone_on(guest->process)) {
@@ -488,19 +490,19 @@ static enum vq_step_result spawn_undo(struct vq_job *job)
 
 /* ---- the monitor ---- */
 
-static enum vq_step_result greet_run(struct vq_job *job)
+enum vq_step_result vq_qemu_step_greet(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.greet"))
-        return failed(job, "qemu.start.greet");
+        return vq_qemu_step_failed(job, "qemu.start.greet");
     return vq_qemu_guest_connect(guest, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
 }
 
-static enum vq_step_result greet_undo(struct vq_job *job)
+enum vq_step_result vq_qemu_step_greet_undo(struct vq_job *job)
 {
-    struct vq_qemu_guest *guest = undoing(job);
+    struct vq_qemu_guest *guest = vq_qemu_undoing(job);
 
     (void)uv_timer_stop(&guest->retry_timer);
     vq_qemu_consoles_close(guest);
@@ -531,7 +533,7 @@ static enum vq_step_result run_run(struct vq_job *job)
     if (vq_qemu_record_write(guest, &err) < 0)
         return vq_job_fail(job, &err);
     if (VQ_FAILPOINT("qemu.start.cont"))
-        return failed(job, "qemu.start.cont");
+        return vq_qemu_step_failed(job, "qemu.start.cont");
     if (guest->start_paused)
         return VQ_STEP_DONE;
     (void)vq_qmp_call(guest->qmp, "cont", NULL, VQ_QMP_TIMEOUT_MS, cont_done, guest);
@@ -556,20 +558,22 @@ static enum vq_step_result publish_run(struct vq_job *job)
     return VQ_STEP_DONE;
 }
 
+#define STEP(name) vq_qemu_step_##name, vq_qemu_step_##name##_undo
 const struct vq_step vq_qemu_guest_steps[] = {
-    /* name                      run          undo          timeout_ms */
-    { "read the definition",     prepare_run, prepare_undo, 20000 },
-    { "take the right to run",   claim_run,   claim_undo,   15000 },
-    { "write the record",        record_run,  record_undo,  0 },
-    { "make directory and log",  files_run,   files_undo,   0 },
-    { "reserve ports",           ports_run,   ports_undo,   0 },
-    { "give images to QEMU",     images_run,  images_undo,  0 },
-    { "make taps",               taps_run,    taps_undo,    0 },
-    { "run QEMU",                spawn_run,   spawn_undo,   0 },
-    { "greet the monitor",       greet_run,   greet_undo,   30000 },
-    { "let the CPUs run",        run_run,     NULL,         VQ_QMP_TIMEOUT_MS + 5000 },
-    { "publish",                 publish_run, NULL,         0 },
+    /* name                      run, undo                                timeout_ms */
+    { "read the definition",     prepare_run, vq_qemu_step_emulator_undo, 20000 },
+    { "take the right to run",   STEP(claim),                             15000 },
+    { "write the record",        STEP(record),                            0 },
+    { "make directory and log",  STEP(files),                             0 },
+    { "reserve ports",           STEP(ports),                             0 },
+    { "give images to QEMU",     STEP(images),                            0 },
+    { "make taps",               STEP(taps),                              0 },
+    { "run QEMU",                STEP(spawn),                             0 },
+    { "greet the monitor",       STEP(greet),                             30000 },
+    { "let the CPUs run",        run_run, NULL,                           VQ_QMP_TIMEOUT_MS + 5000 },
+    { "publish",                 publish_run, NULL,                       0 },
 };
+#undef STEP
 const size_t vq_qemu_n_guest_steps = VQ_N_ELEMENTS(vq_qemu_guest_steps);
 
 /* ---- from outside ---- */

@@ -14,6 +14,7 @@
 #include "conf/base/memory.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate_in.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 
@@ -61,7 +62,8 @@ static void drop_transient(const struct vq_qemu_guest *guest)
     VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
     struct vq_domain_info info = { 0 };
 
-    if (!guest->qemu->host->domain_find(guest->uuid, false, arena, &info) || (info.flags & VQ_INFO_PERSISTENT) != 0)
+    if (!guest->qemu->host->domain_find(guest->uuid, false, arena, &info) || (info.flags & VQ_INFO_PERSISTENT) != 0 ||
+        info.owner != guest->qemu->host->node_id)
         return;
     memcpy(report.uuid, guest->uuid, VQ_UUID_BYTES);
     report.run = info.run;
@@ -93,7 +95,10 @@ void vq_qemu_guest_unwind(struct vq_qemu_guest *guest)
     if (vq_qemu_record_write(guest, &err) < 0)
         vq_log(WARN, "guest.record", "domain=%s: %s, going on", guest->name, err.message);
     (void)VQ_FAILPOINT("qemu.stop.recorded");
-    vq_job_unwind(&guest->job, vq_qemu_guest_steps, vq_qemu_n_guest_steps, &guest->job_timer, stop_done, guest);
+    if (vq_migrate_is_incoming(guest)) /* the run is not this node's, or it is not known whether */
+        vq_job_unwind(&guest->job, vq_qemu_incoming_steps, vq_qemu_n_incoming_steps, &guest->job_timer, stop_done, guest);
+    else
+        vq_job_unwind(&guest->job, vq_qemu_guest_steps, vq_qemu_n_guest_steps, &guest->job_timer, stop_done, guest);
 }
 
 /* ---- Asking it to end ---- */
@@ -187,6 +192,11 @@ static void describe_exit(const struct vq_qemu_guest *guest, int status, struct 
         return;
     }
     vq_qemu_log_tail(guest, tail, sizeof(tail));
+    if (vq_migrate_is_incoming(guest)) {
+        (void)vq_error_set(err, VIR_ERR_OPERATION_FAILED, "QEMU of the destination ended before the domain had arrived%s%s",
+                           tail[0] != '\0' ? ": " : "", tail);
+        return;
+    }
     if (WIFSIGNALED(status) && status >= 0)
         (void)vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "QEMU was ended by signal %d while it started%s%s",
                            WTERMSIG(status), tail[0] != '\0' ? ": " : "", tail);
@@ -213,6 +223,8 @@ void vq_qemu_guest_exited(struct vq_qemu_guest *guest, int status)
     }
     if (guest->qmp != NULL)
         vq_qmp_drain(guest->qmp); /* its last words may lie behind the news of its death */
+    if (vq_migrate_exited(guest))
+        return;
     guess_end(guest);
     vq_qemu_guest_unwind(guest);
 }

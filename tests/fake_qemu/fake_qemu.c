@@ -12,6 +12,9 @@
  *   refuse COMMAND         answer with an error
  *   ignore_term            SIGTERM does nothing
  *   status WORD            what query-status says
+ *   incoming WORD...       after migrate-incoming: MIGRATION events with these words, one every 20 ms; "die" leaves, "pause"
+ *                          waits half a second, "wait" goes on only when <argv[0]>.go is there
+ *   refuse_first COMMAND   answer with an error that says "in use", once
  * It is read anew for each connection.
  * Asked without a monitor socket (to probe what the emulator can do), it becomes the real one. */
 #include <errno.h>
@@ -39,6 +42,8 @@ static const char *uuid = "00000000-0000-0000-0000-000000000000";
 static const char *status_word = "prelaunch";
 static int client = -1;
 static int n_commands;
+static const char *migration_word = "none";
+static bool has_refused;
 static bool ignores_term;
 
 static void read_script(void)
@@ -115,6 +120,11 @@ static void event(const char *name, json_t *take_data)
 
 static json_t *answer_of(const char *command)
 {
+    if (strcmp(command, "query-migrate") == 0)
+        return json_pack("{s:s}", "status", migration_word);
+    if (strcmp(command, "query-migrate-capabilities") == 0)
+        return json_pack("[{s:s,s:b},{s:s,s:b}]", "capability", "events", "state", 0, "capability", "late-block-activate",
+                         "state", 0);
     if (strcmp(command, "query-status") == 0)
         return json_pack("{s:s,s:b}", "status", status_word, "running", strcmp(status_word, "running") == 0);
     if (strcmp(command, "query-uuid") == 0)
@@ -144,19 +154,50 @@ static void effect_of(const char *command)
     }
 }
 
+/* The data come: told by words, since nobody sends any. */
+static void receive(void)
+{
+    char words[1024], go[4096], *rest = words;
+    const char *word;
+
+    (void)snprintf(words, sizeof(words), "%s", script_word("incoming"));
+    (void)snprintf(go, sizeof(go), "%s.go", program);
+    while ((word = strtok_r(rest, " ", &rest)) != NULL) {
+        (void)poll(NULL, 0, strcmp(word, "pause") == 0 ? 500 : 20);
+        if (strcmp(word, "die") == 0) {
+            (void)fprintf(stderr, "fake_qemu: load of migration failed: as told\n");
+            _exit(1);
+        }
+        while (strcmp(word, "wait") == 0 && access(go, F_OK) < 0)
+            (void)poll(NULL, 0, 10);
+        if (strcmp(word, "pause") == 0 || strcmp(word, "wait") == 0)
+            continue;
+        migration_word = strdup(word);
+        if (strcmp(word, "completed") == 0)
+            status_word = "paused";
+        event("MIGRATION", json_pack("{s:s}", "status", word));
+    }
+}
+
 static void answer(const char *command, json_t *id)
 {
     json_t *message;
-    const char *refused = script_word("refuse");
+    const char *refused = script_word("refuse"), *refused_once = script_word("refuse_first");
 
     effect_of(command);
-    if (refused != NULL && strcmp(refused, command) == 0)
+    if (refused_once != NULL && !has_refused && strcmp(refused_once, command) == 0) {
+        has_refused = true;
+        message = json_pack("{s:{s:s,s:s}}", "error", "class", "GenericError", "desc", "Address already in use");
+    } else if (refused != NULL && strcmp(refused, command) == 0) {
         message = json_pack("{s:{s:s,s:s}}", "error", "class", "GenericError", "desc", "the script refuses it");
-    else
+    } else {
         message = json_pack("{s:o}", "return", answer_of(command));
+    }
     if (id != NULL)
         (void)json_object_set(message, "id", id);
     say_json(message);
+    if (strcmp(command, "migrate-incoming") == 0 && script_word("incoming") != NULL)
+        receive();
 }
 
 static void command_came(const char *command, json_t *id)
@@ -257,6 +298,8 @@ static int find_listener(int argc, char **argv)
 
         if (strcmp(argv[i], "-uuid") == 0)
             uuid = argv[i + 1];
+        if (strcmp(argv[i], "-incoming") == 0)
+            status_word = "inmigrate";
         if (strcmp(argv[i], "-chardev") == 0 && strstr(argv[i + 1], "id=charmonitor") != NULL && fd != NULL)
             listener = atoi(fd + 3);
     }

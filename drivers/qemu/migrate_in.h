@@ -1,0 +1,97 @@
+/* The destination's side of one migration: what its files share. docs/migration.md has the whole picture.
+ *
+ *   prepare ──► steps of an arrival: ... QEMU listens ──► waits for data ──► loads ──► takes over
+ *                                       answers prepare                          │        │ the log says: ours
+ *                                                                                ▼        ▼
+ *                                              the log says: not ours ──► undone       arrives: CPUs run, finish is answered
+ *
+ * From the moment when the source may send, the guest is not ended before the log has decided: see migrate_in_decide.c.
+ * With a daemon outside the cluster the client decides, by finish. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/base/error.h"
+#include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate.h"
+
+enum { VQ_INCOMING_DATA_MS = 30000, VQ_INCOMING_FINISH_MS = 60000, VQ_INCOMING_RETRY_MS = 200, VQ_INCOMING_PORT_TRIES = 16,
+       VQ_INCOMING_COMMIT_TRIES = 5 };
+
+/* What is applied in this node's copy of the replicated state. */
+enum vq_incoming_fate { VQ_INCOMING_OPEN, VQ_INCOMING_OURS, VQ_INCOMING_NOT_OURS };
+
+/* migration->side of a guest that comes. */
+struct vq_incoming {
+    struct vq_qemu_guest *guest;
+    struct vq_request *prepare;     /* NULL: was answered */
+    vq_migrate_prepare_cb prepared;
+    void *prepare_data;
+    struct vq_request *finish;      /* NULL: nobody asks yet */
+    vq_migrate_finish_cb finished;
+    void *finish_data;
+    bool is_cancelled;              /* finish said so */
+    bool may_run;                   /* finish said so: for a migration from outside */
+    struct vq_migrate_cookie source; /* what the source told of itself in its first cookie */
+    json_t *capabilities;           /* of our QEMU, as it tells them; NULL: not asked yet */
+    char *uri_host;                 /* where the source shall send to */
+    uint16_t port;                  /* 0: not chosen yet */
+    unsigned port_tries;
+    uint16_t nbd_port;              /* for disks that travel, 0: none */
+    unsigned pending;               /* answers of QEMU that are still to come */
+    bool is_listening;              /* from here on the source may send */
+    bool has_data, is_loaded;
+    bool was_claimed;               /* DomainMove was answered in this life of the daemon: the state here is not older */
+    bool is_current;                /* an end of the move was answered: the same */
+    bool wants_end;                 /* an end of the move shall be proposed */
+    bool wants_commit;              /* which */
+    bool is_asking;                 /* a proposal is under way */
+    unsigned commits_refused;
+    enum vq_incoming_fate fate;     /* once it is not OPEN, it stays */
+    struct vq_error failure;        /* why it is given up, VIR_ERR_OK: it is not */
+    uv_timer_t *timer;              /* no data yet; or the next proposal */
+    uv_timer_t *finish_timer;
+};
+
+/* The side of a guest that comes; made when there is none yet (found after a restart). */
+struct vq_incoming *vq_incoming_of(struct vq_qemu_guest *guest);
+
+/* ---- migrate_in_steps.c ---- */
+
+extern const struct vq_step vq_qemu_incoming_steps[];
+extern const size_t vq_qemu_n_incoming_steps;
+/* The last step is over: the guest is this node's. The CPUs run, unless they shall not; then everybody is told. */
+void vq_incoming_arrive(struct vq_qemu_guest *guest);
+
+/* ---- migrate_in_listen.c: QEMU is told how to receive ---- */
+
+enum vq_step_result vq_incoming_make_disks(struct vq_job *job);
+enum vq_step_result vq_incoming_make_disks_undo(struct vq_job *job);
+enum vq_step_result vq_incoming_tell(struct vq_job *job);
+enum vq_step_result vq_incoming_serve_disks(struct vq_job *job);
+enum vq_step_result vq_incoming_listen(struct vq_job *job);
+/* The data have come, or will not. */
+void vq_incoming_forget_key(struct vq_qemu_guest *guest);
+/* Host part of the URI that the source gets; malloc'ed. */
+VQ_MUST_CHECK int vq_incoming_choose_host(struct vq_qemu_guest *guest, char **ret_host, struct vq_error *err);
+
+/* ---- migrate_in_decide.c: what the log says ---- */
+
+/* Ask for an end of the move until one is applied, here or there; vq_incoming_decided() comes then, maybe before this returns. */
+void vq_incoming_commit(struct vq_qemu_guest *guest);
+void vq_incoming_cancel(struct vq_qemu_guest *guest);
+/* Look at what is applied. */
+void vq_incoming_look(struct vq_qemu_guest *guest);
+/* Tell the log that a move to this node, of which nothing is here, is over. */
+void vq_incoming_disown(struct vq_qemu *qemu, const struct vq_domain_info *info);
+
+/* ---- migrate_in.c ---- */
+
+/* incoming->fate is known now. The guest may be gone afterwards. */
+void vq_incoming_decided(struct vq_qemu_guest *guest);
+/* It comes to nothing: end it, in the order that its stage allows. The guest may be gone afterwards. */
+void vq_incoming_give_up(struct vq_qemu_guest *guest, const struct vq_error *why);
+/* Answers, if somebody waits; err NULL: well. */
+void vq_incoming_answer_prepare(struct vq_incoming *incoming, const struct vq_error *err);
+void vq_incoming_answer_finish(struct vq_incoming *incoming, const struct vq_error *err);

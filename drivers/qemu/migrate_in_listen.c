@@ -1,0 +1,347 @@
+/* QEMU is told how the guest comes, and where to listen; the source is told where to send to. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libvirt/libvirt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/base/failpoint.h"
+#include "conf/base/log.h"
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
+#include "drivers/qemu/files.h"
+#include "drivers/qemu/migrate_disks.h"
+#include "drivers/qemu/migrate_in.h"
+#include "drivers/qemu/ports.h"
+#include "drivers/qemu/qmp.h"
+#include "drivers/qemu/start.h"
+
+/* ---- Addresses ---- */
+
+static bool is_numeric(const char *host)
+{
+    uint8_t address[sizeof(struct in6_addr)];
+
+    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
+static const char *own_host_name(char *name, size_t size)
+{
+    if (gethostname(name, size) < 0)
+        name[0] = '\0';
+    name[size - 1] = '\0';
+    return name;
+}
+
+/* "host", "host:port", "[address]:port" behind "tcp:" or "tcp://", and perhaps a slash. */
+static int parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, struct vq_error *err)
+{
+    const char *host = uri, *end;
+    uint64_t port = 0;
+
+    if (strncmp(uri, "tcp:", 4) != 0)
+        return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "migration URI '%s': only tcp is supported", uri);
+    host += strncmp(uri, "tcp://", 6) == 0 ? 6 : 4;
+    if (*host == '[') {
+        end = strchr(++host, ']');
+        if (end == NULL)
+            return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host in migration URI: %s", uri);
+    } else {
+        end = host + strcspn(host, ":/");
+    }
+    if (end == host)
+        return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host in migration URI: %s", uri);
+    *ret_host = vq_strndup(host, (size_t)(end - host));
+    end += *end == ']';
+    if (*end == ':') {
+        VQ_AUTOFREE char *digits = vq_strndup(end + 1, strcspn(end + 1, "/"));
+
+        if (digits[0] != '\0' && !vq_parse_u64(digits, 1, UINT16_MAX, &port)) {
+            free(vq_take(*ret_host));
+            return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' in migration URI '%s' is no port", digits, uri);
+        }
+    }
+    *ret_port = (uint16_t)port;
+    return 0;
+}
+
+int vq_incoming_choose_host(struct vq_qemu_guest *guest, char **ret_host, struct vq_error *err)
+{
+    const struct vq_driver_host *host = guest->qemu->host;
+    const struct vq_migration *migration = guest->migration;
+    const char *known = NULL;
+    char name[256];
+
+    if (migration->options.uri != NULL)
+        return parse_uri(migration->options.uri, ret_host, &vq_incoming_of(guest)->port, err);
+    if (migration->peer != 0)
+        known = host->node_address(host->node_id);
+    if (known == NULL)
+        known = guest->qemu->settings.migration_host;
+    if (known == NULL)
+        known = own_host_name(name, sizeof(name));
+    if (known[0] == '\0' || strncmp(known, "localhost", 9) == 0)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR,
+                            "hostname on destination resolved to localhost, but migration requires an FQDN");
+    *ret_host = vq_strdup(known);
+    return 0;
+}
+
+/* Between nodes only the network of the cluster has to reach it. malloc'ed, without brackets. */
+static char *listen_address(const struct vq_qemu_guest *guest, const struct vq_incoming *incoming)
+{
+    const char *address = guest->migration->options.listen_address;
+    char *copy;
+
+    if (address == NULL)
+        address = guest->qemu->settings.migration_address;
+    if (address == NULL && guest->migration->peer != 0 && is_numeric(incoming->uri_host))
+        address = incoming->uri_host;
+    if (address == NULL)
+        address = access("/proc/net/if_inet6", F_OK) == 0 ? "::" : "0.0.0.0";
+    copy = vq_strdup(address + (address[0] == '['));
+    copy[strcspn(copy, "]")] = '\0';
+    return copy;
+}
+
+/* ---- What QEMU shall do ---- */
+
+/* Those that both ends need; what else a migration uses is the source's alone. */
+static const struct {
+    const char *capability;
+    uint64_t flag;
+    unsigned compression;
+} wanted[] = {
+    { "events", 0, 0 },
+    { "late-block-activate", 0, 0 }, /* images are the source's until the CPUs run here */
+    { "postcopy-ram", VIR_MIGRATE_POSTCOPY, 0 },
+    { "multifd", VIR_MIGRATE_PARALLEL, 0 },
+    { "rdma-pin-all", VIR_MIGRATE_RDMA_PIN_ALL, 0 },
+    { "xbzrle", 0, VQ_COMPRESS_XBZRLE },
+    { "compress", 0, VQ_COMPRESS_MT },
+};
+
+static json_t *capabilities_of(const struct vq_migrate_options *options)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(wanted); i++)
+        if ((wanted[i].flag == 0 || (options->flags & wanted[i].flag) != 0) &&
+            (wanted[i].compression == 0 || (options->compression & wanted[i].compression) != 0))
+            (void)json_array_append_new(list, json_pack("{s:s,s:b}", "capability", wanted[i].capability, "state", 1));
+    return list;
+}
+
+static json_t *parameters_of(const struct vq_migrate_options *options)
+{
+    json_t *parameters = json_object();
+
+    if ((options->flags & VIR_MIGRATE_PARALLEL) != 0 && options->parallel_connections > 0)
+        (void)json_object_set_new(parameters, "multifd-channels", json_integer(options->parallel_connections));
+    if ((options->compression & (VQ_COMPRESS_ZLIB | VQ_COMPRESS_ZSTD)) != 0)
+        (void)json_object_set_new(parameters, "multifd-compression",
+                                  json_string((options->compression & VQ_COMPRESS_ZLIB) != 0 ? "zlib" : "zstd"));
+    if ((options->compression & VQ_COMPRESS_MT) != 0 && options->mt_dthreads > 0)
+        (void)json_object_set_new(parameters, "decompress-threads", json_integer(options->mt_dthreads));
+    return parameters;
+}
+
+/* ---- The key of the data between nodes ---- */
+
+#define KEY_FILE VQ_QEMU_GUEST_SUBDIR "/keys.psk"
+#define CREDENTIALS "migrate-in"
+
+/* QEMU reads the file whenever a connection comes, so it stays until the guest has arrived or is cleared away. */
+static int write_key(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    const struct vq_qemu_settings *settings = &guest->qemu->settings;
+    struct vq_migration *migration = guest->migration;
+    VQ_AUTOFREE char *path = vq_asprintf("%s/" KEY_FILE, guest->dir);
+    char text[8 + 2 * VQ_MIGRATE_KEY_BYTES + 1];
+    VQ_AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int length = snprintf(text, sizeof(text), "qemu:");
+
+    if (fd < 0)
+        return vq_error_system(err, errno, "cannot make '%s'", path);
+    guest->qemu->host->random(migration->key, sizeof(migration->key));
+    for (size_t i = 0; i < sizeof(migration->key); i++)
+        length += snprintf(text + length, sizeof(text) - (size_t)length, "%02x", migration->key[i]);
+    text[length++] = '\n';
+    if (write(fd, text, (size_t)length) != length || (settings->has_user && fchown(fd, settings->uid, settings->gid) < 0))
+        return vq_error_system(err, errno, "cannot write '%s'", path);
+    explicit_bzero(text, sizeof(text));
+    migration->has_key = true;
+    return 0;
+}
+
+void vq_incoming_forget_key(struct vq_qemu_guest *guest)
+{
+    VQ_AUTOFREE char *path = vq_asprintf("%s/" KEY_FILE, guest->dir);
+
+    (void)unlink(path); /* most often there is one; what cannot be removed now goes with the directory */
+    explicit_bzero(guest->migration->key, sizeof(guest->migration->key));
+    guest->migration->has_key = false;
+}
+
+/* ---- Telling QEMU ---- */
+
+static void answered(struct vq_qemu_guest *guest, const struct vq_error *err)
+{
+    if (!guest->job.is_active || !guest->job.is_waiting || guest->job.is_unwinding)
+        return;
+    if (err != NULL && vq_qmp_is_broken(guest->qmp))
+        return; /* its end is told, too, with a better reason */
+    vq_job_resume(&guest->job, err);
+}
+
+static void told(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+
+    (void)reply;
+    if (--incoming->pending == 0 || err != NULL)
+        answered(guest, err); /* after an error the other answers find nobody waiting */
+}
+
+static void capabilities_known(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_incoming *incoming = vq_incoming_of(data);
+
+    if (reply != NULL && incoming->capabilities == NULL)
+        incoming->capabilities = json_incref(reply);
+    told(reply, err, data);
+}
+
+static void ask(struct vq_qemu_guest *guest, const char *command, json_t *take_arguments, vq_qmp_cb cb)
+{
+    vq_incoming_of(guest)->pending++;
+    (void)vq_qmp_call(guest->qmp, command, take_arguments, VQ_QMP_TIMEOUT_MS, cb, guest);
+}
+
+/* All in one turn: QEMU answers them one after the other. */
+enum vq_step_result vq_incoming_tell(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    const struct vq_migrate_options *options = &guest->migration->options;
+    VQ_AUTOFREE char *dir = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
+    struct vq_error err = VQ_ERROR_INIT;
+    json_t *parameters;
+
+    if (VQ_FAILPOINT("qemu.migrate.in.tell"))
+        return vq_qemu_step_failed(job, "qemu.migrate.in.tell");
+    if (guest->migration->peer != 0 && write_key(guest, &err) < 0)
+        return vq_job_fail(job, &err);
+    ask(guest, "query-migrate-capabilities", NULL, capabilities_known);
+    ask(guest, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", capabilities_of(options)), told);
+    parameters = parameters_of(options);
+    if (guest->migration->has_key) {
+        ask(guest, "object-add", json_pack("{s:s,s:s,s:s,s:s}", "qom-type", "tls-creds-psk", "id", CREDENTIALS, "endpoint",
+                                           "server", "dir", dir), told);
+        (void)json_object_set_new(parameters, "tls-creds", json_string(CREDENTIALS));
+    }
+    if (json_object_size(parameters) > 0)
+        ask(guest, "migrate-set-parameters", json_incref(parameters), told);
+    json_decref(parameters);
+    return VQ_STEP_WAIT;
+}
+
+/* ---- Disks that travel ---- */
+
+static void disks_over(struct vq_qemu_guest *guest, const struct vq_error *err)
+{
+    vq_qemu_step_over(guest, err);
+}
+
+enum vq_step_result vq_incoming_make_disks(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+
+    if (!vq_migrate_disks_asked(&guest->migration->options))
+        return VQ_STEP_DONE;
+    vq_migrate_disks_create(guest, &guest->migration->options, &vq_incoming_of(guest)->source, disks_over);
+    return VQ_STEP_WAIT;
+}
+
+enum vq_step_result vq_incoming_make_disks_undo(struct vq_job *job)
+{
+    vq_migrate_disks_remove_created(vq_qemu_undoing(job));
+    return VQ_STEP_DONE;
+}
+
+enum vq_step_result vq_incoming_serve_disks(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+    const struct vq_migrate_options *options = &guest->migration->options;
+    VQ_AUTOFREE char *address = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (!vq_migrate_disks_asked(options))
+        return VQ_STEP_DONE;
+    if (options->disks_port > 0)
+        incoming->nbd_port = (uint16_t)options->disks_port;
+    else if (options->disks_uri == NULL && vq_qemu_ports_take_for_migration(guest, &incoming->nbd_port, &err) < 0)
+        return vq_job_fail(job, &err);
+    address = listen_address(guest, incoming);
+    vq_migrate_disks_serve(guest, options, &incoming->source, address, incoming->nbd_port,
+                           guest->migration->has_key ? CREDENTIALS : NULL, disks_over);
+    return VQ_STEP_WAIT;
+}
+
+/* ---- Listening ---- */
+
+static void listening(json_t *reply, const struct vq_error *err, void *data);
+
+static int ask_to_listen(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+    VQ_AUTOFREE char *address = listen_address(guest, incoming), *uri = NULL;
+
+    if (incoming->port == 0 && vq_qemu_ports_take_for_migration(guest, &incoming->port, err) < 0)
+        return -1;
+    uri = vq_asprintf(strchr(address, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u", address, incoming->port);
+    (void)vq_qmp_call(guest->qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), VQ_QMP_TIMEOUT_MS, listening, guest);
+    return 0;
+}
+
+/* The port may have been taken between our trial and QEMU's: then the next one, unless it was named. */
+static bool may_try_again(const struct vq_qemu_guest *guest, struct vq_incoming *incoming, const struct vq_error *err)
+{
+    return strstr(err->message, "in use") != NULL && guest->migration->options.uri == NULL &&
+           ++incoming->port_tries < VQ_INCOMING_PORT_TRIES;
+}
+
+static void listening(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+    struct vq_error own = VQ_ERROR_INIT;
+
+    (void)reply;
+    if (!guest->job.is_waiting || guest->job.is_unwinding)
+        return;
+    if (err != NULL && may_try_again(guest, incoming, err)) {
+        vq_log(INFO, "migrate.in", "domain=%s port=%u: %s, trying another one", guest->name, incoming->port, err->message);
+        incoming->port = 0; /* the taken one stays reserved, so that another one is found */
+        if (ask_to_listen(guest, &own) == 0)
+            return;
+        err = &own;
+    }
+    incoming->is_listening = err == NULL;
+    answered(guest, err);
+}
+
+enum vq_step_result vq_incoming_listen(struct vq_job *job)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (VQ_FAILPOINT("qemu.migrate.in.listen"))
+        return vq_qemu_step_failed(job, "qemu.migrate.in.listen");
+    return ask_to_listen(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
+}

@@ -1,0 +1,312 @@
+/* Steps of a guest that comes: those of a start, but for the right to run and for where the memory comes from.
+ *
+ * The record is written before the right to come is asked for: a daemon that dies in between finds it, and tells the log that
+ * the move is over. For the same reason it is the last thing that goes. */
+#define VQ_FROM VIR_FROM_QEMU
+
+#include <libvirt/libvirt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/failpoint.h"
+#include "conf/base/log.h"
+#include "conf/base/memory.h"
+#include "conf/domain.h"
+#include "drivers/qemu/migrate_disks.h"
+#include "drivers/qemu/migrate_in.h"
+#include "drivers/qemu/ports.h"
+#include "drivers/qemu/qmp.h"
+#include "drivers/qemu/start.h"
+#include "proto/cluster.pb-c.h"
+
+/* ---- What comes ---- */
+
+static enum vq_step_result begin_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+
+    if (VQ_FAILPOINT("qemu.migrate.in.begin"))
+        return vq_qemu_step_failed(job, "qemu.migrate.in.begin");
+    guest->state = VIR_DOMAIN_PAUSED;
+    guest->reason = VIR_DOMAIN_PAUSED_MIGRATION;
+    return vq_qemu_step_emulator(job);
+}
+
+/* ---- The right to come ---- */
+
+static void claimed(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = vq_qemu_ticket_use(data);
+    struct vq_error own = VQ_ERROR_INIT;
+    int rc = -1;
+
+    if (guest == NULL)
+        return;
+    if (result != NULL) {
+        vq_incoming_of(guest)->was_claimed = true;
+        guest->migration->run = result->number;
+    }
+    if (guest->job.is_unwinding) { /* given up meanwhile: claim_undo() waits for this answer */
+        vq_incoming_cancel(guest);
+        return;
+    }
+    if (result != NULL)
+        rc = vq_qemu_run_claimed(guest, result->number, result->id, &own);
+    else
+        own = *err;
+    guest->is_claimed = false; /* the run is another node's still: its end is not ours to tell */
+    vq_qemu_step_over(guest, rc < 0 ? &own : NULL);
+}
+
+static enum vq_step_result claim_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_migration *migration = guest->migration;
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__DomainMove move = VQ__DOMAIN_MOVE__INIT;
+
+    if (migration->peer == 0)
+        return vq_qemu_step_claim(job);
+    if (VQ_FAILPOINT("qemu.migrate.in.claim"))
+        return vq_qemu_step_failed(job, "qemu.migrate.in.claim");
+    move.uuid = (ProtobufCBinaryData){ .data = guest->uuid, .len = sizeof(guest->uuid) };
+    move.from = migration->peer;
+    move.to = guest->qemu->host->node_id;
+    move.if_generation = migration->generation;
+    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_MOVE;
+    command.domain_move = &move;
+    guest->qemu->host->propose(&command, 0, claimed, vq_qemu_ticket_new(guest));
+    return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
+}
+
+/* Nothing of the guest is left here. If the log gave it to us all the same, its run has ended. */
+static enum vq_step_result claim_undo(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = vq_qemu_undoing(job);
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+
+    if (guest->migration->peer == 0)
+        return vq_qemu_step_claim_undo(job);
+    vq_incoming_answer_prepare(incoming, &job->error);
+    if (guest->ticket != NULL)
+        return VQ_STEP_WAIT; /* claimed() */
+    if (incoming->fate == VQ_INCOMING_OPEN)
+        vq_incoming_look(guest);
+    if (incoming->fate == VQ_INCOMING_OPEN)
+        vq_incoming_cancel(guest);
+    if (incoming->fate == VQ_INCOMING_OPEN)
+        return VQ_STEP_WAIT; /* vq_incoming_decided() */
+    if (incoming->fate == VQ_INCOMING_OURS) {
+        guest->run = guest->migration->run;
+        guest->is_published = true;
+        vq_qemu_guest_publish_end(guest);
+    }
+    return VQ_STEP_DONE;
+}
+
+/* ---- Data ---- */
+
+static void no_data(uv_timer_t *timer)
+{
+    struct vq_incoming *incoming = timer->data;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_TIMEOUT, "domain '%s' was expected, and no data came in %d s",
+                       incoming->guest->name, VQ_INCOMING_DATA_MS / 1000);
+    vq_incoming_give_up(incoming->guest, &err);
+}
+
+/* Disks come before memory, for as long as it takes: then only the end of the caller's connection or node ends the wait. */
+static enum vq_step_result wait_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+
+    vq_incoming_answer_prepare(incoming, NULL);
+    if (VQ_FAILPOINT("qemu.migrate.in.wait"))
+        return vq_qemu_step_failed(job, "qemu.migrate.in.wait");
+    if (incoming->has_data || incoming->is_loaded)
+        return VQ_STEP_DONE;
+    if (!vq_migrate_disks_asked(&guest->migration->options))
+        (void)uv_timer_start(incoming->timer, no_data, VQ_INCOMING_DATA_MS, 0);
+    return VQ_STEP_WAIT;
+}
+
+static enum vq_step_result wait_undo(struct vq_job *job)
+{
+    (void)uv_timer_stop(vq_incoming_of(vq_qemu_undoing(job))->timer);
+    return VQ_STEP_DONE;
+}
+
+static enum vq_step_result load_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+
+    (void)uv_timer_stop(incoming->timer);
+    guest->migration->stage = VQ_MIGRATE_LOADING;
+    if (VQ_FAILPOINT("qemu.migrate.in.load"))
+        return vq_qemu_step_failed(job, "qemu.migrate.in.load");
+    return incoming->is_loaded || incoming->fate == VQ_INCOMING_OURS ? VQ_STEP_DONE : VQ_STEP_WAIT;
+}
+
+/* ---- Whose it is ---- */
+
+/* The downtime counts: nothing is written here. The record says since the beginning that the guest comes; a daemon that
+ * finds it asks QEMU whether all is loaded, and the log. */
+static enum vq_step_result take_over_run(struct vq_job *job)
+{
+    struct vq_qemu_guest *guest = job->owner;
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+
+    guest->migration->stage = VQ_MIGRATE_LOADED;
+    if (VQ_FAILPOINT("qemu.migrate.in.loaded"))
+        return vq_qemu_step_failed(job, "qemu.migrate.in.loaded");
+    if (guest->migration->peer == 0)
+        return incoming->may_run ? VQ_STEP_DONE : VQ_STEP_WAIT; /* finish */
+    if (incoming->fate == VQ_INCOMING_OPEN)
+        vq_incoming_commit(guest);
+    if (incoming->fate == VQ_INCOMING_NOT_OURS)
+        return vq_job_fail(job, &incoming->failure);
+    return incoming->fate == VQ_INCOMING_OURS ? VQ_STEP_DONE : VQ_STEP_WAIT;
+}
+
+#define STEP(name) vq_qemu_step_##name, vq_qemu_step_##name##_undo
+const struct vq_step vq_qemu_incoming_steps[] = {
+    /* name                       run, undo                              timeout_ms */
+    { "know the emulator",        begin_run, vq_qemu_step_emulator_undo, 20000 },
+    { "write the record",         STEP(record),                          0 },
+    { "take the right to come",   claim_run, claim_undo,                 15000 },
+    { "make directory and log",   STEP(files),                           0 },
+    { "reserve ports",            STEP(ports),                           0 },
+    { "make images",              vq_incoming_make_disks, vq_incoming_make_disks_undo, 0 },
+    { "give images to QEMU",      STEP(images),                          0 },
+    { "make taps",                STEP(taps),                            0 },
+    { "run QEMU",                 STEP(spawn),                           0 },
+    { "greet the monitor",        STEP(greet),                           30000 },
+    { "tell QEMU",                vq_incoming_tell, NULL,                30000 },
+    { "serve images",             vq_incoming_serve_disks, NULL,         30000 },
+    { "listen for data",          vq_incoming_listen, NULL,              30000 },
+    { "wait for data",            wait_run, wait_undo,                   0 },
+    { "load",                     load_run, NULL,                        0 },
+    { "take over",                take_over_run, NULL,                   0 },
+};
+#undef STEP
+const size_t vq_qemu_n_incoming_steps = VQ_N_ELEMENTS(vq_qemu_incoming_steps);
+
+/* ---- It is ours ---- */
+
+static void add_owned(struct vq_qemu_guest *guest, const char *path, json_int_t uid, json_int_t gid)
+{
+    if (path == NULL || path[0] != '/' || uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX ||
+        guest->n_owned == VQ_GUEST_OWNED_MAX)
+        return;
+    for (size_t i = 0; i < guest->n_owned; i++)
+        if (strcmp(guest->owned[i].path, path) == 0)
+            return;
+    guest->owned[guest->n_owned++] = (struct vq_qemu_owned){ .path = vq_strdup(path), .uid = (unsigned)uid,
+                                                             .gid = (unsigned)gid };
+}
+
+/* Whose the images were before the guest's first run in the cluster: only for those that it really has. */
+static void take_owned(struct vq_qemu_guest *guest)
+{
+    json_t *list = guest->migration->owned != NULL ? json_loads(guest->migration->owned, 0, NULL) : NULL;
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        const char *path = json_string_value(json_array_get(entry, 0));
+
+        for (size_t k = 0; path != NULL && guest->live != NULL && k < guest->live->devices.n_disks; k++)
+            if (vq_streq(guest->live->devices.disks[k]->source.path, path))
+                add_owned(guest, path, json_integer_value(json_array_get(entry, 1)),
+                          json_integer_value(json_array_get(entry, 2)));
+    }
+    json_decref(list);
+}
+
+static void record(struct vq_qemu_guest *guest)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_qemu_record_write(guest, &err) < 0)
+        vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
+}
+
+static void publish_arrival(struct vq_qemu_guest *guest, bool runs)
+{
+    static const struct vq_qemu_event running[] = { { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED },
+                                                    { VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED } };
+    static const struct vq_qemu_event paused[] = { { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED },
+                                                   { VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED } };
+
+    vq_qemu_guest_publish(guest, runs ? running : paused, 2);
+}
+
+/* Everything that can wait until the CPUs run. */
+static void arrived(struct vq_qemu_guest *guest, const struct vq_error *err)
+{
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+    bool runs = err == NULL && (guest->migration->options.flags & VIR_MIGRATE_PAUSED) == 0;
+    struct vq_migration *migration = guest->migration;
+
+    if (err != NULL)
+        vq_log(ERROR, "migrate.in", "domain=%s: it is this node's now, but its CPUs do not run: %s", guest->name,
+               err->message);
+    take_owned(guest);
+    vq_incoming_forget_key(guest);
+    vq_migrate_disks_keep_created(guest);
+    vq_qemu_ports_keep_displays(guest);
+    guest->is_booted = true;
+    guest->start_paused = false;
+    if (guest->state == VIR_DOMAIN_PAUSED) { /* it may have ended meanwhile */
+        guest->state = runs ? VIR_DOMAIN_RUNNING : VIR_DOMAIN_PAUSED;
+        guest->reason = runs ? (uint8_t)VIR_DOMAIN_RUNNING_MIGRATED
+                        : err != NULL ? (uint8_t)VIR_DOMAIN_PAUSED_MIGRATION : (uint8_t)VIR_DOMAIN_PAUSED_USER;
+    }
+    publish_arrival(guest, runs);
+    guest->migration = NULL;
+    record(guest);
+    (void)VQ_FAILPOINT("qemu.migrate.in.arrived");
+    vq_log(INFO, "migrate.in", "domain=%s id=%d: it has arrived", guest->name, guest->id);
+    vq_incoming_answer_finish(incoming, err);
+    vq_migration_free(migration);
+}
+
+static void cont_answered(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    (void)reply;
+    if (!vq_migrate_is_incoming(guest))
+        return;
+    if (err != NULL && (guest->phase != VQ_GUEST_ACTIVE || guest->qmp == NULL || vq_qmp_is_broken(guest->qmp)))
+        return; /* QEMU has ended, or its monitor comes again: vq_migrate_found() */
+    arrived(guest, err);
+}
+
+static void unserved(struct vq_qemu_guest *guest, const struct vq_error *err)
+{
+    if (err != NULL)
+        vq_log(WARN, "migrate.in", "domain=%s: its images are served still: %s", guest->name, err->message);
+}
+
+void vq_incoming_arrive(struct vq_qemu_guest *guest)
+{
+    guest->run = guest->migration->peer != 0 ? guest->migration->run : guest->run;
+    guest->is_claimed = guest->is_published = true;
+    if (guest->phase != VQ_GUEST_ACTIVE)
+        vq_qemu_guest_set_phase(guest, VQ_GUEST_ACTIVE);
+    (void)VQ_FAILPOINT("qemu.migrate.in.ours");
+    if (guest->migration->peer == 0) { /* no log tells a later daemon that it is to run */
+        guest->is_booted = true;
+        record(guest);
+    }
+    if (vq_migrate_disks_asked(&guest->migration->options))
+        vq_migrate_disks_unserve(guest, unserved); /* before the CPUs run: QEMU does one after the other */
+    if ((guest->migration->options.flags & VIR_MIGRATE_PAUSED) != 0)
+        arrived(guest, NULL);
+    else
+        (void)vq_qmp_call(guest->qmp, "cont", NULL, VQ_QMP_TIMEOUT_MS, cont_answered, guest);
+}

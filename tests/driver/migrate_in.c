@@ -1,0 +1,1060 @@
+/* A guest that comes from another node: the destination's side under a fake host and with a fake QEMU that says what its script
+ * says. Each test ends with a look for leftovers, and with a look at what the log was told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <libvirt/libvirt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "conf/base/log.h"
+#include "conf/domain.h"
+#include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/definition.h"
+#include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate_in.h"
+#include "proto/gen/remote.h"
+#include "tests/driver/fake_host.h"
+
+static struct vq_driver *const driver = &vq_qemu_driver;
+static char emulator[128];
+
+enum { OWN_NODE = 1, SOURCE_NODE = 2, SESSION = 7, ID = 70 };
+
+/* ---- Helpers ---- */
+
+static void start_driver(void)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    assert_int_equal(driver->start(driver, &fake.host, &err), 0);
+    fake.driver = driver;
+}
+
+static bool is_stopped;
+
+static void stopped(void *data)
+{
+    (void)data;
+    is_stopped = true;
+}
+
+static void stop_driver(void)
+{
+    is_stopped = false;
+    fake.driver = NULL;
+    driver->stop(driver, stopped, NULL);
+    while (!is_stopped)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+}
+
+static struct vq_qemu *qemu(void)
+{
+    return driver->state;
+}
+
+static void use_script(const char *script)
+{
+    char path[160];
+    FILE *file;
+
+    (void)snprintf(emulator, sizeof(emulator), "%s/qemu", fake.dir);
+    (void)unlink(emulator);
+    assert_int_equal(symlink(VQ_FAKE_QEMU, emulator), 0);
+    (void)snprintf(path, sizeof(path), "%s.script", emulator);
+    file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(script, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The data that the script's "wait" waits for are there. */
+static void let_data_come(void)
+{
+    char path[160];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s.go", emulator);
+    file = fopen(path, "we");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static struct vq_qemu_capabilities *found_caps;
+
+static void caps_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
+{
+    (void)data;
+    if (err != NULL)
+        fail_msg("%s", err->message);
+    found_caps = vq_qemu_capabilities_ref(caps);
+}
+
+static bool has_caps(void *data)
+{
+    (void)data;
+    return found_caps != NULL;
+}
+
+static char live_xml[16384];
+
+/* A domain that runs on the other node; its live XML is in live_xml. */
+static struct fake_domain *remote_domain(const char *script)
+{
+    struct vq_domain *definition = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct fake_domain *domain;
+    char text[2048];
+    char *xml;
+
+    use_script(script);
+    (void)snprintf(text, sizeof(text),
+                   "<domain type='qemu'><name>t%zu</name><uuid>%s%02zx</uuid>"
+                   "<memory unit='MiB'>32</memory><currentMemory unit='MiB'>32</currentMemory><vcpu>1</vcpu>"
+                   "<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>"
+                   "<devices><emulator>%s</emulator><graphics type='vnc' port='-1' autoport='yes'/></devices></domain>",
+                   fake.n_domains + 1, fake_uuid_prefix(), fake.n_domains + 1, emulator);
+    if (vq_domain_parse(text, 0, &definition, &err) < 0)
+        fail_msg("%s", err.message);
+    found_caps = NULL;
+    vq_qemu_emulators_get(qemu()->emulators, emulator, caps_known, NULL);
+    assert_true(fake_host_until(has_caps, NULL));
+    if (vq_qemu_definition_fill(definition, found_caps, fake.host.random, &err) < 0)
+        fail_msg("%s", err.message);
+    vq_qemu_capabilities_free(found_caps);
+    definition->id = ID;
+    xml = vq_domain_format(definition, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+    (void)snprintf(live_xml, sizeof(live_xml), "%s", xml);
+    free(xml);
+    xml = vq_domain_format(definition, VQ_FORMAT_INACTIVE);
+    domain = fake_domain_add(definition->name, xml, true);
+    free(xml);
+    vq_domain_free(definition);
+    domain->info.owner = SOURCE_NODE;
+    domain->info.id = ID;
+    domain->info.run = 5;
+    domain->info.state = VIR_DOMAIN_RUNNING;
+    domain->info.reason = VIR_DOMAIN_RUNNING_BOOTED;
+    return domain;
+}
+
+static struct vq_qemu_guest *guest_of(const struct fake_domain *domain)
+{
+    return vq_qemu_guest_find(qemu(), domain->info.uuid);
+}
+
+static bool has_ended(void *data)
+{
+    return guest_of(data) == NULL;
+}
+
+static bool has_arrived(void *data)
+{
+    const struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && guest->phase == VQ_GUEST_ACTIVE && guest->migration == NULL;
+}
+
+static int count_entries(const char *sub, const char *prefix)
+{
+    struct dirent *entry;
+    char path[160];
+    int n = 0;
+    DIR *dir;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", fake.dir, sub);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        n += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+    if (dir != NULL)
+        (void)closedir(dir);
+    return n;
+}
+
+static int signal_processes(int signal_number)
+{
+    struct dirent *entry;
+    DIR *dir = opendir("/proc");
+    int n = 0;
+
+    while ((entry = readdir(dir)) != NULL) {
+        char path[300], text[16384];
+        ssize_t length;
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
+        if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+            continue;
+        length = read(fd, text, sizeof(text));
+        (void)close(fd);
+        if (length <= 0 || memmem(text, (size_t)length, fake_uuid_prefix(), strlen(fake_uuid_prefix())) == NULL)
+            continue;
+        n++;
+        if (signal_number != 0)
+            (void)kill((pid_t)atoi(entry->d_name), signal_number);
+    }
+    (void)closedir(dir);
+    return n;
+}
+
+static void nothing_is_left(void)
+{
+    assert_int_equal(signal_processes(0), 0);
+    assert_int_equal(count_entries("records", "qemu.run"), 0);
+    assert_int_equal(count_entries("lib/qemu", "domain-"), 0);
+}
+
+/* It is as if nobody had asked: the other node runs it. */
+static void it_stays_where_it_was(const struct fake_domain *domain)
+{
+    nothing_is_left();
+    assert_false(domain->is_gone);
+    assert_int_equal(domain->info.owner, SOURCE_NODE);
+    assert_int_equal(domain->info.moving_to, 0);
+    assert_int_equal(domain->info.state, VIR_DOMAIN_RUNNING);
+    assert_null(strstr(fake.trace, "5/")); /* no end was reported of a run that is not ours */
+}
+
+static void begin(void)
+{
+    fake_host_init(false);
+    start_driver();
+    driver->autostart(driver); /* the node has caught up */
+}
+
+/* Room for more domains. */
+static void begin_anew(void)
+{
+    if (fake.n_domains < FAKE_DOMAINS_MAX)
+        return;
+    stop_driver();
+    fake_host_done(true);
+    begin();
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    begin();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    stop_driver();
+    fake_release_proposals();
+    (void)signal_processes(SIGKILL);
+    fake_host_done(true);
+    return 0;
+}
+
+/* ---- The calls ---- */
+
+/* One call of the destination's, and its answer. */
+struct call {
+    struct vq_arena *arena;
+    struct vq_request request;
+    bool is_answered;
+    struct vq_error err;
+    char uri[256], name[64];
+    uint32_t cookie_length;
+};
+
+static const struct vq_caller caller = { .entry_node = OWN_NODE, .session = SESSION };
+static struct call prepare_call, finish_call;
+
+static void call_begin(struct call *call)
+{
+    vq_arena_free(call->arena);
+    *call = (struct call){ .arena = vq_arena_new(0) };
+    call->request = (struct vq_request){ .arena = call->arena, .caller = &caller, .driver = driver };
+}
+
+static void prepared(const char *uri, const uint8_t *cookie, uint32_t cookie_length, const struct vq_error *err, void *data)
+{
+    struct call *call = data;
+
+    assert_false(call->is_answered);
+    call->is_answered = true;
+    call->err = err != NULL ? *err : VQ_ERROR_INIT;
+    (void)snprintf(call->uri, sizeof(call->uri), "%s", uri != NULL ? uri : "");
+    call->cookie_length = cookie_length;
+    assert_true(err != NULL || cookie != NULL);
+}
+
+static void finished(const struct vq_qemu_guest *guest, const uint8_t *cookie, uint32_t cookie_length,
+                     const struct vq_error *err, void *data)
+{
+    struct call *call = data;
+
+    (void)cookie;
+    assert_false(call->is_answered);
+    call->is_answered = true;
+    call->err = err != NULL ? *err : VQ_ERROR_INIT;
+    assert_true((guest != NULL) == (err == NULL));
+    (void)snprintf(call->name, sizeof(call->name), "%s", guest != NULL ? guest->name : "");
+    call->cookie_length = cookie_length;
+}
+
+static bool is_answered(void *data)
+{
+    return ((struct call *)data)->is_answered;
+}
+
+static void begin_prepare(const struct fake_domain *domain, uint64_t flags, uint64_t source)
+{
+    struct vq_migrate_options options;
+    struct vq_migrate_cookie cookie = { 0 };
+    struct vq_error err = VQ_ERROR_INIT;
+    uint8_t *bytes;
+    uint32_t length;
+
+    call_begin(&prepare_call);
+    vq_migrate_options_init(&options);
+    options.flags = flags;
+    options.dxml = strdup(live_xml);
+    vq_migrate_cookie_init(&cookie, qemu(), domain->info.uuid, domain->info.name);
+    memset(cookie.host_uuid, 0x77, sizeof(cookie.host_uuid));
+    vq_set_text(&cookie.host_name, "host2");
+    cookie.node = source;
+    memcpy(cookie.cluster_id, fake.cluster_id, sizeof(cookie.cluster_id));
+    cookie.owned = strdup("[[\"/nonsense\",1,2],[]]");
+    assert_int_equal(vq_migrate_cookie_write(&cookie, prepare_call.arena, &bytes, &length, &err), 0);
+    vq_migrate_in_prepare(&prepare_call.request, &options, bytes, length, prepared, &prepare_call);
+    vq_migrate_cookie_done(&cookie);
+    vq_migrate_options_done(&options);
+}
+
+static int prepare(const struct fake_domain *domain, uint64_t flags)
+{
+    begin_prepare(domain, flags, SOURCE_NODE);
+    assert_true(fake_host_until(is_answered, &prepare_call));
+    return prepare_call.err.code;
+}
+
+static void must_prepare(const struct fake_domain *domain, uint64_t flags)
+{
+    if (prepare(domain, flags) != VIR_ERR_OK)
+        fail_msg("prepare: %d %s", prepare_call.err.code, prepare_call.err.message);
+}
+
+static void begin_finish(const struct fake_domain *domain, uint64_t flags, bool cancelled)
+{
+    struct vq_migrate_options options;
+
+    call_begin(&finish_call);
+    vq_migrate_options_init(&options);
+    options.flags = flags;
+    options.dname = strdup(domain->info.name);
+    vq_migrate_in_finish(&finish_call.request, &options, NULL, 0, cancelled, finished, &finish_call);
+    vq_migrate_options_done(&options);
+}
+
+static int finish(const struct fake_domain *domain, bool cancelled)
+{
+    begin_finish(domain, 0, cancelled);
+    assert_true(fake_host_until(is_answered, &finish_call));
+    return finish_call.err.code;
+}
+
+static void must_finish(const struct fake_domain *domain)
+{
+    if (finish(domain, false) != VIR_ERR_OK)
+        fail_msg("finish: %d %s", finish_call.err.code, finish_call.err.message);
+    assert_string_equal(finish_call.name, domain->info.name);
+}
+
+static void destroy(struct fake_domain *domain)
+{
+    static const uint8_t no_flags[256];
+
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_destroy", domain, no_flags), VIR_ERR_OK);
+    nothing_is_left();
+}
+
+/* ---- It comes ---- */
+
+static void a_guest_that_has_come_is_this_nodes(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active completed\n");
+    struct vq_qemu_guest *guest;
+    char path[200];
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_true(strncmp(prepare_call.uri, "tcp:192.0.2.1:49", 16) == 0);
+    assert_true(prepare_call.cookie_length > 0);
+    must_finish(domain);
+    assert_string_equal(fake.trace, "commit 1/2+2.1+4.1 ");
+    assert_int_equal(domain->info.owner, OWN_NODE);
+    guest = guest_of(domain);
+    assert_true(has_arrived(domain));
+    assert_int_equal(guest->id, ID);
+    assert_int_equal(guest->run, domain->info.run);
+    assert_int_equal(guest->n_ports, 1); /* the display's */
+    (void)snprintf(path, sizeof(path), "%s/qemu/keys.psk", guest->dir);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(finish(domain, true), VIR_ERR_OPERATION_INVALID); /* too late */
+    fake.trace[0] = '\0';
+    destroy(domain);
+    assert_string_equal(fake.trace, "4/0+6.2 5/2+5.1 ");
+}
+
+static void a_paused_guest_stays_paused(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active completed\n");
+
+    (void)state;
+    must_prepare(domain, VIR_MIGRATE_PAUSED);
+    must_finish(domain);
+    assert_string_equal(fake.trace, "commit 3/1+2.1+3.0 ");
+    destroy(domain);
+}
+
+static void nobody_needs_to_call_finish(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_true(fake_host_until(has_arrived, domain));
+    must_finish(domain); /* and when it comes, it is answered */
+    destroy(domain);
+}
+
+static void a_port_that_is_taken_is_passed_over(void **state)
+{
+    struct fake_domain *domain = remote_domain("refuse_first migrate-incoming\nincoming setup active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_string_equal(prepare_call.uri, "tcp:192.0.2.1:49153");
+    must_finish(domain);
+    destroy(domain);
+}
+
+static bool key_is_there(const struct vq_qemu_guest *guest)
+{
+    char path[200], text[256] = "";
+    struct stat status;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/qemu/keys.psk", guest->dir);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    assert_int_equal(fstat(fd, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    assert_int_equal(read(fd, text, sizeof(text)), 5 + 64 + 1);
+    assert_memory_equal(text, "qemu:", 5);
+    (void)close(fd);
+    return guest->migration->has_key;
+}
+
+static void a_guest_on_its_way_cannot_be_used_and_is_the_other_nodes(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming wait active completed\n");
+    static const uint8_t no_flags[256];
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_true(key_is_there(guest_of(domain)));
+    assert_int_equal(domain->info.owner, SOURCE_NODE);
+    assert_int_equal(domain->info.moving_to, OWN_NODE);
+    assert_int_equal(fake_call(driver, VQ_PROGRAM_REMOTE, "domain_suspend", domain, no_flags), VIR_ERR_OPERATION_INVALID);
+    assert_string_equal(fake.trace, "");
+    begin_prepare(domain, 0, SOURCE_NODE); /* once is enough */
+    assert_true(is_answered(&prepare_call));
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_FAILED);
+    let_data_come();
+    must_finish(domain);
+    destroy(domain);
+}
+
+/* ---- It does not come ---- */
+
+static void what_does_not_fit_is_refused_before_anything_is_made(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    begin_prepare(domain, 0, OWN_NODE);
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
+    begin_prepare(domain, 0, 3);
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
+    domain->info.id = -1;
+    begin_prepare(domain, 0, SOURCE_NODE);
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
+    domain->info.id = ID;
+    (void)snprintf(live_xml, sizeof(live_xml), "<domain");
+    begin_prepare(domain, 0, SOURCE_NODE);
+    assert_int_not_equal(prepare_call.err.code, VIR_ERR_OK);
+    assert_null(guest_of(domain));
+    assert_string_equal(fake.trace, "");
+    it_stays_where_it_was(domain);
+}
+
+static void a_move_that_is_refused_leaves_nothing(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    (void)vq_error_set_from(&fake.refusal, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "no such move");
+    assert_int_equal(prepare(domain, 0), VIR_ERR_OPERATION_INVALID);
+    assert_string_equal(prepare_call.err.message, "no such move");
+    assert_true(fake_host_until(has_ended, domain));
+    it_stays_where_it_was(domain);
+}
+
+static void a_cancel_before_data_came_clears_away(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+    assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK); /* again: nothing is here */
+    assert_int_equal(finish(domain, false), VIR_ERR_NO_DOMAIN);
+}
+
+static void a_cancel_by_the_source_clears_away(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    must_prepare(domain, 0);
+    begin_finish(domain, 0, false);
+    domain->info.moving_to = domain->info.moving_run = 0; /* applied: the move is over */
+    driver->changed(driver, domain->info.uuid);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(finish_call.err.code, VIR_ERR_OPERATION_ABORTED);
+    it_stays_where_it_was(domain);
+}
+
+static void without_data_it_is_given_up(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+    uv_timer_t *timer;
+
+    (void)state;
+    must_prepare(domain, 0);
+    timer = vq_incoming_of(guest_of(domain))->timer;
+    assert_true(uv_is_active((uv_handle_t *)timer));
+    assert_in_range(uv_timer_get_due_in(timer), 25000, 30000);
+    timer->timer_cb(timer); /* half a minute later */
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(finish(domain, false), VIR_ERR_OPERATION_TIMEOUT); /* the reason is kept for whoever asks */
+    it_stays_where_it_was(domain);
+}
+
+static void the_end_of_the_clients_connection_clears_away(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    must_prepare(domain, 0);
+    driver->session_ended(driver, OWN_NODE, SESSION + 1); /* somebody else's */
+    assert_non_null(guest_of(domain));
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+}
+
+static void a_client_that_goes_away_before_prepare_is_answered_leaves_nothing(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    begin_prepare(domain, 0, SOURCE_NODE);
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_ABORTED);
+    it_stays_where_it_was(domain);
+}
+
+static void the_loss_of_the_source_clears_away(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    driver->session_ended(driver, SOURCE_NODE, 0);
+    assert_true(fake_host_until(has_ended, domain));
+    it_stays_where_it_was(domain);
+}
+
+static void a_client_that_goes_away_when_all_is_loaded_stops_nothing(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    fake.holds_proposals = true;
+    while (!vq_incoming_of(guest_of(domain))->is_loaded)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    fake_release_proposals();
+    assert_true(fake_host_until(has_arrived, domain));
+    destroy(domain);
+}
+
+/* ---- QEMU dies ---- */
+
+static void a_qemu_that_dies_while_it_loads_is_told_by_its_last_words(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active die\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_int_equal(finish(domain, false), VIR_ERR_OPERATION_FAILED);
+    assert_non_null(strstr(finish_call.err.message, "load of migration failed: as told"));
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+}
+
+static void its_last_words_are_kept_for_a_finish_that_comes_later(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active die\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(finish(domain, true), VIR_ERR_OPERATION_FAILED);
+    assert_non_null(strstr(finish_call.err.message, "load of migration failed: as told"));
+    assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK); /* once */
+    it_stays_where_it_was(domain);
+}
+
+static void a_qemu_that_says_failed_is_cleared_away(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active failed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_true(fake_host_until(has_ended, domain));
+    it_stays_where_it_was(domain);
+}
+
+static void a_qemu_that_dies_at_any_command_before_data_fails_the_prepare(void **state)
+{
+    char script[64];
+    int n = 0;
+
+    (void)state;
+    for (int at = 1; n == 0; at++) {
+        struct fake_domain *domain;
+
+        begin_anew();
+        (void)snprintf(script, sizeof(script), "at %d die\nincoming wait\n", at);
+        domain = remote_domain(script);
+        if (prepare(domain, 0) == VIR_ERR_OK) {
+            n = at;
+            assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK);
+        }
+        assert_true(fake_host_until(has_ended, domain));
+        it_stays_where_it_was(domain);
+        fake.trace[0] = '\0';
+    }
+    assert_in_range(n, 7, 20);
+}
+
+static void a_qemu_that_dies_right_after_the_commit_is_this_nodes_loss(void **state)
+{
+    struct fake_domain *domain = remote_domain("at 9 die\nincoming active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(domain->info.owner, OWN_NODE);
+    assert_int_equal(domain->info.state, VIR_DOMAIN_SHUTOFF);
+    assert_string_equal(fake.trace, "commit 5/3+5.5 ");
+    nothing_is_left();
+}
+
+static void cpus_that_do_not_run_leave_the_guest_here_and_paused(void **state)
+{
+    struct fake_domain *domain = remote_domain("refuse cont\nincoming active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    assert_int_equal(finish(domain, false), VIR_ERR_INTERNAL_ERROR);
+    assert_int_equal(domain->info.owner, OWN_NODE);
+    assert_int_equal(domain->info.state, VIR_DOMAIN_PAUSED);
+    assert_true(has_arrived(domain));
+    destroy(domain);
+}
+
+/* ---- The log ---- */
+
+static void a_commit_that_is_lost_is_proposed_again(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming wait active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    fake.loses_quorum = true;
+    let_data_come();
+    while (fake.has_quorum)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    assert_non_null(guest_of(domain));
+    fake.has_quorum = true;
+    must_finish(domain);
+    assert_string_equal(fake.trace, "commit 1/2+2.1+4.1 ");
+    destroy(domain);
+}
+
+static void a_commit_that_is_never_taken_becomes_a_cancel(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming wait active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    let_data_come();
+    for (int i = 0; i < VQ_INCOMING_COMMIT_TRIES; i++) {
+        (void)vq_error_set_from(&fake.refusal, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_FAILED, "not like this");
+        while (fake.refusal.code != VIR_ERR_OK)
+            (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    }
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+}
+
+static void while_the_outcome_is_unknown_it_stays_paused_and_nothing_is_ended(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming wait active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    fake.holds_proposals = true;
+    let_data_come();
+    while (!vq_incoming_of(guest_of(domain))->is_asking)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    begin_finish(domain, 0, true); /* too late to know */
+    for (int i = 0; i < 20; i++)
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+    assert_false(is_answered(&finish_call));
+    assert_int_equal(signal_processes(0), 1);
+    fake_release_proposals(); /* the commit was first */
+    assert_true(fake_host_until(is_answered, &finish_call));
+    assert_int_equal(finish_call.err.code, VIR_ERR_OPERATION_INVALID);
+    assert_true(has_arrived(domain));
+    destroy(domain);
+}
+
+static void a_finish_that_waits_too_long_is_told_so(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming wait active completed\n");
+    uv_timer_t *timer;
+
+    (void)state;
+    must_prepare(domain, 0);
+    begin_finish(domain, 0, false);
+    timer = vq_incoming_of(guest_of(domain))->finish_timer;
+    timer->timer_cb(timer);
+    assert_int_equal(finish_call.err.code, VIR_ERR_OPERATION_TIMEOUT);
+    let_data_come();
+    assert_true(fake_host_until(has_arrived, domain));
+    destroy(domain);
+}
+
+static void a_move_to_this_node_that_it_does_not_know_is_ended(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    domain->info.moving_to = OWN_NODE;
+    domain->info.moving_run = 99;
+    driver->changed(driver, domain->info.uuid);
+    while (domain->info.moving_to != 0)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+}
+
+/* ---- The daemon goes and comes back ---- */
+
+static struct fake_domain *restart(struct fake_domain *domain)
+{
+    struct vq_domain_info info = domain->info;
+    char *name = strdup(domain->name), *xml = strdup(domain->xml);
+
+    stop_driver();
+    fake_release_proposals();
+    fake_host_done(false);
+    fake_host_init(true);
+    domain = fake_domain_add(name, xml, true);
+    info.name = domain->name;
+    domain->info = info;
+    free(name);
+    free(xml);
+    start_driver();
+    return domain;
+}
+
+static void a_restart_before_data_came_ends_the_move(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    must_prepare(domain, 0);
+    domain = restart(domain);
+    driver->recover(driver);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+}
+
+static void a_restart_when_all_is_loaded_takes_over(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    fake.holds_proposals = true;
+    while (!vq_incoming_of(guest_of(domain))->is_asking)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    stop_driver();
+    fake.holds_proposals = false;
+    start_driver();
+    driver->recover(driver);
+    assert_true(fake_host_until(has_arrived, domain));
+    assert_string_equal(fake.trace, "commit 1/2+2.1+4.1 ");
+    fake_release_proposals(); /* the first one, late: refused */
+    must_finish(domain);
+    destroy(domain);
+}
+
+static void a_restart_after_the_commit_lets_it_run(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active completed\n");
+
+    (void)state;
+    must_prepare(domain, 0);
+    fake.holds_proposals = true;
+    while (!vq_incoming_of(guest_of(domain))->is_asking)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    stop_driver();
+    fake_release_proposals();
+    while (domain->info.moving_to != 0)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    start_driver();
+    driver->recover(driver);
+    driver->autostart(driver);
+    assert_true(fake_host_until(has_arrived, domain));
+    assert_string_equal(fake.trace, "commit 1/2+2.1+4.1 ");
+    destroy(domain);
+}
+
+static void a_restart_with_a_state_that_is_too_old_waits_for_the_log(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active completed\n");
+    uint64_t run;
+
+    (void)state;
+    must_prepare(domain, 0);
+    fake.holds_proposals = true;
+    while (!vq_incoming_of(guest_of(domain))->is_asking)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    stop_driver();
+    fake_release_proposals();
+    run = domain->info.moving_run;
+    while (domain->info.moving_to != 0)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    /* As it was before the move began: this node had seen more when it died. */
+    domain->info.owner = SOURCE_NODE;
+    domain->info.run = 5;
+    domain->info.generation--;
+    fake.has_quorum = false;
+    fake.holds_proposals = true;
+    start_driver();
+    driver->recover(driver);
+    for (int i = 0; i < 50; i++) {
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        (void)usleep(10000);
+    }
+    assert_non_null(guest_of(domain));
+    assert_int_equal(signal_processes(0), 1);
+    domain->info.owner = OWN_NODE;
+    domain->info.run = run;
+    domain->info.generation++;
+    driver->changed(driver, domain->info.uuid);
+    assert_true(fake_host_until(has_arrived, domain));
+    fake_release_proposals();
+    destroy(domain);
+}
+
+static void a_restart_after_qemu_has_died_ends_the_move(void **state)
+{
+    struct fake_domain *domain = remote_domain("");
+    pid_t pid;
+
+    (void)state;
+    must_prepare(domain, 0);
+    pid = guest_of(domain)->pid;
+    stop_driver();
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    start_driver();
+    driver->recover(driver);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+}
+
+/* Run the arrival in a child that dies at the failure point; then recover here, with the log as it would be. */
+static void die_at(const char *point, bool has_moved, bool is_committed)
+{
+    struct fake_domain *domain = remote_domain("incoming active completed\n");
+    int status;
+    pid_t child;
+
+    stop_driver();
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    (void)fflush(NULL);
+    child = fork();
+    if (child == 0) {
+        char setting[128];
+
+        (void)snprintf(setting, sizeof(setting), "%s=crash", point);
+        (void)setenv("VQ_FAILPOINTS", setting, 1);
+        (void)uv_loop_init(&fake.loop);
+        start_driver();
+        (void)prepare(domain, 0);
+        (void)fake_host_until(has_arrived, domain);
+        _exit(77);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        fail_msg("failure point %s was never reached", point);
+    if (has_moved && !is_committed) {
+        domain->info.moving_to = OWN_NODE;
+        domain->info.moving_run = fake.next_run + 1;
+    } else if (is_committed) {
+        domain->info.owner = OWN_NODE;
+        domain->info.run = fake.next_run + 1;
+    }
+    fake.next_run++;
+    fake.trace[0] = '\0';
+    start_driver();
+    driver->recover(driver);
+    driver->autostart(driver);
+    while (!has_arrived(domain) && !has_ended(domain))
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    assert_int_equal(domain->info.moving_to, 0);
+    if (is_committed || strstr(fake.trace, "commit") != NULL) {
+        assert_true(has_arrived(domain));
+        assert_int_equal(domain->info.owner, OWN_NODE);
+        destroy(domain);
+    } else {
+        it_stays_where_it_was(domain);
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+static void a_daemon_that_dies_at_any_step_leaves_one_owner_and_nothing_else(void **state)
+{
+    static const struct {
+        const char *point;
+        bool has_moved, is_committed;
+    } rows[] = {
+        { "qemu.migrate.in.begin", false, false },  { "qemu.migrate.in.claim", false, false },
+        { "qemu.start.files", true, false },        { "qemu.start.spawn", true, false },
+        { "qemu.start.go", true, false },           { "qemu.start.greet", true, false },
+        { "qemu.migrate.in.tell", true, false },    { "qemu.migrate.in.listen", true, false },
+        { "qemu.migrate.in.wait", true, false },    { "qemu.migrate.in.load", true, false },
+        { "qemu.migrate.in.loaded", true, false },  { "qemu.migrate.in.commit", true, false },
+        { "qemu.migrate.in.ours", true, true },     { "qemu.migrate.in.arrived", true, true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++) {
+        die_at(rows[i].point, rows[i].has_moved, rows[i].is_committed);
+        begin_anew();
+    }
+}
+
+/* Each step fails by itself. */
+static void a_failure_at_any_step_is_undone(void **state)
+{
+    static const char *const points[] = { "qemu.migrate.in.begin", "qemu.migrate.in.claim", "qemu.start.files",
+                                          "qemu.start.ports", "qemu.start.spawn", "qemu.start.greet",
+                                          "qemu.migrate.in.tell", "qemu.migrate.in.listen", "qemu.migrate.in.wait",
+                                          "qemu.migrate.in.load", "qemu.migrate.in.loaded", "qemu.record.write" };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(points); i++) {
+        struct fake_domain *domain = remote_domain("incoming active completed\n");
+        char setting[128];
+
+        (void)snprintf(setting, sizeof(setting), "%s=error", points[i]);
+        (void)setenv("VQ_FAILPOINTS", setting, 1);
+        (void)prepare(domain, 0);
+        assert_true(fake_host_until(has_ended, domain));
+        (void)unsetenv("VQ_FAILPOINTS");
+        it_stays_where_it_was(domain);
+        begin_anew();
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_guest_that_has_come_is_this_nodes),
+        TEST(a_paused_guest_stays_paused),
+        TEST(nobody_needs_to_call_finish),
+        TEST(a_port_that_is_taken_is_passed_over),
+        TEST(a_guest_on_its_way_cannot_be_used_and_is_the_other_nodes),
+        TEST(what_does_not_fit_is_refused_before_anything_is_made),
+        TEST(a_move_that_is_refused_leaves_nothing),
+        TEST(a_cancel_before_data_came_clears_away),
+        TEST(a_cancel_by_the_source_clears_away),
+        TEST(without_data_it_is_given_up),
+        TEST(the_end_of_the_clients_connection_clears_away),
+        TEST(a_client_that_goes_away_before_prepare_is_answered_leaves_nothing),
+        TEST(the_loss_of_the_source_clears_away),
+        TEST(a_client_that_goes_away_when_all_is_loaded_stops_nothing),
+        TEST(a_qemu_that_dies_while_it_loads_is_told_by_its_last_words),
+        TEST(its_last_words_are_kept_for_a_finish_that_comes_later),
+        TEST(a_qemu_that_says_failed_is_cleared_away),
+        TEST(a_qemu_that_dies_at_any_command_before_data_fails_the_prepare),
+        TEST(a_qemu_that_dies_right_after_the_commit_is_this_nodes_loss),
+        TEST(cpus_that_do_not_run_leave_the_guest_here_and_paused),
+        TEST(a_commit_that_is_lost_is_proposed_again),
+        TEST(a_commit_that_is_never_taken_becomes_a_cancel),
+        TEST(while_the_outcome_is_unknown_it_stays_paused_and_nothing_is_ended),
+        TEST(a_finish_that_waits_too_long_is_told_so),
+        TEST(a_move_to_this_node_that_it_does_not_know_is_ended),
+        TEST(a_restart_before_data_came_ends_the_move),
+        TEST(a_restart_when_all_is_loaded_takes_over),
+        TEST(a_restart_after_the_commit_lets_it_run),
+        TEST(a_restart_with_a_state_that_is_too_old_waits_for_the_log),
+        TEST(a_restart_after_qemu_has_died_ends_the_move),
+        TEST(a_daemon_that_dies_at_any_step_leaves_one_owner_and_nothing_else),
+        TEST(a_failure_at_any_step_is_undone),
+    };
+
+    vq_log_level = getenv("VQ_TEST_LOG") != NULL ? VQ_LOG_DEBUG : VQ_LOG_ERROR;
+    cmocka_set_test_filter(getenv("VQ_TEST_FILTER"));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
