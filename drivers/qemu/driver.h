@@ -10,6 +10,7 @@
 
 struct vq_qemu_emulators;
 struct vq_qemu_guest;
+struct vq_p2p;
 
 /* qemu.conf, as far as it is used. */
 struct vq_qemu_settings {
@@ -37,6 +38,7 @@ struct vq_qemu {
     struct vq_qemu_emulators *emulators;
     struct vq_qemu_guest *guests;        /* list; by UUID with vq_qemu_guest_find() */
     size_t n_guests;
+    struct vq_p2p *p2ps;                 /* migrations whose client this daemon is: migrate_p2p.c */
     size_t n_creating;                   /* transient domains that are being defined, to be started then */
     uv_timer_t minute;                   /* bounds logs */
     bool has_caught_up;                  /* what is applied here is not older than what the cluster had when we started */
