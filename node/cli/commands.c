@@ -15,6 +15,7 @@ const struct cli_command cli_commands[] = {
     {"nodes", "", 0, 0, CLI_OPT_OUTPUT, "list the nodes", cli_nodes, false},
     {"status", "", 0, 0, CLI_OPT_OUTPUT | CLI_OPT_WHY | CLI_OPT_LOCAL, "is the cluster whole, and what is wrong if not",
      cli_status, false},
+    {"guests", "", 0, 0, CLI_OPT_OUTPUT | CLI_OPT_NODE, "list the guests of all nodes, with where they are", cli_guests, false},
     {"leave", "", 0, 0, CLI_OPT_FORCE, "take this host out of its cluster; its guests stay here", cli_leave, false},
     {"remove", "NODE", 1, 1, CLI_OPT_FORCE, "take a node out that will not come back", cli_remove, false},
     {"recover", "", 0, 0, CLI_OPT_FORCE | CLI_OPT_YES | CLI_OPT_STATE_DIR,

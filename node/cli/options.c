@@ -16,7 +16,7 @@ static const struct {
     bool is_common;    /* every command takes it */
 } options[] = {
     {CLI_OPT_NAME, "name", 0, "NAME", "init: of the cluster; join: of this node", false},
-    {CLI_OPT_NODE, "node", 0, "NAME", "name of this node (the host's name)", false},
+    {CLI_OPT_NODE, "node", 0, "NAME", "init: name of this node (the host's name); guests: of that node only", false},
     {CLI_OPT_ADVERTISE, "advertise", 0, "ADDR[:PORT]", "how the other nodes reach this host", false},
     {CLI_OPT_TTL, "ttl", 0, "TIME", "how long the token is good: 90s, 15m, 1h, 2d (1h)", false},
     {CLI_OPT_DRY_RUN, "dry-run", 'n', NULL, "make the checks, change nothing", false},
@@ -64,11 +64,11 @@ static void print_options(const struct cli *cli, unsigned which)
 void cli_print_help(const struct cli *cli)
 {
     if (cli->command != NULL) {
-        fprintf(cli->out, "virtquorum %s %s\n\n%s\n\n", cli->command->name, cli->command->args, cli->command->summary);
+        fprintf(cli->out, "Usage: virtquorum %s [OPTION]... %s\n\n%s\n\n", cli->command->name, cli->command->args, cli->command->summary);
         print_options(cli, cli->command->options);
         return;
     }
-    fprintf(cli->out, "%s\nCommands:\n", examples);
+    fprintf(cli->out, "Usage: virtquorum COMMAND [OPTION]...\n\nExamples:\n%s\nCommands:\n", examples);
     for (size_t i = 0; i < cli_n_commands; i++)
         if (!cli_commands[i].is_hidden)
             fprintf(cli->out, "  %-8s %-10s %s\n", cli_commands[i].name, cli_commands[i].args, cli_commands[i].summary);

@@ -54,8 +54,11 @@ void cli_print_sentence(const struct cli *cli, const Vq__ClusterStatus *status)
                 n_stopped == 1 ? "s" : "");
     else
         fprintf(cli->out, "healthy, %zu node%s", status->n_nodes, plural(status->n_nodes));
-    fprintf(cli->out, ", %u guest%s (%u running).", status->domains_total, plural(status->domains_total),
+    fprintf(cli->out, ", %u guest%s (%u running", status->domains_total, plural(status->domains_total),
             status->domains_running);
+    if (status->domains_unknown > 0)
+        fprintf(cli->out, ", %u unknown", status->domains_unknown);
+    fputs(").", cli->out);
     if (status->has_quorum)
         fprintf(cli->out, " Can lose %u more node%s.", status->can_lose, plural(status->can_lose));
     fputs("\n", cli->out);
@@ -93,7 +96,8 @@ static char *cell_role(const Vq__ClusterStatus *status, const Vq__NodeStatus *no
 static char *cell_guests(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
 {
     (void)status;
-    return vq_asprintf("%u/%u", node->domains_running, node->domains_total);
+    return node->online ? vq_asprintf("%u/%u", node->domains_running, node->domains_total)
+                        : vq_asprintf("?/%u", node->domains_total);
 }
 
 static char *cell_cpu(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
@@ -287,6 +291,7 @@ static json_t *json_node(const Vq__ClusterStatus *status, const Vq__NodeStatus *
     put(object, "appliedIndex", json_u64(node->applied));
     put(object, "domains", json_u64(node->domains_total));
     put(object, "domainsRunning", json_u64(node->domains_running));
+    put(object, "domainsUnknown", json_u64(node->domains_unknown));
     put(object, "cpus", json_u64(record->cpus));
     put(object, "cpuPermille", json_u64(node->cpu_permille));
     put(object, "memoryBytes", json_u64(record->memory_kib * 1024));
@@ -327,6 +332,7 @@ static void put_cluster(json_t *object, const Vq__ClusterStatus *status)
     put(object, "appliedIndex", json_u64(status->applied_index));
     put(object, "domains", json_u64(status->domains_total));
     put(object, "domainsRunning", json_u64(status->domains_running));
+    put(object, "domainsUnknown", json_u64(status->domains_unknown));
     put(object, "storeOk", json_boolean(status->store_ok));
     put(object, "storeProblem", json_string(status->store_problem));
     (void)snprintf(hash, sizeof(hash), "%016" PRIx64, status->state_hash);

@@ -44,6 +44,9 @@ int cli_status(struct cli *cli)
             print_sentences(cli, "", status->why, status->n_why);
         }
         cli_print_nodes(cli, status);
+        if (cli->format != CLI_NAME && status->state_hash != 0)
+            fprintf(cli->out, "State after change %llu: hash %016llx (equal on all nodes at the same change).\n",
+                    (unsigned long long)status->applied_index, (unsigned long long)status->state_hash);
         if (cli->format != CLI_NAME)
             print_sentences(cli, "! ", status->warnings, status->n_warnings);
     }

@@ -37,6 +37,7 @@ void vq_control_token(struct vq_control_client *client);
 void vq_control_join(struct vq_control_client *client);
 void vq_control_leave(struct vq_control_client *client);
 void vq_control_remove(struct vq_control_client *client);
+void vq_control_guests(struct vq_control_client *client);
 void vq_control_status(struct vq_control_client *client);
 
 void vq_control_send(struct vq_control_client *client, const Vq__ControlReply *reply);

@@ -332,9 +332,12 @@ static void add_domains(const struct vq_daemon *daemon, Vq__ClusterStatus *statu
         tallies[i].node = status->nodes[i]->record->id;
     count_domains(daemon, tallies, n_nodes, &status->domains_total, &status->domains_running);
     for (size_t i = 0; i < n_nodes; i++) {
-        status->nodes[i]->domains_total = tallies[i].total;
-        status->nodes[i]->domains_running = tallies[i].running;
+        Vq__NodeStatus *node = status->nodes[i];
+        node->domains_total = tallies[i].total;
+        *(node->online ? &node->domains_running : &node->domains_unknown) = tallies[i].running;
+        status->domains_unknown += node->domains_unknown;
     }
+    status->domains_running -= status->domains_unknown;
 }
 
 static void warn(Vq__ClusterStatus *status, char *take_text)
@@ -366,7 +369,7 @@ static void add_node_warnings(const struct vq_cluster *cluster, const Vq__NodeSt
     if (!node->online) {
         clock_text(node->offline_since_ms, since);
         warn(status, vq_asprintf("%s is not reachable since %s; %u guests unknown (not restarted: no proof that they are "
-                                 "stopped)", name, since, node->domains_running));
+                                 "stopped)", name, since, node->domains_unknown));
     }
     if (node->consensus_stopped)
         warn_of_consensus(cluster, node, status);
@@ -457,9 +460,10 @@ static void fill_consensus(const struct vq_daemon *daemon, Vq__ClusterStatus *st
     status->self = daemon->node_id;
     status->leader = raft->leader;
     status->term = raft->term;
-    status->commit_index = raft->commit_index;
-    status->last_index = raft->last_index;
+    /* Consensus tells where it is now and then, and what it applied at once: what is applied is committed. */
     status->applied_index = daemon->applied;
+    status->commit_index = raft->commit_index > daemon->applied ? raft->commit_index : daemon->applied;
+    status->last_index = raft->last_index > status->commit_index ? raft->last_index : status->commit_index;
     status->voters_total = quorum.voters;
     status->voters_reachable = quorum.reachable;
     status->has_quorum = raft->leader != 0 && quorum.has_majority;

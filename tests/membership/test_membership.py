@@ -1,4 +1,5 @@
 """How hosts become nodes and stop being nodes."""
+import json
 import os
 import shutil
 import subprocess
@@ -165,6 +166,50 @@ def test_a_node_that_was_removed_while_it_was_down_is_not_let_in(lab):
     wait_for(lambda: nodes[2].guests() == ["mine"], 10, "its guests")
     nodes[2].join(nodes[0].token())
     wait_for(lambda: nodes[0].guests() == ["mine"], 10, "its guests, back in the cluster")
+
+
+def test_guests_are_listed_with_state_node_and_id(lab):
+    nodes = lab.cluster(3)
+    nodes[1].define("web")
+    nodes[1].define("mail")
+    nodes[1].virsh("start", "web")
+    identity = int(nodes[1].virsh("domid", "web"))
+
+    def listed(node, *arguments):
+        said = json.loads(node.ask("guests", "-o", "json", *arguments))
+        assert said["apiVersion"] == "virtquorum/v1"
+        return {each["name"]: (each["state"], each["node"], each["id"], each["nodeOnline"]) for each in said["guests"]}
+    wanted = {"mail": ("shut off", "node2", None, True), "web": ("running", "node2", identity, True)}
+    for node in nodes:
+        wait_for(lambda: listed(node) == wanted, 5, f"both guests as {node.name} sees them")
+    assert listed(nodes[0], "--node", "node1") == {} and listed(nodes[0], "--node", "node2") == wanted
+    assert "there is no node 'node9'" in nodes[0].ask("guests", "--node", "node9", code=3)
+    assert nodes[0].ask("guests", "-o", "name").split() == ["mail", "web"]
+    shown = nodes[0].ask("guests")
+    assert shown.split("\n")[0].split() == ["NAME", "STATE", "NODE", "ID"] and "web  running" in shown
+    assert nodes[1].virsh("domuuid", "web") in nodes[0].ask("guests", "-o", "wide")
+
+    # Of a node that is gone nothing is known, and nothing is counted as running.
+    nodes[1].kill()
+    wait_for(lambda: listed(nodes[0])["web"] == ("no state", "node2", identity, False), 10, "an unknown guest")
+    said = nodes[0].status()
+    assert said["domains"] == 2 and said["domainsRunning"] == 0 and said["domainsUnknown"] == 1
+    shown = nodes[0].ask("status")
+    assert "2 guests (0 running, 1 unknown)" in shown and "?/2" in shown and "1 guests unknown" in shown
+    nodes[1].start()
+    wait_for(lambda: listed(nodes[0]) == wanted, 10, "it is known again")
+    nodes[1].virsh("destroy", "web")
+
+
+def test_where_a_node_is_in_the_log_makes_sense(lab):
+    nodes = lab.cluster(3)
+    for i in range(40):
+        nodes[i % 3].define(f"guest{i}")
+        said = nodes[i % 3].status()
+        assert said["appliedIndex"] <= said["commitIndex"] <= said["lastIndex"]
+    shown = nodes[0].ask("status", "--local")
+    said = nodes[0].status("--local")
+    assert f"State after change {said['appliedIndex']}: hash {said['stateHash']}" in shown
 
 
 def test_a_voter_that_lost_its_log_counts_as_missing_until_it_joins_anew(lab):
