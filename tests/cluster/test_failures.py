@@ -7,22 +7,9 @@ import libvirt
 import pytest
 
 import leftovers
-from client import Listener, Writer, definitions, error_of, record_final_state
+from client import Listener, Writer, definitions, error_of, leader_of, record_final_state
 from history import History
 from host import guest_xml, small_xml, wait_for
-
-
-def leader_of(hosts):
-    """The node that the others call their leader, once they agree."""
-    def agreed():
-        said = set()
-        for node in hosts.nodes:
-            try:
-                said.add(hosts.status(node).get("leader"))
-            except (ValueError, AssertionError):
-                pass        # a daemon that is down says nothing
-        return said.pop() if len(said) == 1 else None
-    return wait_for(agreed, 10, "one leader")
 
 
 def shown_state(hosts, node, domain):

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import libvirt
 
 import history
-from host import small_xml
+from host import small_xml, wait_for
 
 KINDS = {
     libvirt.VIR_DOMAIN_EVENT_DEFINED: "defined", libvirt.VIR_DOMAIN_EVENT_UNDEFINED: "undefined",
@@ -69,6 +69,19 @@ class Listener:
     def close(self):
         self.connection.domainEventDeregisterAny(self.callback)
         self.connection.close()
+
+
+def leader_of(hosts):
+    """The node that the others call their leader, once they agree."""
+    def agreed():
+        said = set()
+        for node in hosts.nodes:
+            try:
+                said.add(hosts.status(node).get("leader"))
+            except (ValueError, AssertionError):
+                pass        # a daemon that is down says nothing
+        return said.pop() if len(said) == 1 else None
+    return wait_for(agreed, 10, "one leader")
 
 
 def error_of(call, *arguments):
