@@ -19,7 +19,7 @@
 #include "proto/gen/remote.h"
 
 enum { PROCEDURES_MAX = 512, INACTIVE_FORM = 2 };
-enum { TIMEOUT_MS = 30000, LONG_TIMEOUT_MS = 24 * 60 * 60 * 1000, REMOTE_WAIT_MS = 10000 };
+enum { TIMEOUT_MS = 30000, LOOK_MS = 8000, LONG_TIMEOUT_MS = 24 * 60 * 60 * 1000, REMOTE_WAIT_MS = 10000 };
 
 /* VIR_DOMAIN_XML_INACTIVE and VIR_DOMAIN_AFFECT_CONFIG are the same bit: the stored definition is asked for. */
 static_assert((int)INACTIVE_FORM == (int)VIR_DOMAIN_XML_INACTIVE && (int)INACTIVE_FORM == (int)VIR_DOMAIN_AFFECT_CONFIG,
@@ -79,6 +79,19 @@ void vq_dispatch_done(void)
         free(driver_indexes[--n_driver_indexes]);
 }
 
+/* A question about a guest: its driver gives QEMU five seconds, and that answer should come first. What a guest's agent is
+ * asked may take as long as the guest likes. */
+static bool is_look_up(const struct vq_procedure *procedure)
+{
+    static const char *const agent_words[] = {"guest", "hostname", "fsinfo", "get_time", "interface_addresses"};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(agent_words); i++)
+        if (strstr(procedure->name, agent_words[i]) != NULL)
+            return false;
+    return procedure->allowed_readonly && procedure->object == VQ_OBJECT_DOMAIN && procedure->stream == VQ_STREAM_NONE &&
+           (procedure->route == VQ_ROUTE_OWNER || procedure->route == VQ_ROUTE_LIVE);
+}
+
 /* Work that lasts as long as the data is large; everything else is answered or given up soon. */
 uint64_t vq_dispatch_timeout_ms(const struct vq_procedure *procedure)
 {
@@ -88,7 +101,7 @@ uint64_t vq_dispatch_timeout_ms(const struct vq_procedure *procedure)
     for (size_t i = 0; !procedure->is_high_priority && i < VQ_N_ELEMENTS(words); i++)
         if (strstr(procedure->name, words[i]) != NULL)
             return LONG_TIMEOUT_MS;
-    return TIMEOUT_MS;
+    return is_look_up(procedure) ? LOOK_MS : TIMEOUT_MS;
 }
 
 /* ---- Look-up ---- */

@@ -25,6 +25,7 @@ struct call {
     struct call *next;
     uint64_t id;
     uint64_t deadline;       /* loop time */
+    unsigned timeout_ms;     /* that it was given */
     vq_qmp_cb cb;            /* NULL: given up; kept until the answer comes, so that its id is still known */
     void *data;
     bool is_raw, is_refused; /* refused: never sent, answered by the timer */
@@ -159,7 +160,8 @@ static void timer_fired(uv_timer_t *timer)
             call_answer(call, NULL, &err);
             free(call);
         } else {
-            (void)vq_error_set(&err, VIR_ERR_OPERATION_TIMEOUT, "QEMU does not answer");
+            (void)vq_error_set(&err, VIR_ERR_OPERATION_TIMEOUT,
+                               "QEMU did not answer within %.1f s; it is stopped, stuck or very busy", call->timeout_ms / 1000.0);
             call_answer(call, NULL, &err);
         }
         call = qmp->calls; /* the callback may have changed the list */
@@ -272,6 +274,7 @@ static uint64_t send_call(struct vq_qmp *qmp, json_t *take_request, int fd, unsi
     call->is_raw = is_raw;
     call->is_handshake = is_handshake;
     call->deadline = uv_now(qmp->loop) + timeout_ms;
+    call->timeout_ms = timeout_ms;
     (void)json_object_set_new(take_request, "id", json_integer((json_int_t)call->id));
     *qmp->calls_end = call;
     qmp->calls_end = &call->next;

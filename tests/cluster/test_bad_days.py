@@ -37,20 +37,6 @@ def shown(hosts, node):
         connection.close()
 
 
-def outer_pids(hosts, node):
-    """The QEMUs of a host as this machine knows them, to be stopped and killed from outside."""
-    home = os.readlink(f"/proc/{hosts.pid(node)}/ns/pid")
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-                if leftovers.is_guest(file.read().replace("\0", " ")) and os.readlink(f"/proc/{pid}/ns/pid") == home:
-                    found.append(int(pid))
-        except OSError:
-            pass
-    return found
-
-
 def test_a_lone_host_needs_no_set_up_and_opens_no_port_for_a_cluster(lone):
     connection = lone.libvirt("node1")
     connection.defineXML(small_xml("alone"))
@@ -95,7 +81,7 @@ def test_a_stopped_qemu_delays_only_its_own_guest(lone):
     connection = lone.libvirt("node1")
     for name in ("stopped", "lively"):
         connection.createXML(guest_xml(name, memory="96"))
-    first, second = sorted(outer_pids(lone, "node1"))
+    first, second = sorted(leftovers.outer_qemus(lone, "node1"))
     os.kill(first, signal.SIGSTOP)
     try:
         lone.kill("node1")
@@ -116,7 +102,7 @@ def test_a_stopped_qemu_delays_only_its_own_guest(lone):
         except libvirt.libvirtError:
             return False
     wait_for(works, 15, "the woken guest taking orders")
-    assert sorted(outer_pids(lone, "node1")) == [first, second]
+    assert sorted(leftovers.outer_qemus(lone, "node1")) == [first, second]
     for name in ("stopped", "lively"):
         connection.lookupByName(name).destroy()
     assert leftovers.at_rest(lone, "node1") == []
@@ -125,7 +111,7 @@ def test_a_stopped_qemu_delays_only_its_own_guest(lone):
 def test_statistics_wait_for_a_stopped_qemu_once_and_not_each_time(lone):
     connection = lone.libvirt("node1")
     connection.createXML(guest_xml("stopped", memory="96"))
-    pid, = outer_pids(lone, "node1")
+    pid, = leftovers.outer_qemus(lone, "node1")
     os.kill(pid, signal.SIGSTOP)
     try:
         connection.getAllDomainStats()
@@ -144,7 +130,7 @@ def test_destroy_and_the_death_of_qemu_at_the_same_moment(lone):
     domain = connection.defineXML(guest_xml("racer", memory="96"))
     for turn in range(20):
         domain.create()
-        pid, = outer_pids(lone, "node1")
+        pid, = leftovers.outer_qemus(lone, "node1")
         killer = threading.Timer(turn * 0.001, kill_if_there, (pid,))
         killer.start()
         try:
@@ -161,16 +147,16 @@ def test_destroy_and_the_death_of_qemu_at_the_same_moment(lone):
 def test_guests_go_on_when_the_state_directory_cannot_be_written(lone):
     connection = lone.libvirt("node1")
     connection.createXML(guest_xml("safe", memory="96"))
-    pid, = outer_pids(lone, "node1")
+    pid, = leftovers.outer_qemus(lone, "node1")
     lone.kill("node1")
     lone.exec("node1", "mount", "-o", "remount,bind,ro", "/var/lib/virtquorum")
     lone.demo("restart", "node1", check=False, timeout=60)      # it may refuse to run; it may not harm the guest
-    assert outer_pids(lone, "node1") == [pid]
+    assert leftovers.outer_qemus(lone, "node1") == [pid]
     lone.kill("node1")
     lone.exec("node1", "mount", "-o", "remount,bind,rw", "/var/lib/virtquorum")
     lone.restart("node1")
     wait_for(lambda: lone.virsh("node1", "domstate", "safe", check=False) == "running", 5, "the guest, found again")
-    assert outer_pids(lone, "node1") == [pid]
+    assert leftovers.outer_qemus(lone, "node1") == [pid]
     lone.virsh("node1", "destroy", "safe")
 
 
@@ -215,7 +201,7 @@ def test_a_full_disk_refuses_changes_and_loses_nothing():
         connection = hosts.libvirt("node1")
         connection.createXML(guest_xml("safe", memory="96"))
         connection.defineXML(small_xml("before"))
-        pid, = outer_pids(hosts, "node1")
+        pid, = leftovers.outer_qemus(hosts, "node1")
         fill(hosts, "node1")
         kept = acknowledged_until_refused(connection, "while-full")
         assert len(kept) < 800, "the disk was never full"
@@ -234,7 +220,7 @@ def test_a_full_disk_refuses_changes_and_loses_nothing():
             hosts.restart("node1")
         wait_for(defines, 10, "a define with room on the disk")
         assert {"before", "after", "safe"} | kept <= set(shown(hosts, "node1"))
-        assert outer_pids(hosts, "node1") == [pid]
+        assert leftovers.outer_qemus(hosts, "node1") == [pid]
         hosts.virsh("node1", "destroy", "safe")
 
 

@@ -217,6 +217,40 @@ def test_a_stuck_daemon_delays_nobody_else(fresh_hosts):
     connection.lookupByName("stuck").destroy()
 
 
+def test_a_stopped_qemu_is_told_at_another_node_soon_and_delays_nobody_else(fresh_hosts):
+    hosts = fresh_hosts
+    started_guest(hosts, "node1", "stopped")
+    pid, = leftovers.outer_qemus(hosts, "node1")
+    connection = hosts.libvirt("node2")
+    connection.defineXML(guest_xml("lively")).create()
+    stopped = connection.lookupByName("stopped")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        with pytest.raises(libvirt.libvirtError) as refused:
+            stopped.diskErrors()
+        assert time.monotonic() - begin < 8
+        assert refused.value.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT
+        assert "did not answer within" in str(refused.value)
+        # What QEMU need not be asked for is answered meanwhile, and so are others.
+        begin = time.monotonic()
+        assert stopped.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+        assert "stopped" in stopped.XMLDesc() and stopped.info()[0] == libvirt.VIR_DOMAIN_RUNNING
+        connection.lookupByName("lively").suspend()
+        connection.lookupByName("lively").resume()
+        assert time.monotonic() - begin < 3
+        for view in (hosts.libvirt("node1"), connection, hosts.libvirt("node3")):
+            begin = time.monotonic()
+            statistics = {domain.name(): numbers for domain, numbers in view.getAllDomainStats()}
+            assert time.monotonic() - begin < 4 and set(statistics) == {"stopped", "lively"}
+            assert "balloon.current" in statistics["lively"] and "state.state" in statistics["stopped"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: attempt(stopped.diskErrors) is not None, 10, "the woken guest")
+    for name in ("stopped", "lively"):
+        connection.lookupByName(name).destroy()
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_guest_that_ends_while_its_daemon_is_down_is_seen_as_ended(fresh_hosts, signal_number):
     hosts = fresh_hosts

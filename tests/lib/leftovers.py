@@ -145,3 +145,17 @@ def after_down(hosts, marks):
     if hosts.directory.exists() and not os.environ.get("VQ_KEEP"):
         faults.append(f"{hosts.directory} is left")
     return faults
+
+
+def outer_qemus(hosts, node):
+    """The QEMUs of a host as this machine knows them, to be stopped and killed from outside."""
+    home = os.readlink(f"/proc/{hosts.pid(node)}/ns/pid")
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                if is_guest(file.read().replace("\0", " ")) and os.readlink(f"/proc/{pid}/ns/pid") == home:
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found

@@ -552,6 +552,24 @@ static void a_call_waits_until_this_node_has_seen_what_the_caller_saw(void **sta
     assert_int_equal(remote_answer.code, VIR_ERR_OPERATION_TIMEOUT);
 }
 
+static void questions_about_a_guest_are_given_up_sooner_than_changes(void **state)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } expected[] = {
+        {"domain_get_info", 8000},      {"domain_get_disk_errors", 8000}, {"domain_memory_stats", 8000},
+        {"domain_get_hostname", 30000}, {"domain_create", 30000},         {"domain_shutdown", 30000},
+        {"connect_get_capabilities", 30000},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(expected); i++)
+        assert_int_equal(vq_dispatch_timeout_ms(vq_procedure_find_by_name(VQ_PROGRAM_REMOTE, expected[i].name)),
+                         expected[i].ms);
+    assert_true(vq_dispatch_timeout_ms(vq_procedure_find_by_name(VQ_PROGRAM_REMOTE, "domain_save")) > 3600000);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
 int main(void)
 {
@@ -578,6 +596,7 @@ int main(void)
         CASE(questions_between_daemons_reach_the_driver_and_the_node),
         CASE(a_port_that_is_open_is_reached),
         CASE(a_call_waits_until_this_node_has_seen_what_the_caller_saw),
+        CASE(questions_about_a_guest_are_given_up_sooner_than_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
