@@ -4,6 +4,9 @@
  *     │        │            │              │                 └───────► finish there, cancelled ─┐
  *     └────────┴────────────┴──────────────┴──────────────────────────────────────► drop here ◄─┘
  *
+ * Tunnelled, perform is over when the destination has confirmed the stream, too. Between nodes the data are secured by
+ * a key of their own, and go the direct way in any case.
+ *
  * The object holds no guest over a wait: it is looked up by its UUID. One call-back is awaited at a time. */
 #define VQ_FROM VIR_FROM_QEMU
 
@@ -20,6 +23,7 @@
 #include "drivers/qemu/migrate_offline.h"
 #include "drivers/qemu/migrate_out.h"
 #include "drivers/qemu/migrate_p2p.h"
+#include "drivers/qemu/migrate_tunnel.h"
 #include "proto/gen/remote.h"
 
 enum { FEATURE_V3 = 6, FEATURE_P2P = 4, FEATURE_PARAMS = 13, FEATURE_OFFLINE = 12 };
@@ -36,10 +40,16 @@ static void p2p_unlink(struct vq_p2p *p2p)
     *link = p2p->next;
 }
 
+static bool is_tunnelled(const struct vq_p2p *p2p)
+{
+    return (p2p->options.flags & VIR_MIGRATE_TUNNELLED) != 0;
+}
+
 static void close_peer(struct vq_p2p *p2p)
 {
     struct vq_peer *peer = vq_take(p2p->peer);
 
+    vq_tunnel_out_free(vq_take(p2p->tunnel));
     if (peer != NULL)
         peer->class->close(peer); /* what is in flight is answered now, from inside */
 }
@@ -190,12 +200,14 @@ static void finish(struct vq_p2p *p2p, bool is_cancelled)
         .n_cookie_in = by_params.n_cookie_in,
         .cookie_in = p2p->cookie,
         .dconnuri = p2p->dconnuri,
-        .uri = options->uri,
+        .uri = is_tunnelled(p2p) ? NULL : options->uri,
         .flags = destination_flags(p2p),
         .cancelled = is_cancelled,
     };
 
     p2p->step = VQ_P2P_THERE;
+    if (is_tunnelled(p2p))
+        vq_set_text(&options->uri, NULL); /* our own business */
     if (options->dname == NULL)
         options->dname = vq_strdup(p2p->name);
     by_params.params = vq_migrate_options_list(options, arena, &by_params.n_params);
@@ -218,23 +230,35 @@ static void cancel_there(struct vq_p2p *p2p, const struct vq_error *err)
         finish(p2p, true);
 }
 
-static void performed(const uint8_t *cookie, uint32_t length, const struct vq_error *err, void *data)
+/* All was sent, and the destination has it as far as the connection can tell. */
+static void all_sent(struct vq_p2p *p2p)
 {
-    struct vq_p2p *p2p = data;
     struct vq_error lost = VQ_ERROR_INIT;
 
-    p2p->has_performed = err == NULL;
-    if (err != NULL) {
-        cancel_there(p2p, err);
-        return;
-    }
-    keep_cookie(p2p, cookie, length);
     if (p2p->peer == NULL || p2p->is_lost) {
         (void)vq_error_set(&lost, VIR_ERR_OPERATION_FAILED, "Lost connection to destination host");
         finish_failed(p2p, &lost);
     } else {
         finish(p2p, false);
     }
+}
+
+static void performed(const uint8_t *cookie, uint32_t length, const struct vq_error *err, void *data)
+{
+    struct vq_p2p *p2p = data;
+
+    p2p->has_performed = err == NULL;
+    if (err != NULL) {
+        vq_tunnel_out_free(vq_take(p2p->tunnel));
+        cancel_there(p2p, err);
+        return;
+    }
+    keep_cookie(p2p, cookie, length);
+    p2p->waits_for_tunnel = p2p->tunnel != NULL && !p2p->has_tunnel_ended;
+    if (p2p->waits_for_tunnel)
+        vq_tunnel_out_sent(p2p->tunnel);
+    else
+        all_sent(p2p);
 }
 
 static void perform(struct vq_p2p *p2p)
@@ -253,13 +277,92 @@ static void perform(struct vq_p2p *p2p)
         vq_migrate_out_perform(p2p->request, &p2p->options, p2p->cookie, p2p->cookie_length, performed, p2p);
 }
 
+/* ---- The tunnel -------------------------------------------------------------------------------------------------- */
+
+/* Nothing goes through any more while QEMU still sends. */
+static void stop_sending(struct vq_p2p *p2p, const struct vq_error *why)
+{
+    struct vq_qemu_guest *guest = guest_of(p2p);
+
+    if (guest != NULL && vq_migrate_is_leaving(guest))
+        vq_leaving_give_up(guest, why);
+}
+
+static void tunnel_over(const struct vq_error *err, void *data)
+{
+    struct vq_p2p *p2p = data;
+
+    p2p->has_tunnel_ended = err == NULL;
+    if (!p2p->waits_for_tunnel) {
+        if (err != NULL)
+            stop_sending(p2p, err);
+        return;
+    }
+    p2p->waits_for_tunnel = false;
+    if (err != NULL)
+        cancel_there(p2p, err);
+    else
+        all_sent(p2p);
+}
+
+static void tunnel_writable(struct vq_peer *peer, void *data)
+{
+    struct vq_p2p *p2p = data;
+
+    (void)peer;
+    if (p2p->tunnel != NULL)
+        vq_tunnel_out_writable(p2p->tunnel);
+}
+
+static void tunnel_failed(struct vq_peer *peer, const struct vq_error *err, void *data)
+{
+    (void)peer;
+    stop_sending(data, err);
+}
+
+/* The data's URI is a socket of ours, where migrate_out_connect.c connects QEMU. */
+static int open_tunnel(struct vq_p2p *p2p, struct vq_error *err)
+{
+    const struct vq_qemu_guest *guest = guest_of(p2p);
+
+    if (guest == NULL || guest->dir == NULL)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    VQ_AUTOFREE char *path = vq_asprintf("%s/tunnel.sock", guest->dir);
+    p2p->peer->stream_writable = tunnel_writable;
+    p2p->peer->stream_failed = tunnel_failed;
+    free(p2p->options.uri);
+    p2p->options.uri = vq_asprintf("unix:%s", path);
+    return vq_tunnel_out_new(p2p->qemu->host->loop, path, p2p->peer, tunnel_over, p2p, &p2p->tunnel, err);
+}
+
 /* ---- prepare ----------------------------------------------------------------------------------------------------- */
+
+/* What the answer of any of the four forms has. */
+struct prepared {
+    const uint8_t *cookie;
+    uint32_t cookie_length;
+    const char *uri;
+};
+
+static struct prepared read_prepared(const struct vq_p2p *p2p, const void *ret)
+{
+    const struct vq_remote_domain_migrate_prepare3_params_ret *by_params = ret;
+    const struct vq_remote_domain_migrate_prepare3_ret *positional = ret;
+    const struct vq_remote_domain_migrate_prepare_tunnel3_params_ret *tunnel_by_params = ret;
+    const struct vq_remote_domain_migrate_prepare_tunnel3_ret *tunnel = ret;
+
+    if (is_tunnelled(p2p) && p2p->has_params)
+        return (struct prepared){tunnel_by_params->cookie_out, tunnel_by_params->n_cookie_out, NULL};
+    if (is_tunnelled(p2p))
+        return (struct prepared){tunnel->cookie_out, tunnel->n_cookie_out, NULL};
+    if (p2p->has_params)
+        return (struct prepared){by_params->cookie_out, by_params->n_cookie_out, by_params->uri_out};
+    return (struct prepared){positional->cookie_out, positional->n_cookie_out, positional->uri_out};
+}
 
 static void prepared(const void *ret, const struct vq_error *err, void *data)
 {
     struct vq_p2p *p2p = data;
-    const struct vq_remote_domain_migrate_prepare3_params_ret *by_params = ret;
-    const struct vq_remote_domain_migrate_prepare3_ret *positional = ret;
     struct vq_error failure = VQ_ERROR_INIT;
 
     if (err != NULL) {
@@ -267,19 +370,46 @@ static void prepared(const void *ret, const struct vq_error *err, void *data)
         give_up(p2p);
         return;
     }
-    const char *uri = p2p->has_params ? by_params->uri_out : positional->uri_out;
-    if (p2p->has_params)
-        keep_cookie(p2p, by_params->cookie_out, by_params->n_cookie_out);
-    else
-        keep_cookie(p2p, positional->cookie_out, positional->n_cookie_out);
-    if (uri != NULL)
-        vq_set_text(&p2p->options.uri, uri);
-    if (p2p->options.uri == NULL && !is_offline(p2p)) {
+    const struct prepared there = read_prepared(p2p, ret);
+    keep_cookie(p2p, there.cookie, there.cookie_length);
+    if (there.uri != NULL)
+        vq_set_text(&p2p->options.uri, there.uri);
+    if (is_tunnelled(p2p))
+        (void)open_tunnel(p2p, &failure);
+    else if (p2p->options.uri == NULL && !is_offline(p2p))
         (void)vq_error_set(&failure, VIR_ERR_INTERNAL_ERROR, "domainMigratePrepare3 did not set uri");
+    if (failure.code != VIR_ERR_OK)
         cancel_there(p2p, &failure);
-        return;
-    }
-    perform(p2p);
+    else
+        perform(p2p);
+}
+
+/* The same arguments, but for those that have no meaning there. */
+static void prepare_tunnel(struct vq_p2p *p2p, const struct vq_remote_domain_migrate_prepare3_params_args *by_params,
+                           const struct vq_remote_domain_migrate_prepare3_args *positional)
+{
+    const struct vq_remote_domain_migrate_prepare_tunnel3_params_args tunnel_by_params = {
+        .n_params = by_params->n_params,
+        .params = by_params->params,
+        .n_cookie_in = by_params->n_cookie_in,
+        .cookie_in = by_params->cookie_in,
+        .flags = by_params->flags,
+    };
+    const struct vq_remote_domain_migrate_prepare_tunnel3_args tunnel = {
+        .n_cookie_in = positional->n_cookie_in,
+        .cookie_in = positional->cookie_in,
+        .flags = positional->flags,
+        .dname = positional->dname,
+        .resource = positional->resource,
+        .dom_xml = positional->dom_xml,
+    };
+
+    if (p2p->has_params)
+        p2p->peer->class->call_stream(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS,
+                                      &tunnel_by_params, 0, prepared, p2p);
+    else
+        p2p->peer->class->call_stream(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE_TUNNEL3, &tunnel,
+                                      0, prepared, p2p);
 }
 
 static void prepare(struct vq_p2p *p2p)
@@ -303,7 +433,9 @@ static void prepare(struct vq_p2p *p2p)
 
     p2p->step = VQ_P2P_THERE;
     by_params.params = vq_migrate_options_list(options, arena, &by_params.n_params);
-    if (p2p->has_params)
+    if (is_tunnelled(p2p))
+        prepare_tunnel(p2p, &by_params, &positional);
+    else if (p2p->has_params)
         p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE3_PARAMS, &by_params, 0,
                                prepared, p2p);
     else
@@ -452,6 +584,7 @@ static void opened(struct vq_peer *take_peer, const struct vq_error *err, void *
         p2p_over(p2p);
     } else if (p2p->node != 0) {
         p2p->has_params = true; /* a node can do what this one can */
+        p2p->options.flags &= ~(uint64_t)VIR_MIGRATE_TUNNELLED;
         begin(p2p);
     } else {
         ask_feature(p2p);
@@ -483,10 +616,15 @@ void vq_migrate_p2p(struct vq_request *request, const char *dconnuri, const stru
 void vq_migrate_p2p_stop(struct vq_qemu *qemu)
 {
     struct vq_p2p *next;
+    struct vq_error err = VQ_ERROR_INIT;
 
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
     for (struct vq_p2p *p2p = qemu->p2ps; p2p != NULL; p2p = next) {
+        bool waits_for_tunnel = p2p->waits_for_tunnel;
         next = p2p->next;
         p2p->is_lost = true;
         close_peer(p2p); /* a step that waits there fails, and ends all; one that waits here is ended with the guest */
+        if (waits_for_tunnel)
+            tunnel_over(&err, p2p);
     }
 }

@@ -14,6 +14,8 @@ enum vq_p2p_step { VQ_P2P_OPENING, VQ_P2P_THERE, VQ_P2P_HERE };
 
 enum { VQ_P2P_FEATURES = 4 };
 
+struct vq_tunnel_out;
+
 struct vq_p2p {
     struct vq_p2p *next; /* of qemu->p2ps */
     struct vq_qemu *qemu;
@@ -30,7 +32,10 @@ struct vq_p2p {
     unsigned n_features;
     bool has_params; /* the destination takes typed parameters */
     bool has_performed;
-    uint8_t *cookie; /* of the phase before */
+    struct vq_tunnel_out *tunnel; /* NULL: the data go their own way */
+    bool has_tunnel_ended;        /* the destination has taken all of it */
+    bool waits_for_tunnel;        /* nothing else is left to do here */
+    uint8_t *cookie;              /* of the phase before */
     uint32_t cookie_length;
     struct vq_error failure; /* what the user is told */
     vq_migrate_cookie_cb cb;
