@@ -194,3 +194,4 @@ void vq_migrate_p2p(struct vq_request *request, const char *dconnuri, const stru
                     vq_migrate_cookie_cb cb, void *data);
 
 extern const struct vq_qemu_rows vq_qemu_migrate_rows; /* migrate_handlers.c */
+extern const struct vq_qemu_rows vq_qemu_migrate_pace_rows; /* migrate_pace.c */
