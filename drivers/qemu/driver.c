@@ -24,7 +24,7 @@ static const struct vq_qemu_rows *const row_tables[] = { &vq_qemu_run_rows, &vq_
                                                          &vq_qemu_monitor_rows, &vq_qemu_stats_rows, &vq_qemu_agent_rows,
                                                          &vq_qemu_limits_rows, &vq_qemu_screen_rows,
                                                          &vq_qemu_node_rows, &vq_qemu_define_rows, &vq_qemu_activity_rows,
-                                                         &vq_qemu_migrate_pace_rows };
+                                                         &vq_qemu_migrate_rows, &vq_qemu_migrate_pace_rows };
 
 static void join_rows(struct vq_driver *driver)
 {
@@ -185,13 +185,18 @@ static int driver_open_uri(struct vq_driver *driver, const char *path, struct vq
     return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "unexpected QEMU URI path '%s', try qemu:///system", path);
 }
 
-/* What the protocol itself can do, the session answers; of migration there is only the form of the XML yet. */
+/* What the protocol itself can do, the session answers. Of migration there is the third protocol alone: those before it do not
+ * tell the source what became of the guest. */
 static bool driver_supports_feature(struct vq_driver *driver, int feature)
 {
-    enum { XML_MIGRATABLE = 11 }; /* VIR_DRV_FEATURE_XML_MIGRATABLE */
+    enum { P2P = 4, V3 = 6, CHANGE_PROTECTION = 7, XML_MIGRATABLE = 11, OFFLINE = 12, PARAMS = 13 };
+    static const int supported[] = { P2P, V3, CHANGE_PROTECTION, XML_MIGRATABLE, OFFLINE, PARAMS };
 
     (void)driver;
-    return feature == XML_MIGRATABLE;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(supported); i++)
+        if (supported[i] == feature)
+            return true;
+    return false;
 }
 
 /* ---- Letting go ---- */
