@@ -610,8 +610,8 @@ static bool event(struct vq_qemu_guest *guest, const char *name, const json_t *d
         vq_qemu_emit_migration_iteration(guest, (int)json_integer_value(json_object_get(data, "pass")));
         return true;
     }
-    if (guest->is_handed_over)
-        return true;
+    if (guest->migration->stage == VQ_MIGRATE_OVER)
+        return true; /* what is left of it here says nothing about the guest */
     if (strcmp(name, "STOP") == 0 && guest->state == VIR_DOMAIN_RUNNING && leaving->is_told) {
         leaving->was_stopped_by_user = guest->has_next_pause;
         leaving->has_stopped = !guest->has_next_pause;

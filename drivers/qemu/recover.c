@@ -17,7 +17,7 @@
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
-#include "drivers/qemu/migrate.h"
+#include "drivers/qemu/migrate_out.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 
@@ -457,8 +457,10 @@ static void pick_up(struct vq_qemu_guest *guest, enum vq_qemu_phase phase)
     }
     vq_qemu_guest_set_phase(guest, VQ_GUEST_FOUND);
     (void)snprintf(guest->degraded, sizeof(guest->degraded), "its monitor has not answered yet");
-    guest->is_published = true;
-    if (phase == VQ_GUEST_STARTING) { /* the cluster was not told before the daemon died */
+    guest->is_published = !vq_leaving_is_undecided(guest);
+    if (!guest->is_published) {
+        /* Perhaps it is another node's to tell: vq_migrate_found() */
+    } else if (phase == VQ_GUEST_STARTING) { /* the cluster was not told before the daemon died */
         const struct vq_qemu_event started = { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED };
 
         guest->state = guest->start_paused ? VIR_DOMAIN_PAUSED : VIR_DOMAIN_RUNNING;
@@ -473,18 +475,32 @@ static void pick_up(struct vq_qemu_guest *guest, enum vq_qemu_phase phase)
         vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED, true);
 }
 
+/* The process is not there any more, and what it had sent before may run elsewhere. */
+static bool is_perhaps_elsewhere(struct vq_qemu_guest *guest)
+{
+    if (!vq_leaving_is_undecided(guest) || guest->phase != VQ_GUEST_NEW)
+        return false;
+    vq_qemu_guest_set_phase(guest, VQ_GUEST_FOUND);
+    (void)snprintf(guest->degraded, sizeof(guest->degraded), "it has ended here, and whether it is at another node is not known");
+    return vq_migrate_exited(guest);
+}
+
 static void find_again(struct vq_qemu_guest *guest, const char *boot_id, enum vq_qemu_phase phase)
 {
     struct vq_qemu *qemu = guest->qemu;
     struct vq_error err = VQ_ERROR_INIT;
 
-    if (!vq_streq(boot_id, qemu->host->boot_id)) { /* the host went down with it */
+    if (!vq_streq(boot_id, qemu->host->boot_id) && is_perhaps_elsewhere(guest)) {
+        return;
+    } else if (!vq_streq(boot_id, qemu->host->boot_id)) { /* the host went down with it */
         end_lost(guest, VIR_DOMAIN_SHUTOFF_UNKNOWN, VIR_DOMAIN_EVENT_STOPPED_CRASHED);
     } else if (vq_process_adopt(qemu->host->loop, guest->pid, guest->pid_start_time, &vq_qemu_process_callbacks, guest,
                                 &guest->process, &err) == 0) {
         pick_up(guest, phase);
     } else if (err.code == VIR_ERR_NO_DOMAIN) {
         vq_log(INFO, "guest.found", "domain=%s pid=%d: it has ended meanwhile", guest->name, (int)guest->pid);
+        if (is_perhaps_elsewhere(guest))
+            return;
         if (guest->state == VIR_DOMAIN_SHUTDOWN)
             end_lost(guest, VIR_DOMAIN_SHUTOFF_SHUTDOWN, VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
         else if (guest->is_booted)

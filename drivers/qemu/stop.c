@@ -29,6 +29,8 @@ void vq_qemu_guest_publish_end(struct vq_qemu_guest *guest)
     VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
     struct vq_domain_info info = { 0 };
 
+    if (guest->is_handed_over)
+        return; /* it goes on elsewhere */
     memcpy(report.uuid, guest->uuid, VQ_UUID_BYTES);
     report.reason = guest->end.is_set ? guest->end.reason : VIR_DOMAIN_SHUTOFF_FAILED;
     report.gone = guest->qemu->host->domain_find(guest->uuid, false, arena, &info) &&

@@ -15,3 +15,10 @@ target_compile_definitions(test_migrate_in PRIVATE VQ_FAKE_QEMU="$<TARGET_FILE:f
 add_dependencies(test_migrate_in fake_qemu)
 add_test(NAME driver/migrate_in COMMAND test_migrate_in)
 set_tests_properties(driver/migrate_in PROPERTIES LABELS "driver;unit" TIMEOUT 600)
+
+add_executable(test_migrate_out ${CMAKE_CURRENT_LIST_DIR}/migrate_out.c ${CMAKE_CURRENT_LIST_DIR}/fake_host.c)
+target_link_libraries(test_migrate_out PRIVATE vq_qemu PkgConfig::CMOCKA)
+target_compile_definitions(test_migrate_out PRIVATE VQ_FAKE_QEMU="$<TARGET_FILE:fake_qemu>")
+add_dependencies(test_migrate_out fake_qemu)
+add_test(NAME driver/migrate_out COMMAND test_migrate_out)
+set_tests_properties(driver/migrate_out PROPERTIES LABELS "driver;unit" TIMEOUT 600)

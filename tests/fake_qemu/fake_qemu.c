@@ -14,6 +14,8 @@
  *   status WORD            what query-status says
  *   incoming WORD...       after migrate-incoming: MIGRATION events with these words, one every 20 ms; "die" leaves, "pause"
  *                          waits half a second, "wait" goes on only when <argv[0]>.go is there
+ *   outgoing WORD...       after migrate: MIGRATION events with these words, one every 10 ms; and "pass", "stop", "run" their
+ *                          events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
  *   refuse_first COMMAND   answer with an error that says "in use", once
  * It is read anew for each connection.
  * Asked without a monitor socket (to probe what the emulator can do), it becomes the real one. */
@@ -44,6 +46,8 @@ static int client = -1;
 static int n_commands;
 static const char *migration_word = "none";
 static bool has_refused;
+static char *outgoing;       /* words that are still to come; NULL: no migration goes out */
+static bool holds, was_running;
 static bool ignores_term;
 
 static void read_script(void)
@@ -121,10 +125,12 @@ static void event(const char *name, json_t *take_data)
 static json_t *answer_of(const char *command)
 {
     if (strcmp(command, "query-migrate") == 0)
-        return json_pack("{s:s}", "status", migration_word);
+        return json_pack("{s:s,s:i,s:{s:i,s:i,s:i}}", "status", migration_word, "downtime", 7, "ram", "total", 33554432,
+                         "transferred", 1048576, "remaining", 0);
     if (strcmp(command, "query-migrate-capabilities") == 0)
-        return json_pack("[{s:s,s:b},{s:s,s:b}]", "capability", "events", "state", 0, "capability", "late-block-activate",
-                         "state", 0);
+        return json_pack("[{s:s,s:b},{s:s,s:b},{s:s,s:b},{s:s,s:b}]", "capability", "events", "state", 0, "capability",
+                         "late-block-activate", "state", 0, "capability", "pause-before-switchover", "state", 0,
+                         "capability", "postcopy-ram", "state", 0);
     if (strcmp(command, "query-status") == 0)
         return json_pack("{s:s,s:b}", "status", status_word, "running", strcmp(status_word, "running") == 0);
     if (strcmp(command, "query-uuid") == 0)
@@ -136,8 +142,85 @@ static json_t *answer_of(const char *command)
     return json_object();
 }
 
+static void run_again(void)
+{
+    if (!was_running || strcmp(status_word, "running") == 0)
+        return;
+    status_word = "running";
+    event("RESUME", NULL);
+}
+
+static void migration_is(const char *word)
+{
+    migration_word = strdup(word);
+    event("MIGRATION", json_pack("{s:s}", "status", word));
+}
+
+/* The next word of a migration that goes out. As the real one, it lets the CPUs run again when it has failed. */
+static void send_word(void)
+{
+    char *rest = outgoing, *word = strtok_r(rest, " ", &rest), go[4096];
+
+    (void)snprintf(go, sizeof(go), "%s.go", program);
+    if (word == NULL || strcmp(word, "hang") == 0) {
+        outgoing = NULL;
+        return;
+    }
+    if (strcmp(word, "die") == 0)
+        _exit(1);
+    if ((strcmp(word, "hold") == 0 && holds) || (strcmp(word, "wait") == 0 && access(go, F_OK) < 0)) {
+        word[strlen(word)] = *rest != '\0' ? ' ' : '\0'; /* again */
+        return;
+    }
+    outgoing = rest;
+    if (strcmp(word, "pass") == 0)
+        event("MIGRATION_PASS", json_pack("{s:i}", "pass", 1));
+    else if (strcmp(word, "run") == 0)
+        run_again();
+    else if (strcmp(word, "stop") == 0 && strcmp(status_word, "running") == 0) {
+        was_running = true;
+        status_word = "finish-migrate";
+        event("STOP", NULL);
+    } else if (strcmp(word, "stop") != 0 && strcmp(word, "hold") != 0 && strcmp(word, "wait") != 0) {
+        migration_is(word);
+        if (strcmp(word, "completed") == 0)
+            status_word = "postmigrate";
+        if (strcmp(word, "failed") == 0)
+            run_again();
+    }
+}
+
+static void begin_outgoing(void)
+{
+    static char words[1024];
+    const char *text = script_word("outgoing");
+
+    (void)snprintf(words, sizeof(words), "%s",
+                   text != NULL ? text : "setup active pass stop pre-switchover hold device completed");
+    outgoing = words;
+    holds = true;
+    was_running = false;
+}
+
+static void cancel_outgoing(void)
+{
+    if (strcmp(migration_word, "none") == 0 || strcmp(migration_word, "completed") == 0 ||
+        strcmp(migration_word, "failed") == 0)
+        return;
+    outgoing = NULL;
+    migration_is("cancelling");
+    migration_is("cancelled");
+    run_again();
+}
+
 static void effect_of(const char *command)
 {
+    if (strcmp(command, "migrate") == 0)
+        begin_outgoing();
+    else if (strcmp(command, "migrate-continue") == 0)
+        holds = false;
+    else if (strcmp(command, "migrate_cancel") == 0)
+        cancel_outgoing();
     if (strcmp(command, "cont") == 0 && strcmp(status_word, "running") != 0) {
         status_word = "running";
         event("RESUME", NULL);
@@ -333,8 +416,14 @@ int main(int argc, char **argv)
                                 { .fd = client, .events = POLLIN } };
         struct signalfd_siginfo info;
 
-        if (poll(fds, 3, -1) < 0)
+        int n = poll(fds, 3, outgoing != NULL ? 10 : -1);
+
+        if (n < 0)
             continue;
+        if (n == 0) {
+            send_word();
+            continue;
+        }
         if (fds[0].revents != 0 && read(signals, &info, sizeof(info)) > 0)
             terminate();
         if (fds[1].revents != 0)

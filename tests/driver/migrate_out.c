@@ -1,0 +1,1105 @@
+/* A guest that leaves: the source's side under a fake host, with a fake QEMU that says what its script says. Each test ends with
+ * a look at who owns the guest, at what was told, and for leftovers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <libvirt/libvirt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "conf/base/log.h"
+#include "conf/domain.h"
+#include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/definition.h"
+#include "drivers/qemu/guest.h"
+#include "drivers/qemu/migrate_out.h"
+#include "proto/cluster.pb-c.h"
+#include "proto/gen/node.h"
+#include "proto/gen/remote.h"
+#include "tests/driver/fake_host.h"
+
+static struct vq_driver *const driver = &vq_qemu_driver;
+static char emulator[128];
+static int listener = -1;            /* where the data would go */
+static struct fake_peer peer;
+
+enum { OWN_NODE = 1, PEER_NODE = 2, SESSION = 7 };
+
+/* ---- The daemon ---- */
+
+static void start_driver(void)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    assert_int_equal(driver->start(driver, &fake.host, &err), 0);
+    fake.driver = driver;
+}
+
+static bool is_stopped;
+
+static void stopped(void *data)
+{
+    (void)data;
+    is_stopped = true;
+}
+
+static void stop_driver(void)
+{
+    fake.driver = NULL;
+    is_stopped = false;
+    driver->stop(driver, stopped, NULL);
+    while (!is_stopped)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+}
+
+static struct vq_qemu *qemu(void)
+{
+    return driver->state;
+}
+
+static void data_path(char *path, size_t size)
+{
+    (void)snprintf(path, size, "%s/data.sock", fake.dir);
+}
+
+static void listen_for_data(void)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+    data_path(address.sun_path, sizeof(address.sun_path));
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listener, 16), 0);
+}
+
+static void begin(void)
+{
+    fake_host_init(false);
+    start_driver();
+    driver->autostart(driver);
+    listen_for_data();
+}
+
+static void end(void)
+{
+    stop_driver();
+    fake_release_proposals();
+    (void)close(listener);
+    fake_host_done(true);
+}
+
+/* Room for more domains. */
+static void begin_anew(void)
+{
+    if (fake.n_domains < FAKE_DOMAINS_MAX)
+        return;
+    end();
+    begin();
+}
+
+/* ---- Guests ---- */
+
+static void use_script(const char *script)
+{
+    char path[160];
+    FILE *file;
+
+    (void)snprintf(emulator, sizeof(emulator), "%s/qemu", fake.dir);
+    (void)unlink(emulator);
+    assert_int_equal(symlink(VQ_FAKE_QEMU, emulator), 0);
+    (void)snprintf(path, sizeof(path), "%s.go", emulator);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof(path), "%s.script", emulator);
+    file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(script, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* What the script's "wait" waits for. */
+static void let_it_go_on(void)
+{
+    char path[160];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s.go", emulator);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    (void)close(fd);
+}
+
+static struct vq_qemu_capabilities *found_caps;
+
+static void caps_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
+{
+    (void)data;
+    if (err != NULL)
+        fail_msg("%s", err->message);
+    found_caps = vq_qemu_capabilities_ref(caps);
+}
+
+static bool has_caps(void *data)
+{
+    (void)data;
+    return found_caps != NULL;
+}
+
+static struct vq_qemu_guest *guest_of(const struct fake_domain *domain)
+{
+    return vq_qemu_guest_find(qemu(), domain->info.uuid);
+}
+
+static bool has_ended(void *data)
+{
+    return guest_of(data) == NULL;
+}
+
+static int call(const char *procedure, struct fake_domain *domain)
+{
+    static const uint8_t no_flags[256];
+
+    return fake_call(driver, VQ_PROGRAM_REMOTE, procedure, domain, no_flags);
+}
+
+static void must(const char *procedure, struct fake_domain *domain)
+{
+    int code = call(procedure, domain);
+
+    if (code != VIR_ERR_OK)
+        fail_msg("%s: %d %s", procedure, code, fake_error.message);
+}
+
+/* A guest that runs here. */
+static struct fake_domain *run(const char *script)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+    struct vq_domain *definition = NULL;
+    struct fake_domain *domain;
+    char text[2048];
+    char *xml;
+
+    use_script(script);
+    (void)snprintf(text, sizeof(text),
+                   "<domain type='qemu'><name>t%zu</name><uuid>%s%02zx</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
+                   "<os><type arch='x86_64' machine='q35'>hvm</type></os><devices><emulator>%s</emulator></devices></domain>",
+                   fake.n_domains + 1, fake_uuid_prefix(), fake.n_domains + 1, emulator);
+    assert_int_equal(vq_domain_parse(text, 0, &definition, &err), 0);
+    found_caps = NULL;
+    vq_qemu_emulators_get(qemu()->emulators, emulator, caps_known, NULL);
+    assert_true(fake_host_until(has_caps, NULL));
+    if (vq_qemu_definition_fill(definition, found_caps, fake.host.random, &err) < 0)
+        fail_msg("%s", err.message);
+    xml = vq_domain_format(definition, VQ_FORMAT_INACTIVE);
+    domain = fake_domain_add(definition->name, xml, true);
+    free(xml);
+    vq_domain_free(definition);
+    vq_qemu_capabilities_free(found_caps);
+    must("domain_create", domain);
+    fake.trace[0] = '\0';
+    return domain;
+}
+
+/* ---- What is left ---- */
+
+static int count_entries(const char *sub, const char *prefix)
+{
+    struct dirent *entry;
+    char path[160];
+    int n = 0;
+    DIR *dir;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", fake.dir, sub);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        n += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+    if (dir != NULL)
+        (void)closedir(dir);
+    return n;
+}
+
+static int signal_processes(int signal_number)
+{
+    struct dirent *entry;
+    DIR *dir = opendir("/proc");
+    int n = 0;
+
+    while ((entry = readdir(dir)) != NULL) {
+        char path[300], text[16384];
+        ssize_t length;
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
+        if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+            continue;
+        length = read(fd, text, sizeof(text));
+        (void)close(fd);
+        if (length <= 0 || memmem(text, (size_t)length, fake_uuid_prefix(), strlen(fake_uuid_prefix())) == NULL ||
+            memmem(text, (size_t)length, "-uuid", 5) == NULL)
+            continue;
+        n++;
+        if (signal_number != 0)
+            (void)kill((pid_t)atoi(entry->d_name), signal_number);
+    }
+    (void)closedir(dir);
+    return n;
+}
+
+static void nothing_is_left(void)
+{
+    assert_int_equal(signal_processes(0), 0);
+    assert_int_equal(count_entries("records", "qemu.run"), 0);
+    assert_int_equal(count_entries("lib/qemu", "domain-"), 0);
+}
+
+/* It is the peer's, and nothing was told of an end of its run here. */
+static void it_has_left(struct fake_domain *domain)
+{
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(domain->info.owner, PEER_NODE);
+    assert_int_equal(domain->info.moving_to, 0);
+    assert_null(strstr(fake.trace, "5/"));
+    nothing_is_left();
+}
+
+static bool move_is_over(void *data)
+{
+    const struct fake_domain *domain = data;
+
+    return domain->info.moving_to == 0;
+}
+
+static bool is_idle(void *data)
+{
+    const struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && guest->phase == VQ_GUEST_ACTIVE && guest->migration == NULL && !guest->activity.is_active;
+}
+
+/* It runs here as before, and may be destroyed, or migrated anew. */
+static void it_runs_here(struct fake_domain *domain)
+{
+    assert_true(fake_host_until(is_idle, domain));
+    assert_true(fake_host_until(move_is_over, domain));
+    assert_int_equal(domain->info.owner, OWN_NODE);
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_RUNNING);
+    assert_int_equal(domain->info.state, VIR_DOMAIN_RUNNING);
+    must("domain_destroy", domain);
+    nothing_is_left();
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    begin();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    (void)signal_processes(SIGKILL);
+    end();
+    return 0;
+}
+
+/* ---- The other node ---- */
+
+static const uint8_t key[VQ_MIGRATE_KEY_BYTES] = { 1, 2, 3 };
+
+static int peer_answers(const struct vq_procedure *procedure, const void *args, void *ret, struct vq_arena *arena,
+                        struct vq_error *err, void *data)
+{
+    struct vq_node_migrate_key_ret *answer = ret;
+
+    (void)args;
+    (void)arena;
+    (void)err;
+    (void)data;
+    assert_string_equal(procedure->name, "migrate_key");
+    answer->key = key;
+    answer->n_key = sizeof(key);
+    return 0;
+}
+
+/* As prepare there would have done. */
+static void enter_move(struct fake_domain *domain)
+{
+    domain->info.moving_to = PEER_NODE;
+    domain->info.moving_run = domain->info.last_move = ++fake.next_run;
+    fake_peer_init(&peer, PEER_NODE, "node2", peer_answers, NULL);
+    fake.peer = &peer.peer;
+}
+
+static void ended(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    (void)result;
+    (void)err;
+    *(bool *)data = true;
+}
+
+static bool is_true(void *data)
+{
+    return *(bool *)data;
+}
+
+/* The peer proposes an end of the move. */
+static void peer_ends(struct fake_domain *domain, bool commit)
+{
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__DomainMoveEnd move_end = VQ__DOMAIN_MOVE_END__INIT;
+    bool is_over = false;
+
+    move_end.uuid = (ProtobufCBinaryData){ .data = domain->info.uuid, .len = 16 };
+    move_end.to = PEER_NODE;
+    move_end.run = domain->info.moving_run;
+    move_end.commit = commit;
+    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_MOVE_END;
+    command.domain_move_end = &move_end;
+    fake.host.propose(&command, 0, ended, &is_over);
+    assert_true(fake_host_until(is_true, &is_over));
+}
+
+/* ---- The calls ---- */
+
+struct call {
+    struct vq_arena *arena;
+    struct vq_request request;
+    struct fake_domain *domain;
+    bool is_answered;
+    struct vq_error err;
+    uint32_t cookie_length;
+};
+
+static const struct vq_caller caller = { .entry_node = OWN_NODE, .session = SESSION };
+static struct call perform_call, other_call;
+
+static void call_init(struct call *one, struct fake_domain *domain)
+{
+    vq_arena_free(one->arena);
+    *one = (struct call){ .arena = vq_arena_new(0), .domain = domain };
+    one->request = (struct vq_request){ .arena = one->arena, .caller = &caller, .driver = driver, .domain = &domain->info };
+}
+
+static void performed(const uint8_t *cookie, uint32_t cookie_length, const struct vq_error *err, void *data)
+{
+    struct call *one = data;
+
+    (void)cookie;
+    assert_false(one->is_answered); /* exactly once */
+    one->is_answered = true;
+    one->err = err != NULL ? *err : VQ_ERROR_INIT;
+    one->cookie_length = cookie_length;
+}
+
+static bool is_answered(void *data)
+{
+    return ((struct call *)data)->is_answered;
+}
+
+static void begin_perform_to(struct fake_domain *domain, uint64_t flags, uint64_t node)
+{
+    struct vq_migrate_cookie cookie;
+    struct vq_migrate_options options;
+    struct vq_error err = VQ_ERROR_INIT;
+    uint32_t length = 0;
+    uint8_t *bytes = NULL;
+    char path[96];
+
+    call_init(&perform_call, domain);
+    vq_migrate_cookie_init(&cookie, qemu(), domain->info.uuid, domain->name);
+    free(cookie.host_name);
+    cookie.host_name = strdup("host2");
+    memset(cookie.host_uuid, 0x5a, sizeof(cookie.host_uuid));
+    cookie.node = node;
+    cookie.run = node != 0 ? domain->info.moving_run : 0;
+    assert_int_equal(vq_migrate_cookie_write(&cookie, perform_call.arena, &bytes, &length, &err), 0);
+    vq_migrate_cookie_done(&cookie);
+    vq_migrate_options_init(&options);
+    options.flags = flags;
+    data_path(path, sizeof(path));
+    options.uri = vq_asprintf("unix://%s", path);
+    vq_migrate_out_perform(&perform_call.request, &options, bytes, length, performed, &perform_call);
+    vq_migrate_options_done(&options);
+}
+
+static void begin_perform(struct fake_domain *domain)
+{
+    enter_move(domain);
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, PEER_NODE);
+}
+
+static int perform_code(void)
+{
+    assert_true(fake_host_until(is_answered, &perform_call));
+    return perform_call.err.code;
+}
+
+static void must_perform(void)
+{
+    if (perform_code() != VIR_ERR_OK)
+        fail_msg("perform: %d %s", perform_call.err.code, perform_call.err.message);
+}
+
+static int confirm(struct fake_domain *domain, uint64_t flags, bool cancelled)
+{
+    struct vq_migrate_options options;
+
+    vq_migrate_options_init(&options);
+    options.flags = flags;
+    call_init(&other_call, domain);
+    vq_migrate_out_confirm(&other_call.request, &options, NULL, 0, cancelled, performed, &other_call);
+    vq_migrate_options_done(&options);
+    assert_true(fake_host_until(is_answered, &other_call));
+    return other_call.err.code;
+}
+
+static bool qemu_says(void *data)
+{
+    const char *const *wanted = data;
+
+    return strstr(fake.trace, *wanted) != NULL;
+}
+
+static void until_trace(const char *wanted)
+{
+    if (!fake_host_until(qemu_says, &wanted))
+        fail_msg("'%s' never came: %s", wanted, fake.trace);
+}
+
+static bool is_sent(void *data)
+{
+    struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && vq_migrate_is_leaving(guest) && vq_leaving_of(guest)->qemu == VQ_LEAVING_QEMU_COMPLETED;
+}
+
+static enum vq_leaving_qemu wanted_status;
+
+static bool has_status(void *data)
+{
+    struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && vq_migrate_is_leaving(guest) && vq_leaving_of(guest)->qemu == wanted_status;
+}
+
+static void until_status(struct fake_domain *domain, enum vq_leaving_qemu status)
+{
+    wanted_status = status;
+    assert_true(fake_host_until(has_status, domain));
+}
+
+/* ---- Between nodes ---- */
+
+static void a_guest_that_was_sent_is_let_go_when_the_log_says_so(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+    assert_false(perform_call.is_answered);
+    peer_ends(domain, true);
+    must_perform();
+    assert_true(perform_call.cookie_length > 0);
+    assert_string_equal(fake.trace, "event20 3/2+3.1 commit event21 ");
+    assert_string_equal(peer.calls, "migrate_key ");
+    assert_true(peer.is_closed);
+    it_has_left(domain);
+}
+
+static void the_logs_word_may_come_before_qemus(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold device hang\n");
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_DEVICE);
+    peer_ends(domain, true);
+    must_perform();
+    it_has_left(domain);
+}
+
+static void while_the_outcome_is_unknown_it_stays_paused(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    fake.has_quorum = false;
+    for (int i = 0; i < 50; i++) {
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        (void)usleep(10000);
+    }
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+    assert_false(perform_call.is_answered);
+    assert_int_equal(call("domain_resume", domain), VIR_ERR_OPERATION_TIMEOUT);
+    fake.has_quorum = true;
+    peer_ends(domain, true);
+    must_perform();
+    it_has_left(domain);
+}
+
+static void a_peer_that_gives_up_lets_it_run_on(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    peer_ends(domain, false);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    until_trace("1/6+4.1");
+    it_runs_here(domain);
+}
+
+static void a_peer_that_gives_up_while_it_is_sent_lets_it_run_on(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active hang\n");
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    peer_ends(domain, false);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    it_runs_here(domain);
+}
+
+static void a_qemu_that_fails_is_not_told_to_run(void **state)
+{
+    static const char *const scripts[] = { "outgoing setup failed\n", "outgoing setup active failed\n",
+                                           "outgoing setup active stop pre-switchover hold failed\n",
+                                           "outgoing setup active stop pre-switchover hold device failed\n" };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(scripts); i++) {
+        struct fake_domain *domain = run(scripts[i]);
+
+        begin_perform(domain);
+        assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+        it_runs_here(domain);
+        begin_anew();
+    }
+}
+
+/* ---- Cancelled ---- */
+
+static void cancel_at(const char *script, enum vq_leaving_qemu status)
+{
+    struct fake_domain *domain = run(script);
+
+    begin_perform(domain);
+    until_status(domain, status);
+    must("domain_abort_job", domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    assert_string_equal(perform_call.err.message, "migration out job: canceled by client");
+    assert_null(strstr(fake.trace, "commit"));
+    it_runs_here(domain);
+    begin_anew();
+}
+
+static void a_cancel_at_any_stage_leaves_it_running_here(void **state)
+{
+    (void)state;
+    cancel_at("outgoing setup hang\n", VQ_LEAVING_QEMU_ACTIVE);
+    cancel_at("outgoing setup active pass hang\n", VQ_LEAVING_QEMU_ACTIVE);
+    cancel_at("outgoing setup active stop pre-switchover hold device hang\n", VQ_LEAVING_QEMU_DEVICE);
+    cancel_at("", VQ_LEAVING_QEMU_COMPLETED);
+}
+
+static void a_cancel_that_comes_after_the_commit_changes_nothing(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    fake.holds_proposals = true;
+    must("domain_abort_job", domain);
+    fake.holds_proposals = false;
+    peer_ends(domain, true);
+    fake_release_proposals();
+    must_perform();
+    it_has_left(domain);
+}
+
+static void without_a_quorum_a_cancel_waits_for_the_log(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    (void)vq_error_set_from(&fake.refusal, VIR_FROM_NONE, VIR_ERR_OPERATION_INVALID, "1 of 3 voters reachable");
+    must("domain_abort_job", domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    assert_non_null(strstr(fake.trace, "cancel "));
+    it_runs_here(domain);
+}
+
+static void the_end_of_the_clients_connection_cancels(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active hang\n");
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    driver->session_ended(driver, OWN_NODE, SESSION + 1);
+    assert_false(perform_call.is_answered);
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    it_runs_here(domain);
+}
+
+static void a_client_that_goes_away_when_all_is_sent_stops_nothing(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    peer_ends(domain, true);
+    must_perform();
+    it_has_left(domain);
+}
+
+/* ---- QEMU dies ---- */
+
+static void a_qemu_that_dies_before_all_was_sent_is_this_nodes_loss(void **state)
+{
+    static const char *const scripts[] = { "outgoing die\n", "outgoing setup active die\n",
+                                           "outgoing setup active stop pre-switchover die\n" };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(scripts); i++) {
+        struct fake_domain *domain = run(scripts[i]);
+
+        begin_perform(domain);
+        assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+        assert_true(fake_host_until(has_ended, domain));
+        assert_int_equal(domain->info.owner, OWN_NODE);
+        until_trace("5/3+5.5");
+        nothing_is_left();
+        begin_anew();
+    }
+}
+
+static void a_qemu_that_dies_when_all_was_sent_is_judged_by_the_log(void **state)
+{
+    for (int commit = 0; commit <= 1; commit++) {
+        struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold device completed wait die\n");
+
+        (void)state;
+        begin_perform(domain);
+        assert_true(fake_host_until(is_sent, domain));
+        let_it_go_on();
+        while (signal_processes(0) > 0)
+            (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        assert_non_null(guest_of(domain));
+        peer_ends(domain, commit == 1);
+        assert_int_equal(perform_code() == VIR_ERR_OK, commit == 1);
+        assert_true(fake_host_until(has_ended, domain));
+        assert_int_equal(domain->info.owner, commit == 1 ? PEER_NODE : OWN_NODE);
+        assert_int_equal(strstr(fake.trace, "5/3+5.5") != NULL, commit == 0);
+        nothing_is_left();
+        begin_anew();
+    }
+}
+
+/* ---- With a daemon outside ---- */
+
+static void outside_confirm_ends_it(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    must_perform();
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE, false), VIR_ERR_OK);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "event20 3/2+3.1 event21 5/4+5.3 ");
+    assert_false(domain->is_gone);
+    nothing_is_left();
+}
+
+static void outside_confirm_undefines_it_if_asked(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_UNDEFINE_SOURCE, 0);
+    must_perform();
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_UNDEFINE_SOURCE, false), VIR_ERR_OK);
+    assert_true(domain->is_gone);
+    nothing_is_left();
+}
+
+static void outside_confirm_cancelled_lets_it_run_on(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    must_perform();
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE, true), VIR_ERR_OK);
+    until_trace("1/6+4.1");
+    it_runs_here(domain);
+}
+
+static void outside_a_client_that_is_lost_before_confirm_leaves_it_paused(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    must_perform();
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    assert_true(fake_host_until(is_idle, domain));
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+    must("domain_resume", domain);
+    it_runs_here(domain);
+}
+
+/* ---- What is refused ---- */
+
+static void what_changes_the_guest_is_refused_meanwhile(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active hang\n");
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    assert_int_equal(call("domain_reset", domain), VIR_ERR_OPERATION_TIMEOUT);
+    assert_int_equal(call("domain_reboot", domain), VIR_ERR_OPERATION_TIMEOUT);
+    assert_int_equal(call("domain_shutdown", domain), VIR_ERR_OPERATION_TIMEOUT);
+    must("domain_get_job_info", domain);
+    assert_int_equal(((const struct vq_remote_domain_get_job_info_ret *)(const void *)fake_ret)->type, VIR_DOMAIN_JOB_UNBOUNDED);
+    assert_int_equal(((const struct vq_remote_domain_get_job_info_ret *)(const void *)fake_ret)->memTotal, 33554432);
+    must("domain_suspend", domain);
+    must("domain_destroy", domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    nothing_is_left();
+}
+
+static void a_second_migration_is_refused(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active hang\n");
+    struct vq_arena *arena;
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    arena = vq_take(perform_call.arena);
+    struct call first = perform_call;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, PEER_NODE);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_TIMEOUT);
+    vq_arena_free(perform_call.arena);
+    perform_call = first;
+    perform_call.arena = arena;
+    must("domain_abort_job", domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    it_runs_here(domain);
+}
+
+static void a_port_that_nobody_listens_on_is_told(void **state)
+{
+    struct fake_domain *domain = run("");
+    char path[96];
+
+    (void)state;
+    data_path(path, sizeof(path));
+    assert_int_equal(unlink(path), 0);
+    begin_perform(domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    assert_non_null(strstr(perform_call.err.message, "unable to connect to server"));
+    it_runs_here(domain);
+}
+
+static void a_peer_that_is_not_reachable_is_told(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    enter_move(domain);
+    fake.peer = NULL;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, PEER_NODE);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    assert_null(strstr(fake.trace, "3/"));
+    it_runs_here(domain);
+}
+
+/* ---- The daemon goes and comes back ---- */
+
+static void come_back(void)
+{
+    start_driver();
+    driver->recover(driver);
+    driver->autostart(driver);
+}
+
+static void a_restart_while_it_is_sent_lets_it_run_on(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active hang\n");
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    stop_driver();
+    assert_true(perform_call.is_answered);
+    come_back();
+    it_runs_here(domain);
+}
+
+static void a_restart_when_all_is_sent_is_judged_by_the_log(void **state)
+{
+    (void)state;
+    for (int commit = 0; commit <= 1; commit++) {
+        struct fake_domain *domain = run("");
+
+        begin_perform(domain);
+        assert_true(fake_host_until(is_sent, domain));
+        stop_driver();
+        if (commit == 1)
+            peer_ends(domain, true);
+        come_back();
+        if (commit == 1)
+            it_has_left(domain);
+        else
+            it_runs_here(domain);
+        begin_anew();
+    }
+}
+
+static void a_restart_with_a_state_that_is_too_old_waits_for_the_log(void **state)
+{
+    struct fake_domain *domain = run("");
+    uint64_t move_run;
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    stop_driver();
+    move_run = domain->info.moving_run;
+    domain->info.moving_to = domain->info.moving_run = domain->info.last_move = 0; /* as before the move */
+    fake.holds_proposals = true;
+    start_driver();
+    driver->recover(driver);
+    for (int i = 0; i < 50; i++) {
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        (void)usleep(10000);
+    }
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+    domain->info.moving_to = PEER_NODE;
+    domain->info.moving_run = domain->info.last_move = move_run;
+    fake.holds_proposals = false;
+    peer_ends(domain, true);
+    fake_release_proposals();
+    it_has_left(domain);
+}
+
+static void a_restart_after_qemu_has_died_is_judged_by_the_log(void **state)
+{
+    (void)state;
+    for (int commit = 0; commit <= 1; commit++) {
+        struct fake_domain *domain = run("");
+        pid_t pid;
+
+        begin_perform(domain);
+        assert_true(fake_host_until(is_sent, domain));
+        pid = guest_of(domain)->pid;
+        stop_driver();
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+        start_driver();
+        driver->recover(driver);
+        assert_non_null(guest_of(domain));
+        peer_ends(domain, commit == 1);
+        assert_true(fake_host_until(has_ended, domain));
+        assert_int_equal(domain->info.owner, commit == 1 ? PEER_NODE : OWN_NODE);
+        assert_int_equal(strstr(fake.trace, "5/3+5.5") != NULL, commit == 0);
+        nothing_is_left();
+        begin_anew();
+    }
+}
+
+/* ---- Each step ---- */
+
+static void a_failure_at_any_step_is_undone(void **state)
+{
+    static const char *const points[] = { "qemu.migrate.out.record", "qemu.migrate.out.key", "qemu.migrate.out.tell",
+                                          "qemu.migrate.out.connect", "qemu.migrate.out.send",
+                                          "qemu.migrate.out.switch" };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(points); i++) {
+        struct fake_domain *domain = run("");
+        char setting[128];
+
+        (void)snprintf(setting, sizeof(setting), "%s=error", points[i]);
+        (void)setenv("VQ_FAILPOINTS", setting, 1);
+        begin_perform(domain);
+        assert_int_equal(perform_code(), VIR_ERR_INTERNAL_ERROR);
+        (void)unsetenv("VQ_FAILPOINTS");
+        it_runs_here(domain);
+        begin_anew();
+    }
+}
+
+static void a_failure_after_all_was_sent_asks_the_log(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    (void)setenv("VQ_FAILPOINTS", "qemu.migrate.out.outcome=error", 1);
+    begin_perform(domain);
+    assert_int_equal(perform_code(), VIR_ERR_INTERNAL_ERROR);
+    (void)unsetenv("VQ_FAILPOINTS");
+    assert_non_null(strstr(fake.trace, "cancel "));
+    it_runs_here(domain);
+}
+
+static void a_commit_that_is_quicker_than_a_failure_counts(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold device wait completed\n");
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_DEVICE);
+    (void)setenv("VQ_FAILPOINTS", "qemu.migrate.out.outcome=error", 1);
+    fake.holds_proposals = true;
+    let_it_go_on();
+    assert_true(fake_host_until(is_sent, domain));
+    while (!vq_leaving_of(guest_of(domain))->is_asking)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    (void)unsetenv("VQ_FAILPOINTS");
+    fake.holds_proposals = false;
+    peer_ends(domain, true);
+    fake_release_proposals();
+    must_perform();
+    it_has_left(domain);
+}
+
+/* Run the departure in a child that dies at the failure point; then recover here, with the log as it would be. */
+static void die_at(const char *point, bool is_committed)
+{
+    struct fake_domain *domain = run("");
+    int status;
+    pid_t child;
+
+    enter_move(domain);
+    stop_driver();
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    (void)fflush(NULL);
+    child = fork();
+    if (child == 0) {
+        char setting[128];
+
+        (void)snprintf(setting, sizeof(setting), "%s=crash", point);
+        (void)setenv("VQ_FAILPOINTS", setting, 1);
+        (void)uv_loop_init(&fake.loop);
+        come_back();
+        (void)fake_host_until(is_idle, domain);
+        begin_perform_to(domain, VIR_MIGRATE_LIVE, PEER_NODE);
+        (void)fake_host_until(is_sent, domain);
+        if (is_committed)
+            peer_ends(domain, true);
+        (void)fake_host_until(is_answered, &perform_call);
+        _exit(77);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        fail_msg("failure point %s was never reached", point);
+    if (is_committed) {
+        domain->info.owner = PEER_NODE;
+        domain->info.run = domain->info.moving_run;
+        domain->info.moving_to = domain->info.moving_run = 0;
+    }
+    fake.trace[0] = '\0';
+    come_back();
+    if (is_committed)
+        it_has_left(domain);
+    else if (guest_of(domain)->migration != NULL)
+        it_runs_here(domain);
+    else { /* it had not begun as far as this node knows: the destination ends the move */
+        assert_true(fake_host_until(is_idle, domain));
+        peer_ends(domain, false);
+        it_runs_here(domain);
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+static void a_daemon_that_dies_at_any_step_leaves_one_owner_and_nothing_else(void **state)
+{
+    static const struct {
+        const char *point;
+        bool is_committed;
+    } rows[] = {
+        { "qemu.migrate.out.record", false },  { "qemu.migrate.out.key", false },  { "qemu.migrate.out.tell", false },
+        { "qemu.migrate.out.connect", false }, { "qemu.migrate.out.send", false }, { "qemu.migrate.out.switch", false },
+        { "qemu.migrate.out.outcome", false }, { "qemu.migrate.out.over", true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++) {
+        die_at(rows[i].point, rows[i].is_committed);
+        begin_anew();
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_guest_that_was_sent_is_let_go_when_the_log_says_so),
+        TEST(the_logs_word_may_come_before_qemus),
+        TEST(while_the_outcome_is_unknown_it_stays_paused),
+        TEST(a_peer_that_gives_up_lets_it_run_on),
+        TEST(a_peer_that_gives_up_while_it_is_sent_lets_it_run_on),
+        TEST(a_qemu_that_fails_is_not_told_to_run),
+        TEST(a_cancel_at_any_stage_leaves_it_running_here),
+        TEST(a_cancel_that_comes_after_the_commit_changes_nothing),
+        TEST(without_a_quorum_a_cancel_waits_for_the_log),
+        TEST(the_end_of_the_clients_connection_cancels),
+        TEST(a_client_that_goes_away_when_all_is_sent_stops_nothing),
+        TEST(a_qemu_that_dies_before_all_was_sent_is_this_nodes_loss),
+        TEST(a_qemu_that_dies_when_all_was_sent_is_judged_by_the_log),
+        TEST(outside_confirm_ends_it),
+        TEST(outside_confirm_undefines_it_if_asked),
+        TEST(outside_confirm_cancelled_lets_it_run_on),
+        TEST(outside_a_client_that_is_lost_before_confirm_leaves_it_paused),
+        TEST(what_changes_the_guest_is_refused_meanwhile),
+        TEST(a_second_migration_is_refused),
+        TEST(a_port_that_nobody_listens_on_is_told),
+        TEST(a_peer_that_is_not_reachable_is_told),
+        TEST(a_restart_while_it_is_sent_lets_it_run_on),
+        TEST(a_restart_when_all_is_sent_is_judged_by_the_log),
+        TEST(a_restart_with_a_state_that_is_too_old_waits_for_the_log),
+        TEST(a_restart_after_qemu_has_died_is_judged_by_the_log),
+        TEST(a_failure_at_any_step_is_undone),
+        TEST(a_failure_after_all_was_sent_asks_the_log),
+        TEST(a_commit_that_is_quicker_than_a_failure_counts),
+        TEST(a_daemon_that_dies_at_any_step_leaves_one_owner_and_nothing_else),
+    };
+
+    vq_log_level = getenv("VQ_TEST_LOG") != NULL ? VQ_LOG_DEBUG : VQ_LOG_ERROR;
+    cmocka_set_test_filter(getenv("VQ_TEST_FILTER"));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
