@@ -287,7 +287,8 @@ uint64_t vq_forward_ask(struct vq_daemon *daemon, const struct vq_call *call, ui
                                        .done = done,
                                        .data = data};
     question->xdr_length = call->xdr_length < sizeof(question->xdr) ? call->xdr_length : sizeof(question->xdr);
-    memcpy(question->xdr, call->xdr, question->xdr_length);
+    if (question->xdr_length > 0)
+        memcpy(question->xdr, call->xdr, question->xdr_length);
     return question->id;
 }
 

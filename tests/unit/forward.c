@@ -304,8 +304,11 @@ static void a_node_that_goes_offline_fails_all_its_calls(void **state)
     forward(VQ_REMOTE_DOMAIN_GET_INFO);
     vq_forwards_node_lost(lab.cluster.forwards, THIRD);
     assert_int_equal(lab.n_answers, 0);
+    lab.session_ended = 99;
     vq_forwards_node_lost(lab.cluster.forwards, OWNER);
     assert_int_equal(lab.n_answers, 2);
+    assert_int_equal(lab.n_sessions_ended, 2);
+    assert_int_equal(lab.session_ended, 0); /* drivers hear that the node is out of reach */
     assert_non_null(strstr(lab.err.message, "not reachable"));
 }
 
