@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -410,10 +411,35 @@ static void look_at_cpus(struct vq_facts *facts, const char *root)
         facts->cpus = (uint32_t)last + 1;
 }
 
+/* Which kernel this is. Its own word, from a procfs of our own: in a container something else may be mounted over the file,
+ * so that each has an id of its own. */
+static bool read_kernel_id(char *text, size_t size)
+{
+    bool is_read = false;
+    int context = fsopen("proc", FSOPEN_CLOEXEC);
+    int mount = -1;
+
+    if (context >= 0 && fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
+    if (mount >= 0)
+        is_read = read_text(text, size, "/proc/self/fd/%d/sys/kernel/random/boot_id", mount);
+    if (mount >= 0)
+        (void)close(mount); /* mounted nowhere: it is gone with this */
+    if (context >= 0)
+        (void)close(context); /* not used again */
+    return is_read;
+}
+
+static void look_at_kernel(struct vq_facts *facts, const char *root)
+{
+    if ((root[0] != '\0' || !read_kernel_id(facts->boot_id, sizeof(facts->boot_id))) &&
+        !read_text(facts->boot_id, sizeof(facts->boot_id), "%s/proc/sys/kernel/random/boot_id", root))
+        facts->boot_id[0] = '\0';
+}
+
 void vq_facts_gather(struct vq_facts *facts, const char *root)
 {
-    if (!read_text(facts->boot_id, sizeof(facts->boot_id), "%s/proc/sys/kernel/random/boot_id", root))
-        facts->boot_id[0] = '\0';
+    look_at_kernel(facts, root);
     for (size_t i = 0; i < facts->n_files; i++)
         look_at_file(&facts->files[i], root);
     for (size_t i = 0; i < facts->n_links; i++)

@@ -222,7 +222,7 @@ static const char *file_system_name(uint64_t type)
     for (size_t i = 0; i < VQ_N_ELEMENTS(file_systems); i++)
         if (file_systems[i].type == type)
             return file_systems[i].name;
-    return "a local file system";
+    return "another file system";
 }
 
 static bool is_shared_file_system(uint64_t type)
@@ -265,7 +265,7 @@ static enum sameness compare_files(const struct judge *judge, const struct vq_fi
     if (S_ISBLK(here->mode))
         return compare_devices(here, there, why, size);
     if (!is_shared_file_system(here->fs_type) || here->fs_type != there->fs_type) {
-        (void)snprintf(why, size, "it is on %s of this host, and on %s there", file_system_name(here->fs_type),
+        (void)snprintf(why, size, "it is on %s here, and on %s there, each host's own", file_system_name(here->fs_type),
                        file_system_name(there->fs_type));
         return DIFFERENT;
     }
@@ -329,7 +329,7 @@ static void judge_disk(const struct judge *judge, const struct vq_file_fact *fil
     if (file->use == VQ_USE_BACKING && is_copied(judge, disk) && has_flag(judge, VIR_MIGRATE_NON_SHARED_DISK))
         return; /* flattened on the way */
     if (file->error != 0) {
-        REFUSE(VIR_ERR_OPERATION_FAILED, file->device, "make its storage available there, or copy it (--copy-storage-all)",
+        REFUSE(VIR_ERR_OPERATION_FAILED, file->device, "make its storage available there, or copy it along (--copy-storage)",
                "'%s' is missing: %s", file->path, strerror(file->error));
         return;
     }
@@ -341,7 +341,7 @@ static void judge_disk(const struct judge *judge, const struct vq_file_fact *fil
     case DIFFERENT:
         /* What is only read may be a copy. */
         ADD(disk->is_readonly || file->use == VQ_USE_BACKING ? VQ_MIGRATE_WARNING : unless_unsafe(judge),
-            VIR_ERR_MIGRATE_UNSAFE, file->device, "put it on storage that both hosts share, or copy it (--copy-storage-all)",
+            VIR_ERR_MIGRATE_UNSAFE, file->device, "put it on storage that both hosts share, or copy it along (--copy-storage)",
             "'%s' is not the file of %s: %s", file->path, judge->on->there_name, why);
         break;
     case UNPROVED:

@@ -14,7 +14,7 @@
 /* Listed in virtquorum(1). */
 enum cli_exit {
     CLI_OK, CLI_FAILED, CLI_USAGE, CLI_NOT_FOUND, CLI_NO_QUORUM, CLI_UNREACHABLE, CLI_DENIED, CLI_CONFLICT,
-    CLI_TIMEOUT = 124,
+    CLI_PARTLY, CLI_TIMEOUT = 124,
 };
 
 enum cli_format { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_NAME };
@@ -37,7 +37,18 @@ enum cli_option {
     CLI_OPT_QUIET     = 1 << 13,
     CLI_OPT_YES       = 1 << 14,
     CLI_OPT_STATE_DIR = 1 << 15,
+    CLI_OPT_CHECK     = 1 << 16,
+    CLI_OPT_OFFLINE   = 1 << 17,
+    CLI_OPT_COPY_STORAGE = 1 << 18,
+    CLI_OPT_UNSAFE    = 1 << 19,
+    CLI_OPT_BANDWIDTH = 1 << 20,
+    CLI_OPT_TO        = 1 << 21,
+    CLI_OPT_PARALLEL  = 1 << 22,
+    CLI_OPT_OFFLINE_TOO = 1 << 23,
+    CLI_OPT_WAIT      = 1 << 24,
 };
+
+enum { CLI_TO_MAX = 64 };
 
 /* The command line, read. Texts are argv's. */
 struct cli {
@@ -48,6 +59,12 @@ struct cli {
     enum cli_format format;
     const char *name, *node, *advertise;
     uint64_t ttl_ms;
+    uint64_t wait_ms;        /* for the daemon's answer; 0: timeout_ms, or the usual */
+    uint64_t bandwidth;      /* MiB/s */
+    uint32_t parallel;
+    const char *to[CLI_TO_MAX];
+    size_t n_to;
+    bool no_wait;
     const char *args[4];
     int n_args;
     FILE *out, *err;         /* data, and talk */
@@ -90,6 +107,14 @@ int cli_nodes(struct cli *cli);
 int cli_guests(struct cli *cli);
 int cli_recover(struct cli *cli);
 int cli_complete(struct cli *cli);
+
+/* moves.c */
+int cli_migrate(struct cli *cli);
+int cli_drain(struct cli *cli);
+int cli_undrain(struct cli *cli);
+void cli_move_text(const Vq__GuestMove *move, char *text, size_t size);
+void cli_show_moves(const struct cli *cli, const Vq__ControlReply *reply);
+void cli_show_problems(const struct cli *cli, const Vq__ControlReply *reply);
 
 /* print.c */
 void cli_print_sentence(const struct cli *cli, const Vq__ClusterStatus *status);

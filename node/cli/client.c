@@ -141,13 +141,16 @@ static void show(struct cli *cli, const Vq__ControlReply *reply)
     for (size_t i = 0; i < reply->n_checks; i++)
         if ((cli->given & CLI_OPT_QUIET) == 0)
             cli_print_check(cli, reply->checks[i]);
+    if (reply->n_moves > 0)
+        cli_show_moves(cli, reply);
+    cli_show_problems(cli, reply);
     if (reply->progress[0] != '\0' && (cli->given & CLI_OPT_QUIET) == 0)
         fprintf(cli->err, "%s ...\n", reply->progress);
 }
 
 int cli_ask(struct cli *cli, Vq__Control *request, Vq__ControlReply **ret_reply)
 {
-    uint64_t timeout_ms = cli->timeout_ms != 0 ? cli->timeout_ms : DEFAULT_TIMEOUT_MS;
+    uint64_t timeout_ms = cli->wait_ms != 0 ? cli->wait_ms : cli->timeout_ms != 0 ? cli->timeout_ms : DEFAULT_TIMEOUT_MS;
     uint64_t deadline_ms = now_ms() + timeout_ms;
     Vq__ControlReply *reply = NULL;
     int fd = -1, result = open_socket(cli, &fd);

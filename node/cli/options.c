@@ -25,6 +25,15 @@ static const struct {
     {CLI_OPT_STATE_DIR, "state-dir", 0, "DIR", "recover: of the daemon (" CLI_STATE_DIR ")", false},
     {CLI_OPT_WHY, "why", 0, NULL, "say what the state of the cluster means", false},
     {CLI_OPT_LOCAL, "local", 0, NULL, "with a hash of this node's copy, to compare", false},
+    {CLI_OPT_CHECK, "check", 0, NULL, "say all that would go wrong, move nothing", false},
+    {CLI_OPT_OFFLINE, "offline", 0, NULL, "also a guest that does not run: its definition moves", false},
+    {CLI_OPT_COPY_STORAGE, "copy-storage", 0, NULL, "copy disks that the nodes do not share", false},
+    {CLI_OPT_UNSAFE, "unsafe", 0, NULL, "also when a disk may not be the same there", false},
+    {CLI_OPT_BANDWIDTH, "bandwidth", 0, "MIB", "MiB per second at most, for each guest", false},
+    {CLI_OPT_TO, "to", 0, "NODE", "only to this node; may be given again", false},
+    {CLI_OPT_PARALLEL, "parallel", 0, "N", "so many guests at a time (2)", false},
+    {CLI_OPT_OFFLINE_TOO, "offline-too", 0, NULL, "guests that do not run as well", false},
+    {CLI_OPT_WAIT, "wait", 0, "yes|no", "wait until it is done (yes)", false},
     {CLI_OPT_OUTPUT, "output", 'o', "FORMAT", "table, wide, json or name", false},
     {CLI_OPT_QUIET, "quiet", 'q', NULL, "no talk, only data and errors", true},
     {CLI_OPT_TIMEOUT, "timeout", 0, "TIME", "give up after this time", true},
@@ -75,7 +84,7 @@ void cli_print_help(const struct cli *cli)
     fprintf(cli->out, "\nOptions (of one command: virtquorum COMMAND --help):\n");
     print_options(cli, 0);
     fprintf(cli->out, "\nExit status: 0 ok, 1 failed, 2 usage, 3 not found, 4 no quorum, 5 unreachable, 6 denied,\n"
-                      "7 conflict or a check that failed, 124 time-out.\n");
+                      "7 conflict or a check that failed, 8 partly done, 124 time-out.\n");
 }
 
 int cli_usage_error(struct cli *cli, const char *fmt, ...)
@@ -127,6 +136,24 @@ static int take_format(struct cli *cli, const char *text)
     return cli_usage_error(cli, "'%s' is no output format: table, wide, json or name", text);
 }
 
+static int take_parallel(struct cli *cli, const char *text)
+{
+    uint64_t value;
+
+    if (!vq_parse_u64(text, 10, 64, &value) || value == 0)
+        return cli_usage_error(cli, "'%s' is no number of guests: 1 to 64", text);
+    cli->parallel = (uint32_t)value;
+    return -1;
+}
+
+static int take_target(struct cli *cli, const char *text)
+{
+    if (cli->n_to == CLI_TO_MAX)
+        return cli_usage_error(cli, "more than %d targets", CLI_TO_MAX);
+    cli->to[cli->n_to++] = text;
+    return -1;
+}
+
 static int take_value(struct cli *cli, enum cli_option option, const char *value)
 {
     uint64_t *time_ms = option == CLI_OPT_TTL ? &cli->ttl_ms : &cli->timeout_ms;
@@ -149,6 +176,17 @@ static int take_value(struct cli *cli, enum cli_option option, const char *value
         return -1;
     case CLI_OPT_OUTPUT:
         return take_format(cli, value);
+    case CLI_OPT_BANDWIDTH:
+        return vq_parse_u64(value, 10, UINT64_MAX >> 20, &cli->bandwidth) && cli->bandwidth > 0
+                   ? -1
+                   : cli_usage_error(cli, "'%s' is no bandwidth in MiB/s", value);
+    case CLI_OPT_PARALLEL:
+        return take_parallel(cli, value);
+    case CLI_OPT_TO:
+        return take_target(cli, value);
+    case CLI_OPT_WAIT:
+        cli->no_wait = strcmp(value, "no") == 0;
+        return cli->no_wait || strcmp(value, "yes") == 0 ? -1 : cli_usage_error(cli, "--wait is yes or no");
     case CLI_OPT_TTL:
     case CLI_OPT_TIMEOUT:
         if (cli_parse_time(value, time_ms))

@@ -84,7 +84,10 @@ static char *cell_name(const Vq__ClusterStatus *status, const Vq__NodeStatus *no
 static char *cell_state(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
 {
     (void)status;
-    return vq_strdup(!node->online ? "offline" : node->consensus_stopped ? "no part" : "online");
+    return vq_strdup(!node->online             ? "offline"
+                     : node->consensus_stopped ? "no part"
+                     : node->record->draining  ? "draining"
+                                               : "online");
 }
 
 static char *cell_role(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)

@@ -12,6 +12,7 @@
 #include "conf/base/memory.h"
 #include "node/cluster/cluster_state.h"
 #include "node/cluster/control.h"
+#include "node/cluster/evacuate.h"
 #include "node/client/events.h"
 #include "node/mesh/forward.h"
 #include "node/cluster/join.h"
@@ -370,6 +371,7 @@ static void tick(uv_timer_t *timer)
     vq_join_server_tick(cluster->join_server);
     vq_cluster_forget_removed(cluster);
     vq_control_tick(cluster->control);
+    vq_evacuations_tick(cluster);
     if (++cluster->n_ticks % TICKS_PER_SECOND != 0)
         return;
     vq_cluster_sample_load(cluster);
@@ -565,6 +567,7 @@ void vq_cluster_stop(struct vq_daemon *daemon, void (*stopped)(void *data), void
         return; /* since a start that failed */
     cluster->is_stopping = true;
     cluster->n_stopping = 3; /* tick, control, consensus with the proposals */
+    vq_evacuations_stop(cluster);
     vq_cluster_close_port(cluster);
     vq_control_free(vq_take(cluster->control), part_stopped, cluster);
     uv_close((uv_handle_t *)&cluster->tick, tick_closed);

@@ -12,6 +12,7 @@
 #include "proto/cluster.pb-c.h"
 
 struct vq_control;
+struct vq_evacuation;
 struct vq_forwards;
 struct vq_join_server;
 struct vq_mesh_peer;
@@ -52,6 +53,7 @@ struct vq_cluster {
     struct vq_join_server *join_server;
     struct vq_control *control;
     struct vq_move *move;               /* under way, or NULL */
+    struct vq_evacuation *evacuations;  /* guests on their way to other nodes */
 
     uint64_t started_unix_ms;
     uint64_t leaderless_since_ms;       /* loop time; 0: a leader is known */

@@ -134,7 +134,8 @@ static const vq_control_fn requests[] = {
     [VQ__CONTROL__REQUEST_INIT] = vq_control_init,     [VQ__CONTROL__REQUEST_TOKEN] = vq_control_token,
     [VQ__CONTROL__REQUEST_JOIN] = vq_control_join,     [VQ__CONTROL__REQUEST_LEAVE] = vq_control_leave,
     [VQ__CONTROL__REQUEST_REMOVE] = vq_control_remove, [VQ__CONTROL__REQUEST_STATUS] = vq_control_status,
-    [VQ__CONTROL__REQUEST_GUESTS] = vq_control_guests,
+    [VQ__CONTROL__REQUEST_GUESTS] = vq_control_guests, [VQ__CONTROL__REQUEST_MIGRATE] = vq_control_migrate,
+    [VQ__CONTROL__REQUEST_DRAIN] = vq_control_drain,   [VQ__CONTROL__REQUEST_UNDRAIN] = vq_control_undrain,
 };
 
 static void serve(struct vq_control_client *client)

@@ -13,7 +13,7 @@ struct vq_channel;
 /* Of the tool, see virtquorum(1). */
 enum vq_exit {
     VQ_EXIT_OK, VQ_EXIT_FAILED, VQ_EXIT_USAGE, VQ_EXIT_NOT_FOUND, VQ_EXIT_NO_QUORUM, VQ_EXIT_UNREACHABLE, VQ_EXIT_DENIED,
-    VQ_EXIT_CONFLICT, VQ_EXIT_TIMEOUT = 124,
+    VQ_EXIT_CONFLICT, VQ_EXIT_PARTLY, VQ_EXIT_TIMEOUT = 124,
 };
 
 struct vq_control_client {
@@ -39,6 +39,9 @@ void vq_control_leave(struct vq_control_client *client);
 void vq_control_remove(struct vq_control_client *client);
 void vq_control_guests(struct vq_control_client *client);
 void vq_control_status(struct vq_control_client *client);
+void vq_control_migrate(struct vq_control_client *client);
+void vq_control_drain(struct vq_control_client *client);
+void vq_control_undrain(struct vq_control_client *client);
 
 void vq_control_send(struct vq_control_client *client, const Vq__ControlReply *reply);
 void vq_control_progress(struct vq_control_client *client, const char *text);

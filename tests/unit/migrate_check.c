@@ -259,8 +259,8 @@ static void disks_must_be_the_same_file(void **state)
     t.options.flags = 0;
     t.files[0].inode = 10;
     file->fs_type = t.files[0].fs_type = 0xef53;
-    expect("refused node2: disk vda: '/images/web1' is not the file of node1: it is on ext4 of this host, and on ext4 "
-           "there\n");
+    expect("refused node2: disk vda: '/images/web1' is not the file of node1: it is on ext4 here, and on ext4 there, "
+           "each host's own\n");
     t.there.boot_id = "boot-here"; /* two daemons of one host */
     expect("");
     t.files[0].device_id = 5;
