@@ -117,6 +117,7 @@ struct vq_qemu_guest {
     struct vq_qemu_activity activity;   /* the long work that is under way */
     struct vq_qemu_completed completed; /* numbers of the last one */
     struct vq_migration *migration;     /* NULL: none */
+    uint64_t arrived_ms;     /* unix time when its CPUs began to run here after a migration; 0: it was started here */
     bool is_handed_over;     /* another node is the owner now: of what is left here nothing is told or given back */
     uint64_t migration_speed_mib;   /* per second, as set by clients; 0: as fast as it goes */
     uint64_t migration_downtime_ms; /* at most, as set by clients; 0: QEMU's own */

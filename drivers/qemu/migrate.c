@@ -11,6 +11,7 @@
 #include "conf/base/text.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate_disks.h"
+#include "drivers/qemu/migrate_in.h"
 #include "drivers/qemu/migrate_side.h"
 
 static const struct vq_migrate_side *const sides[] = {
@@ -60,6 +61,7 @@ void vq_migrate_session_ended(struct vq_qemu *qemu, uint64_t entry_node, uint64_
 {
     struct vq_qemu_guest *next;
 
+    vq_incoming_prepare_session_ended(entry_node, session);
     for (struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = next) {
         const struct vq_migrate_side *side = side_of(guest->migration);
 

@@ -73,6 +73,7 @@ static void side_free(struct vq_migration *migration)
         return;
     answer_end(incoming);
     vq_migrate_cookie_done(&incoming->source);
+    vq_migrate_cookie_done(&incoming->last);
     json_decref(incoming->capabilities);
     free(incoming->uri_host);
     uv_close((uv_handle_t *)incoming->timer, timer_closed);
@@ -158,6 +159,25 @@ void vq_incoming_answer_prepare(struct vq_incoming *incoming, const struct vq_er
     incoming->prepared(uri, bytes, length, err, incoming->prepare_data);
 }
 
+/* The numbers are the source's; how long the CPUs stood still is known here, but for the difference of two clocks. */
+static void take_stats(struct vq_qemu_guest *guest, const struct vq_migrate_cookie *cookie)
+{
+    struct vq_qemu_completed *completed = &guest->completed;
+    uint64_t now_ms = guest->qemu->host->time_ms();
+
+    if (cookie->stats == NULL || !completed->is_set || completed->operation != VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)
+        return;
+    completed->stats = *cookie->stats;
+    if (cookie->stats_sent_ms != 0 && cookie->stats_sent_ms <= INT64_MAX && now_ms <= INT64_MAX) {
+        completed->stats.delta_ms = (int64_t)now_ms - (int64_t)cookie->stats_sent_ms;
+        completed->stats.has_delta = true;
+    }
+    if (completed->stats.stopped_ms != 0 && guest->arrived_ms > completed->stats.stopped_ms) {
+        completed->stats.downtime_ms = guest->arrived_ms - completed->stats.stopped_ms;
+        completed->stats.has_downtime = true;
+    }
+}
+
 void vq_incoming_answer_finish(struct vq_incoming *incoming, const struct vq_error *err)
 {
     struct vq_request *request = vq_take(incoming->finish);
@@ -168,6 +188,8 @@ void vq_incoming_answer_finish(struct vq_incoming *incoming, const struct vq_err
     if (request == NULL)
         return;
     (void)uv_timer_stop(incoming->finish_timer);
+    if (err == NULL)
+        take_stats(incoming->guest, &incoming->last);
     if (err == NULL && incoming->is_cancelled) {
         (void)vq_error_set(&own, VIR_ERR_OPERATION_INVALID,
                            "domain '%s' runs here already: its migration cannot be cancelled any more",
@@ -266,6 +288,23 @@ void vq_incoming_decided(struct vq_qemu_guest *guest)
         vq_qemu_guest_unwind(guest);
     else if (guest->qmp != NULL && vq_qmp_is_ready(guest->qmp) && guest->degraded[0] == '\0')
         vq_incoming_arrive(guest); /* else when its monitor answers: found() */
+}
+
+void vq_incoming_start(struct vq_qemu_guest *guest)
+{
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)take_failure(guest->name, &err); /* of an earlier attempt: nobody asks for it any more */
+    err = VQ_ERROR_INIT;
+    vq_qemu_guest_set_phase(guest, VQ_GUEST_STARTING);
+    if (vq_incoming_choose_host(guest, &incoming->uri_host, &err) < 0) {
+        vq_incoming_answer_prepare(incoming, &err);
+        vq_qemu_guest_set_phase(guest, VQ_GUEST_STOPPING);
+        vq_qemu_guest_finish(guest);
+        return;
+    }
+    vq_job_start(&guest->job, vq_qemu_incoming_steps, vq_qemu_n_incoming_steps, &guest->job_timer, incoming_done, guest);
 }
 
 void vq_incoming_give_up(struct vq_qemu_guest *guest, const struct vq_error *why)
@@ -399,156 +438,17 @@ const struct vq_migrate_side vq_migrate_in_side = {
     .side_free = side_free,
 };
 
-/* ---- prepare ---- */
-
-/* One prepare until it has a guest. */
-struct preparing {
-    struct vq_request *request;
-    struct vq_migrate_options options;
-    struct vq_migrate_cookie cookie;
-    struct vq_domain *live;
-    uint64_t peer;
-    uint64_t generation;
-    vq_migrate_prepare_cb cb;
-    void *data;
-};
-
-static void preparing_done(struct preparing *preparing)
-{
-    vq_migrate_options_done(&preparing->options);
-    vq_migrate_cookie_done(&preparing->cookie);
-    vq_domain_free(preparing->live);
-    free(preparing);
-}
-
-static void refuse(struct preparing *preparing, const struct vq_error *err)
-{
-    preparing->cb(NULL, NULL, 0, err, preparing->data);
-    preparing_done(preparing);
-}
-
-static int check_options(const struct vq_migrate_options *options, struct vq_error *err)
-{
-    if (options->dxml == NULL)
-        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "no domain XML passed");
-    if ((options->flags & (VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_OFFLINE | VIR_MIGRATE_RDMA_PIN_ALL)) != 0)
-        return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "this kind of migration is not supported here");
-    return 0;
-}
-
-/* Names and UUIDs are unique among what runs here, whatever the log knows. */
-static int check_free(const struct vq_qemu *qemu, const struct vq_domain *live, struct vq_error *err)
-{
-    for (const struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = guest->next) {
-        if (memcmp(guest->uuid, live->uuid, VQ_UUID_BYTES) == 0)
-            return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' %s", live->name,
-                                vq_migrate_is_incoming(guest) ? "is being migrated to this host already"
-                                                              : "is active on this host");
-        if (strcmp(guest->name, live->name) == 0)
-            return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists with uuid %s", live->name,
-                                guest->uuid_text);
-    }
-    return 0;
-}
-
-/* From a node of this cluster: the domain is there, and that node is its owner. */
-static int check_node(struct preparing *preparing, struct vq_error *err)
-{
-    const struct vq_qemu *qemu = vq_qemu_of(preparing->request);
-    struct vq_domain_info info = { 0 };
-
-    if (preparing->cookie.node == qemu->host->node_id)
-        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is on this node already", preparing->live->name);
-    if (!qemu->host->domain_find(preparing->live->uuid, false, preparing->request->arena, &info))
-        return vq_error_set(err, VIR_ERR_NO_DOMAIN, "domain '%s' is not known in this cluster", preparing->live->name);
-    if (info.owner != preparing->cookie.node || info.id < 0)
-        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' does not run on the node that sends it",
-                            info.name);
-    if (strcmp(info.name, preparing->live->name) != 0 ||
-        (preparing->options.dname != NULL && strcmp(info.name, preparing->options.dname) != 0))
-        return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED,
-                            "domain '%s' keeps its name when it moves between nodes of a cluster", info.name);
-    preparing->peer = info.owner;
-    preparing->generation = info.generation;
-    return 0;
-}
-
-static int read_definition(struct preparing *preparing, const uint8_t *cookie, uint32_t cookie_length, struct vq_error *err)
-{
-    if (vq_migrate_cookie_read(cookie, cookie_length, &preparing->cookie, err) < 0 ||
-        vq_domain_parse(preparing->options.dxml, 0, &preparing->live, err) < 0)
-        return -1;
-    if (vq_migrate_cookie_check(&preparing->cookie, vq_qemu_of(preparing->request), preparing->live->uuid,
-                                preparing->live->name, err) < 0)
-        return -1;
-    return vq_qemu_choose_emulator(vq_qemu_of(preparing->request), preparing->live, err) != NULL ? 0 : -1;
-}
-
-/* Everything is checked: the guest begins, and answers itself from now on. */
-static void begin_arrival(struct preparing *preparing)
-{
-    struct vq_qemu *qemu = vq_qemu_of(preparing->request);
-    struct vq_qemu_guest *guest = vq_qemu_guest_new(qemu, preparing->live->uuid, preparing->live->name);
-    struct vq_migration *migration = vq_new(struct vq_migration);
-    const struct vq_caller *caller = preparing->request->caller;
-    struct vq_incoming *incoming;
-    struct vq_error err = VQ_ERROR_INIT;
-
-    migration->role = VQ_MIGRATE_IN;
-    migration->stage = VQ_MIGRATE_WAITING;
-    vq_migrate_options_copy(&migration->options, &preparing->options);
-    migration->peer = preparing->peer;
-    migration->generation = preparing->generation;
-    migration->entry_node = caller->entry_node;
-    migration->session = caller->session;
-    migration->owned = vq_strdup(preparing->cookie.owned);
-    guest->migration = migration;
-    guest->generation = preparing->generation;
-    guest->live = vq_take(preparing->live);
-    incoming = vq_incoming_of(guest);
-    incoming->prepare = preparing->request;
-    incoming->prepared = preparing->cb;
-    incoming->prepare_data = preparing->data;
-    incoming->source = preparing->cookie;
-    preparing->cookie = (struct vq_migrate_cookie){ 0 };
-    preparing_done(preparing);
-    vq_qemu_guest_set_phase(guest, VQ_GUEST_STARTING);
-    (void)take_failure(guest->name, &err); /* of an earlier attempt: nobody asks for it any more */
-    err = VQ_ERROR_INIT;
-    if (vq_incoming_choose_host(guest, &incoming->uri_host, &err) < 0) {
-        vq_incoming_answer_prepare(incoming, &err);
-        vq_qemu_guest_set_phase(guest, VQ_GUEST_STOPPING);
-        vq_qemu_guest_finish(guest);
-        return;
-    }
-    vq_job_start(&guest->job, vq_qemu_incoming_steps, vq_qemu_n_incoming_steps, &guest->job_timer, incoming_done, guest);
-}
-
-void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
-                           uint32_t cookie_length, vq_migrate_prepare_cb cb, void *data)
-{
-    struct vq_qemu *qemu = vq_qemu_of(request);
-    struct preparing *preparing = vq_new(struct preparing);
-    struct vq_error err = VQ_ERROR_INIT;
-
-    *preparing = (struct preparing){ .request = request, .cb = cb, .data = data };
-    vq_migrate_options_copy(&preparing->options, options);
-    if (check_options(options, &err) < 0 || read_definition(preparing, cookie, cookie_length, &err) < 0 ||
-        check_free(qemu, preparing->live, &err) < 0) {
-        refuse(preparing, &err);
-        return;
-    }
-    if (!vq_migrate_cookie_is_ours(&preparing->cookie, qemu)) {
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_UNSUPPORTED, "only nodes of this cluster can send domains here");
-        refuse(preparing, &err);
-    } else if (check_node(preparing, &err) < 0) {
-        refuse(preparing, &err);
-    } else {
-        begin_arrival(preparing);
-    }
-}
-
 /* ---- finish ---- */
+
+/* One finish as it comes. */
+struct finishing {
+    struct vq_request *request;
+    const char *name;
+    bool cancelled;
+    vq_migrate_finish_cb cb;
+    void *data;
+    struct vq_migrate_cookie cookie;
+};
 
 static struct vq_qemu_guest *find_by_name(const struct vq_qemu *qemu, const char *name)
 {
@@ -558,55 +458,139 @@ static struct vq_qemu_guest *find_by_name(const struct vq_qemu *qemu, const char
     return NULL;
 }
 
+/* ---- From outside: finish is the word that it is this node's ---- */
+
+/* Whose answer it is: the guest may be gone when it comes. */
+struct keeping {
+    struct vq_qemu *qemu;
+    uint8_t uuid[VQ_UUID_BYTES];
+    uint64_t run;
+};
+
+static void let_it_run(struct vq_qemu_guest *guest)
+{
+    vq_incoming_of(guest)->may_run = true;
+    if (guest->job.is_active && guest->job.is_waiting && !guest->job.is_unwinding &&
+        guest->migration->stage == VQ_MIGRATE_LOADED)
+        vq_job_resume(&guest->job, NULL);
+}
+
+static void kept(const struct vq_domain *definition, const struct vq_proposal_result *result, const struct vq_error *err,
+                 void *data)
+{
+    struct keeping *keeping = data;
+    struct vq_qemu_guest *guest = vq_qemu_guest_find_run(keeping->qemu, keeping->uuid, keeping->run);
+
+    (void)definition;
+    (void)result;
+    free(keeping);
+    if (guest == NULL || !vq_migrate_is_incoming(guest))
+        return;
+    if (err != NULL)
+        vq_incoming_give_up(guest, err);
+    else
+        let_it_run(guest);
+}
+
+/* What is to be kept is defined before the CPUs run: a failure leaves the guest with its source. */
+static void may_run(struct vq_qemu_guest *guest)
+{
+    static const struct vq_qemu_define_options options = { .persistent = true };
+    const struct vq_incoming *incoming = vq_incoming_of(guest);
+    const char *given = incoming->last.persistent_xml != NULL ? incoming->last.persistent_xml
+                                                              : guest->migration->options.persistent_xml;
+    VQ_AUTOFREE char *xml = NULL;
+    VQ_AUTOPTR(vq_domain) definition = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+    struct keeping *keeping;
+
+    if ((guest->migration->options.flags & VIR_MIGRATE_PERSIST_DEST) == 0) {
+        let_it_run(guest);
+        return;
+    }
+    if (given != NULL && vq_domain_parse(given, VQ_PARSE_INACTIVE, &definition, &err) < 0) {
+        vq_incoming_give_up(guest, &err);
+        return;
+    }
+    if (definition != NULL) { /* it is the same guest, whatever the text says */
+        vq_set_text(&definition->name, guest->name);
+        memcpy(definition->uuid, guest->uuid, sizeof(definition->uuid));
+        definition->has_uuid = true;
+    }
+    xml = vq_domain_format(definition != NULL ? definition : guest->live, VQ_FORMAT_INACTIVE | VQ_FORMAT_SECURE);
+    keeping = vq_new(struct keeping);
+    *keeping = (struct keeping){ .qemu = guest->qemu, .run = guest->run };
+    memcpy(keeping->uuid, guest->uuid, sizeof(keeping->uuid));
+    vq_qemu_define_xml(guest->qemu, xml, &options, kept, keeping);
+}
+
+/* ---- Answers ---- */
+
 /* It is not on its way any more: it has come, or it is not here. */
-static void finish_over(struct vq_request *request, struct vq_qemu_guest *guest, const char *name, bool cancelled,
-                        vq_migrate_finish_cb cb, void *data)
+static void finish_over(struct finishing *finishing, struct vq_qemu_guest *guest)
 {
     struct vq_error err = VQ_ERROR_INIT;
     uint8_t *bytes = NULL;
     uint32_t length = 0;
 
-    if (guest != NULL && !cancelled && write_cookie(guest, guest->name, NULL, request->arena, &bytes, &length, &err) == 0) {
-        cb(guest, bytes, length, NULL, data);
-        return;
+    if (guest != NULL && !finishing->cancelled) {
+        take_stats(guest, &finishing->cookie);
+        if (write_cookie(guest, guest->name, NULL, finishing->request->arena, &bytes, &length, &err) == 0) {
+            finishing->cb(guest, bytes, length, NULL, finishing->data);
+            return;
+        }
     }
-    if (guest != NULL && cancelled)
+    if (guest != NULL && finishing->cancelled)
         (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID,
-                           "domain '%s' runs here already: its migration cannot be cancelled any more", name);
-    else if (guest == NULL && !take_failure(name, &err) && cancelled)
+                           "domain '%s' runs here already: its migration cannot be cancelled any more", guest->name);
+    else if (guest == NULL && !take_failure(finishing->name, &err) && finishing->cancelled)
         (void)vq_error_set(&err, VIR_ERR_MIGRATE_FINISH_OK, "migration successfully aborted");
     else if (guest == NULL && err.code == VIR_ERR_OK)
-        (void)vq_error_set(&err, VIR_ERR_NO_DOMAIN, "no domain with matching name '%s'", name);
-    cb(NULL, NULL, 0, &err, data);
+        (void)vq_error_set(&err, VIR_ERR_NO_DOMAIN, "no domain with matching name '%s'", finishing->name);
+    finishing->cb(NULL, NULL, 0, &err, finishing->data);
+}
+
+/* It waits here: the answer comes when it has arrived, or when nothing is left of it. */
+static void finish_waits(struct finishing *finishing, struct vq_qemu_guest *guest)
+{
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (incoming->finish != NULL) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "the migration of domain '%s' is being finished already",
+                           guest->name);
+        finishing->cb(NULL, NULL, 0, &err, finishing->data);
+        return;
+    }
+    incoming->finish = finishing->request;
+    incoming->finished = finishing->cb;
+    incoming->finish_data = finishing->data;
+    vq_migrate_cookie_done(&incoming->last);
+    incoming->last = finishing->cookie;
+    finishing->cookie = (struct vq_migrate_cookie){ 0 };
+    (void)uv_timer_start(incoming->finish_timer, finish_late, VQ_INCOMING_FINISH_MS, 0);
+    if (finishing->cancelled) {
+        incoming->is_cancelled = true;
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the migration of domain '%s' was cancelled", guest->name);
+        vq_incoming_give_up(guest, &err);
+    } else if (guest->migration->peer == 0) {
+        may_run(guest);
+    }
 }
 
 void vq_migrate_in_finish(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
                           uint32_t cookie_length, bool cancelled, vq_migrate_finish_cb cb, void *data)
 {
-    const char *name = options->dname != NULL ? options->dname : "";
-    struct vq_qemu_guest *guest = find_by_name(vq_qemu_of(request), name);
+    struct finishing finishing = { request, options->dname != NULL ? options->dname : "", cancelled, cb, data, { 0 } };
+    struct vq_qemu_guest *guest = find_by_name(vq_qemu_of(request), finishing.name);
     struct vq_error err = VQ_ERROR_INIT;
-    struct vq_incoming *incoming;
 
-    (void)cookie;
-    (void)cookie_length;
-    if (guest == NULL || !vq_migrate_is_incoming(guest)) {
-        finish_over(request, guest, name, cancelled, cb, data);
-        return;
-    }
-    incoming = vq_incoming_of(guest);
-    if (incoming->finish != NULL) {
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "the migration of domain '%s' is being finished already", name);
+    /* Who cancels has nothing to tell, and is not held up by what he tells. */
+    if (!cancelled && vq_migrate_cookie_read(cookie, cookie_length, &finishing.cookie, &err) < 0)
         cb(NULL, NULL, 0, &err, data);
-        return;
-    }
-    incoming->finish = request;
-    incoming->finished = cb;
-    incoming->finish_data = data;
-    (void)uv_timer_start(incoming->finish_timer, finish_late, VQ_INCOMING_FINISH_MS, 0);
-    if (cancelled) {
-        incoming->is_cancelled = true;
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the migration of domain '%s' was cancelled", name);
-        vq_incoming_give_up(guest, &err);
-    }
+    else if (guest != NULL && vq_migrate_is_incoming(guest))
+        finish_waits(&finishing, guest);
+    else
+        finish_over(&finishing, guest);
+    vq_migrate_cookie_done(&finishing.cookie);
 }

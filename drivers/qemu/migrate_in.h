@@ -34,6 +34,7 @@ struct vq_incoming {
     bool is_cancelled;              /* finish said so */
     bool may_run;                   /* finish said so: for a migration from outside */
     struct vq_migrate_cookie source; /* what the source told of itself in its first cookie */
+    struct vq_migrate_cookie last;   /* of finish */
     json_t *capabilities;           /* of our QEMU, as it tells them; NULL: not asked yet */
     char *uri_host;                 /* where the source shall send to */
     uint16_t port;                  /* 0: not chosen yet */
@@ -86,8 +87,15 @@ void vq_incoming_look(struct vq_qemu_guest *guest);
 /* Tell the log that a move to this node, of which nothing is here, is over. */
 void vq_incoming_disown(struct vq_qemu *qemu, const struct vq_domain_info *info);
 
+/* ---- migrate_in_prepare.c ---- */
+
+/* A client's connection has ended, or a node was lost (session 0): for calls that have no guest yet. */
+void vq_incoming_prepare_session_ended(uint64_t entry_node, uint64_t session);
+
 /* ---- migrate_in.c ---- */
 
+/* Begin with the steps. The guest may be gone afterwards. */
+void vq_incoming_start(struct vq_qemu_guest *guest);
 /* incoming->fate is known now. The guest may be gone afterwards. */
 void vq_incoming_decided(struct vq_qemu_guest *guest);
 /* It comes to nothing: end it, in the order that its stage allows. The guest may be gone afterwards. */

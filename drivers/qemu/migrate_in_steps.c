@@ -25,11 +25,22 @@
 static enum vq_step_result begin_run(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+    struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.migrate.in.begin"))
         return vq_qemu_step_failed(job, "qemu.migrate.in.begin");
     guest->state = VIR_DOMAIN_PAUSED;
     guest->reason = VIR_DOMAIN_PAUSED_MIGRATION;
+    if (guest->migration->peer == 0) { /* it has only just been made here */
+        if (!guest->qemu->host->domain_find(guest->uuid, false, arena, &info) ||
+            info.owner != guest->qemu->host->node_id) {
+            (void)vq_error_set(&err, VIR_ERR_NO_DOMAIN, "domain '%s' is gone again", guest->name);
+            return vq_job_fail(job, &err);
+        }
+        guest->generation = info.generation;
+    }
     return vq_qemu_step_emulator(job);
 }
 
@@ -265,6 +276,9 @@ static void arrived(struct vq_qemu_guest *guest, const struct vq_error *err)
         guest->reason = runs ? (uint8_t)VIR_DOMAIN_RUNNING_MIGRATED
                         : err != NULL ? (uint8_t)VIR_DOMAIN_PAUSED_MIGRATION : (uint8_t)VIR_DOMAIN_PAUSED_USER;
     }
+    guest->arrived_ms = guest->qemu->host->time_ms();
+    guest->completed = (struct vq_qemu_completed){ .is_set = true, .success = true, .type = VIR_DOMAIN_JOB_COMPLETED,
+                                                   .operation = VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN };
     publish_arrival(guest, runs);
     guest->migration = NULL;
     record(guest);
