@@ -41,9 +41,9 @@ static enum vq_leaving_fate fate_of(struct vq_qemu_guest *guest, struct vq_leavi
         return VQ_LEAVING_STAYS;
     if (info.moving_to == migration->peer && info.moving_run == migration->run)
         return VQ_LEAVING_OPEN;
-    if (info.owner != host->node_id || info.run >= migration->run)
-        return VQ_LEAVING_GONE;
-    return info.last_move >= migration->run || leaving->is_current ? VQ_LEAVING_STAYS : VQ_LEAVING_OPEN;
+    if (info.last_move < migration->run && info.run < migration->run) /* from before the move, or it was never entered */
+        return leaving->is_current ? VQ_LEAVING_STAYS : VQ_LEAVING_OPEN;
+    return info.owner != host->node_id || info.run >= migration->run ? VQ_LEAVING_GONE : VQ_LEAVING_STAYS;
 }
 
 void vq_leaving_look(struct vq_qemu_guest *guest)
