@@ -220,6 +220,14 @@ static void migrate_ask(struct vq_request *request)
         vq_request_fail(request, &err);
         return;
     }
+    const struct vq_qemu_guest *guest = vq_qemu_guest_find(vq_qemu_of(request), request->domain->uuid);
+    if (guest != NULL && guest->state == VIR_DOMAIN_PAUSED && guest->reason == VIR_DOMAIN_PAUSED_IOERROR &&
+        (flags & VIR_MIGRATE_UNSAFE) == 0) {
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_INVALID,
+                       "'%s' is paused because of an error of a disk (virsh domblkerror): writes wait in QEMU that would be lost",
+                       guest->name);
+        return;
+    }
     char *xml = xml_to_send(request, &flags);
     if (xml == NULL)
         return;

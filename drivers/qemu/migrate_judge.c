@@ -516,9 +516,10 @@ static const char *hostdev_text(const struct vq_hostdev *hostdev, char *text, si
 }
 
 /* These are of the source; nothing that could be done here would help. */
-#define STAYS(device_, remedy_, ...)                                                                                   \
+#define STAYS(device_, remedy_, ...) STAYS_WITH(VQ_MIGRATE_REFUSAL, device_, remedy_, __VA_ARGS__)
+#define STAYS_WITH(severity_, device_, remedy_, ...)                                                                   \
     vq_migrate_problems_add(judge->problems,                                                                           \
-                            &(struct vq_migrate_problem){.severity = VQ_MIGRATE_REFUSAL,                               \
+                            &(struct vq_migrate_problem){.severity = (severity_),                                      \
                                                          .code = VIR_ERR_OPERATION_INVALID,                            \
                                                          .node = (char *)judge->on->there_name,                        \
                                                          .device = (char *)(device_), .remedy = (char *)(remedy_)},    \
@@ -531,8 +532,9 @@ static void judge_bound(const struct judge *judge)
 
     for (size_t i = 0; i < devices->n_hostdevs; i++)
         if (!vq_streq(devices->hostdevs[i]->mode, "capabilities"))
-            STAYS(hostdev_text(devices->hostdevs[i], text, sizeof(text)), "detach it first (virsh detach-device), or stop the guest",
-                  "it is plugged into this host");
+            STAYS_WITH(devices->hostdevs[i]->type == VQ_HOSTDEV_USB ? unless_unsafe(judge) : VQ_MIGRATE_REFUSAL,
+                       hostdev_text(devices->hostdevs[i], text, sizeof(text)),
+                       "detach it first (virsh detach-device), or stop the guest", "it is plugged into this host");
     for (size_t i = 0; i < devices->n_interfaces; i++)
         if (devices->interfaces[i]->type == VQ_INTERFACE_HOSTDEV)
             STAYS("interface", "detach it first (virsh detach-interface)", "it is a device of this host");

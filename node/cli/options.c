@@ -27,7 +27,7 @@ static const struct {
     {CLI_OPT_LOCAL, "local", 0, NULL, "with a hash of this node's copy, to compare", false},
     {CLI_OPT_CHECK, "check", 0, NULL, "say all that would go wrong, move nothing", false},
     {CLI_OPT_OFFLINE, "offline", 0, NULL, "also a guest that does not run: its definition moves", false},
-    {CLI_OPT_COPY_STORAGE, "copy-storage", 0, NULL, "copy disks that the nodes do not share", false},
+    {CLI_OPT_COPY_STORAGE, "copy-storage", 0, NULL, "copy the disks as well: none of them may be shared", false},
     {CLI_OPT_UNSAFE, "unsafe", 0, NULL, "also when a disk may not be the same there", false},
     {CLI_OPT_BANDWIDTH, "bandwidth", 0, "MIB", "MiB per second at most, for each guest", false},
     {CLI_OPT_TO, "to", 0, "NODE", "only to this node; may be given again", false},

@@ -282,6 +282,8 @@ static uint32_t flags_of(const struct leaving *guest)
     return flags;
 }
 
+/* The destination has just compared the disks with the source's: it knows more than the source, which sees only on what kind of
+ * file system they are, and is told to leave that to others. */
 static void move_guest(struct leaving *guest)
 {
     const struct vq_evacuation *evacuation = guest->evacuation;
@@ -290,7 +292,7 @@ static void move_guest(struct leaving *guest)
                                        .value.ul = evacuation->wish.bandwidth};
     const struct vq_remote_domain_migrate_perform3_params_args args = {
         .dom = domain_of(guest), .dconnuri = uri, .params = &bandwidth, .n_params = evacuation->wish.bandwidth != 0,
-        .flags = flags_of(guest)};
+        .flags = flags_of(guest) | VIR_MIGRATE_UNSAFE};
 
     set_state(guest, VQ__GUEST_MOVE__STATE__MOVING);
     if (!guest->is_running) {
@@ -558,9 +560,9 @@ static void polled(const void *ret, const struct vq_error *err, void *data)
     if (info == NULL || info->type == VIR_DOMAIN_JOB_NONE || guest->state != VQ__GUEST_MOVE__STATE__MOVING)
         return;
     uint64_t now = uv_now(guest->evacuation->cluster->daemon->loop);
-    uint64_t all = info->dataProcessed + info->dataRemaining;
-    if (all > 0)
-        guest->permille = (unsigned)((double)info->dataProcessed / (double)all * 1000);
+    /* Empty pages are done without being sent, so what remains tells more than what was processed. */
+    if (info->dataTotal > 0 && info->dataRemaining <= info->dataTotal)
+        guest->permille = (unsigned)((double)(info->dataTotal - info->dataRemaining) / (double)info->dataTotal * 1000);
     if (guest->last_ms != 0 && now > guest->last_ms && info->dataProcessed >= guest->last_processed)
         guest->bytes_per_second = (info->dataProcessed - guest->last_processed) * 1000 / (now - guest->last_ms);
     guest->last_ms = now;
