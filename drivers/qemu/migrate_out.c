@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/abi.h"
 #include "conf/base/failpoint.h"
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "conf/domain.h"
+#include "drivers/qemu/define.h"
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_qemu.h"
@@ -71,6 +73,23 @@ bool vq_leaving_ask(struct vq_leaving *leaving, const char *command, json_t *tak
 
 /* ---- Answers ---- */
 
+/* What a daemon outside shall keep of it: the caller's text, or as it is defined here. Between nodes the log has it. */
+static char *definition_to_keep(const struct vq_qemu_guest *guest)
+{
+    const struct vq_migration *migration = guest->migration;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+
+    if (migration == NULL || migration->peer != 0 || (migration->options.flags & VIR_MIGRATE_PERSIST_DEST) == 0)
+        return NULL;
+    if (migration->options.persistent_xml != NULL)
+        return vq_strdup(migration->options.persistent_xml);
+    if (guest->qemu->host->domain_find(guest->uuid, true, arena, &info) && (info.flags & VQ_INFO_PERSISTENT) != 0 &&
+        info.xml != NULL)
+        return vq_strdup(info.xml);
+    return guest->live != NULL ? vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_INACTIVE) : NULL;
+}
+
 void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err)
 {
     struct vq_request *request = leaving->request;
@@ -87,6 +106,7 @@ void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err)
         vq_migrate_cookie_init(&cookie, guest->qemu, guest->uuid, guest->name);
         cookie.stats = vq_memdup(guest->activity.is_active ? &guest->activity.stats : &guest->completed.stats,
                                  sizeof(*cookie.stats));
+        cookie.persistent_xml = definition_to_keep(guest);
         cookie.stats_sent_ms = guest->qemu->host->time_ms();
         if (vq_migrate_cookie_write(&cookie, request->arena, &bytes, &length, &own) < 0)
             err = &own;
@@ -222,14 +242,30 @@ static void fill_cookie(const struct vq_qemu_guest *guest, json_t *capabilities,
     vq_migrate_capabilities_to_cookie(capabilities, true, cookie);
 }
 
+/* The definition that the destination shall run: the guest's, or one of the caller's that the guest cannot tell from it. */
+static int definition_to_send(const struct vq_qemu_guest *guest, const char *dxml, char **ret_xml, struct vq_error *err)
+{
+    VQ_AUTOPTR(vq_domain) definition = NULL;
+
+    if (dxml == NULL) {
+        *ret_xml = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+        return 0;
+    }
+    if (vq_qemu_parse_stored(dxml, &definition, err) < 0 || vq_domain_abi_check(guest->live, definition, err) < 0)
+        return -1;
+    *ret_xml = vq_domain_format(definition, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+    return 0;
+}
+
 static int begin_reply(struct vq_leaving_beginning *beginning, const struct vq_qemu_guest *guest,
                        const struct vq_migrate_cookie *cookie, struct vq_error *err)
 {
-    VQ_AUTOFREE char *xml = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+    VQ_AUTOFREE char *xml = NULL;
     uint32_t length = 0;
     uint8_t *bytes = NULL;
 
-    if (vq_migrate_cookie_write(cookie, beginning->request->arena, &bytes, &length, err) < 0)
+    if (definition_to_send(guest, beginning->options.dxml, &xml, err) < 0 ||
+        vq_migrate_cookie_write(cookie, beginning->request->arena, &bytes, &length, err) < 0)
         return -1;
     begin_over(beginning, xml, bytes, length, NULL);
     return 0;
