@@ -156,34 +156,58 @@ static json_t *parameters_of(const struct vq_migrate_options *options)
 #define KEY_FILE VQ_QEMU_GUEST_SUBDIR "/keys.psk"
 #define CREDENTIALS "migrate-in"
 
-/* QEMU reads the file whenever a connection comes, so it stays until the guest has arrived or is cleared away. */
-static int write_key(struct vq_qemu_guest *guest, struct vq_error *err)
+/* Group ffdhe2048 of RFC 7919, as QEMU reads it. Without the file it makes numbers of its own, which takes up to a second. */
+#define GROUP_FILE VQ_QEMU_GUEST_SUBDIR "/dh-params.pem"
+static const char group[] = "-----BEGIN DH PARAMETERS-----\n"
+                            "MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz\n"
+                            "+8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a\n"
+                            "87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7\n"
+                            "YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi\n"
+                            "7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD\n"
+                            "ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==\n"
+                            "-----END DH PARAMETERS-----\n";
+
+/* A file of the guest's directory that only QEMU's user reads. */
+static int write_file(const struct vq_qemu_guest *guest, const char *name, const char *text, size_t length,
+                      struct vq_error *err)
 {
     const struct vq_qemu_settings *settings = &guest->qemu->settings;
-    struct vq_migration *migration = guest->migration;
-    VQ_AUTOFREE char *path = vq_asprintf("%s/" KEY_FILE, guest->dir);
-    char text[8 + 2 * VQ_MIGRATE_KEY_BYTES + 1];
+    VQ_AUTOFREE char *path = vq_asprintf("%s/%s", guest->dir, name);
     VQ_AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    int length = snprintf(text, sizeof(text), "qemu:");
 
     if (fd < 0)
         return vq_error_system(err, errno, "cannot make '%s'", path);
+    if (write(fd, text, length) != (ssize_t)length ||
+        (settings->has_user && fchown(fd, settings->uid, settings->gid) < 0))
+        return vq_error_system(err, errno, "cannot write '%s'", path);
+    return 0;
+}
+
+/* QEMU reads the key whenever a connection comes, so it stays until the guest has arrived or is cleared away. */
+static int write_key(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    struct vq_migration *migration = guest->migration;
+    char text[8 + 2 * VQ_MIGRATE_KEY_BYTES + 1];
+    int length = snprintf(text, sizeof(text), "qemu:"), rc;
+
     guest->qemu->host->random(migration->key, sizeof(migration->key));
     for (size_t i = 0; i < sizeof(migration->key); i++)
         length += snprintf(text + length, sizeof(text) - (size_t)length, "%02x", migration->key[i]);
     text[length++] = '\n';
-    if (write(fd, text, (size_t)length) != length || (settings->has_user && fchown(fd, settings->uid, settings->gid) < 0))
-        return vq_error_system(err, errno, "cannot write '%s'", path);
+    rc = write_file(guest, KEY_FILE, text, (size_t)length, err);
     explicit_bzero(text, sizeof(text));
+    if (rc < 0 || write_file(guest, GROUP_FILE, group, sizeof(group) - 1, err) < 0)
+        return -1;
     migration->has_key = true;
     return 0;
 }
 
 void vq_incoming_forget_key(struct vq_qemu_guest *guest)
 {
-    VQ_AUTOFREE char *path = vq_asprintf("%s/" KEY_FILE, guest->dir);
+    VQ_AUTOFREE char *key = vq_asprintf("%s/" KEY_FILE, guest->dir), *group_path = vq_asprintf("%s/" GROUP_FILE, guest->dir);
 
-    (void)unlink(path); /* most often there is one; what cannot be removed now goes with the directory */
+    (void)unlink(key); /* most often there is one; what cannot be removed now goes with the directory */
+    (void)unlink(group_path);
     explicit_bzero(guest->migration->key, sizeof(guest->migration->key));
     guest->migration->has_key = false;
 }

@@ -421,10 +421,12 @@ void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_
 
 /* Another node is the owner. What is left here has no right to run, and nothing of it is this node's to tell or to give
  * back any more. */
-static void hand_over(struct vq_qemu_guest *guest)
+static void let_go(struct vq_qemu_guest *guest)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
+    if (guest->is_handed_over)
+        return;
     vq_qemu_activity_end(guest, VIR_DOMAIN_JOB_COMPLETED, NULL);
     guest->is_handed_over = true;
     guest->is_published = false;
@@ -435,6 +437,11 @@ static void hand_over(struct vq_qemu_guest *guest)
     (void)VQ_FAILPOINT("qemu.migrate.out.over");
     if (vq_qemu_record_write(guest, &err) < 0)
         vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
+}
+
+static void hand_over(struct vq_qemu_guest *guest)
+{
+    let_go(guest);
     if (vq_leaving_of(guest)->has_exited || (guest->process != NULL && vq_process_has_exited(guest->process)))
         vq_qemu_guest_unwind(guest);
     else
@@ -725,8 +732,8 @@ static bool exited(struct vq_qemu_guest *guest)
 
     (void)uv_timer_stop(&leaving->job_timer);
     (void)uv_timer_stop(&leaving->wait_timer);
-    if (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0)
-        guest->is_handed_over = true;
+    if (leaving->fate == VQ_LEAVING_GONE || (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0))
+        let_go(guest);
     if (!may_be_there || guest->is_handed_over)
         return false;
     guest->migration->stage = VQ_MIGRATE_SENT;
