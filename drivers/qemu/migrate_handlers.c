@@ -12,6 +12,7 @@
 #include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/migrate_offline.h"
+#include "drivers/qemu/migrate_tunnel.h"
 #include "proto/gen/remote.h"
 
 /* One call while it is served: callees may keep a pointer to the options until they call back. */
@@ -37,6 +38,8 @@ static const struct reply {
     { VQ_REMOTE_DOMAIN_MIGRATE_BEGIN3_PARAMS, COOKIE(begin3_params), MEMBER(begin3_params, xml), NO_MEMBER },
     { VQ_REMOTE_DOMAIN_MIGRATE_PREPARE3, COOKIE(prepare3), MEMBER(prepare3, uri_out), NO_MEMBER },
     { VQ_REMOTE_DOMAIN_MIGRATE_PREPARE3_PARAMS, COOKIE(prepare3_params), MEMBER(prepare3_params, uri_out), NO_MEMBER },
+    { VQ_REMOTE_DOMAIN_MIGRATE_PREPARE_TUNNEL3, COOKIE(prepare_tunnel3), NO_MEMBER, NO_MEMBER },
+    { VQ_REMOTE_DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS, COOKIE(prepare_tunnel3_params), NO_MEMBER, NO_MEMBER },
     { VQ_REMOTE_DOMAIN_MIGRATE_PERFORM3, COOKIE(perform3), NO_MEMBER, NO_MEMBER },
     { VQ_REMOTE_DOMAIN_MIGRATE_PERFORM3_PARAMS, COOKIE(perform3_params), NO_MEMBER, NO_MEMBER },
     { VQ_REMOTE_DOMAIN_MIGRATE_FINISH3, COOKIE(finish3), NO_MEMBER, MEMBER(finish3, dom) },
@@ -246,6 +249,18 @@ static void prepare(struct vq_request *request, const struct asked *asked)
         vq_migrate_in_prepare(request, &call->options, asked->cookie, asked->n_cookie, prepared, call);
 }
 
+static void prepare_tunnel(struct vq_request *request, const struct asked *asked)
+{
+    struct call *call = call_new(request, asked, VQ_MIGRATE_PREPARE_TUNNEL);
+
+    if (call == NULL)
+        return;
+    if (call->options.dxml == NULL)
+        vq_qemu_refuse(call_over(call), VQ_FROM, VIR_ERR_INTERNAL_ERROR, "no domain XML passed");
+    else
+        vq_migrate_tunnel_prepare(request, &call->options, asked->cookie, asked->n_cookie, prepared, call);
+}
+
 static void perform(struct vq_request *request, const struct asked *asked, const char *dconnuri)
 {
     const bool is_p2p = (asked->flags & VIR_MIGRATE_PEER2PEER) != 0;
@@ -381,16 +396,6 @@ static void confirm3_params(struct vq_request *request)
     const struct asked asked = { PARAMS(args), COOKIE(args) };
 
     confirm(request, &asked, args->cancelled != 0);
-}
-
-/* Data through the connections of the clients: slower than any other way, and in clear inside the daemon. */
-static void prepare_tunnel(struct vq_request *request, const struct asked *asked)
-{
-    struct call *call = call_new(request, asked, VQ_MIGRATE_PREPARE_TUNNEL);
-
-    if (call != NULL)
-        vq_qemu_refuse(call_over(call), VQ_FROM, VIR_ERR_OPERATION_UNSUPPORTED,
-                       "tunnelled migration is not supported by this host");
 }
 
 static void prepare_tunnel3(struct vq_request *request)
