@@ -27,6 +27,8 @@ struct vq_qemu_settings {
     uint16_t migration_port_min, migration_port_max; /* for data of migrations, 49152 to 49215 */
     char *migration_address; /* where the destination listens; NULL: all addresses of the host */
     char *migration_host;    /* the name that other hosts are told to send to; NULL: our own */
+    bool migrate_tls_force;  /* no data of a guest in clear over the network */
+    bool nbd_tls;            /* nor of a disk */
     bool dynamic_ownership;  /* images are QEMU's user's while it runs */
 };
 

@@ -5,7 +5,7 @@
 #define VQ_FROM VIR_FROM_QEMU
 
 #include <inttypes.h>
-#include <libvirt/virterror.h>
+#include <libvirt/libvirt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -370,6 +370,25 @@ bool vq_migrate_cookie_is_ours(const struct vq_migrate_cookie *cookie, const str
     const uint8_t *cluster_id = qemu->host->cluster_id;
 
     return cookie->node != 0 && cluster_id != NULL && memcmp(cluster_id, cookie->cluster_id, 16) == 0;
+}
+
+int vq_migrate_check_secure(const struct vq_qemu *qemu, const struct vq_migrate_options *options,
+                            const struct vq_migrate_cookie *peer, struct vq_error *err)
+{
+    const uint64_t disks = VIR_MIGRATE_NON_SHARED_DISK | VIR_MIGRATE_NON_SHARED_INC;
+
+    if (vq_migrate_cookie_is_ours(peer, qemu) || (options->flags & VIR_MIGRATE_OFFLINE) != 0)
+        return 0;
+    if ((options->flags & VIR_MIGRATE_TLS) != 0)
+        return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                            "encrypted migration is supported only between nodes of one cluster");
+    if (qemu->settings.migrate_tls_force && (options->flags & VIR_MIGRATE_TUNNELLED) == 0)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
+                            "this libvirtd instance only allows migration with VIR_MIGRATE_TLS flag");
+    if (qemu->settings.nbd_tls && (options->flags & disks) != 0)
+        return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                            "nbd_tls is set: disks are copied encrypted, and so only between nodes of one cluster");
+    return 0;
 }
 
 /* ---- Writing ---- */

@@ -235,6 +235,22 @@ static void begin(struct vq_request *request, const struct asked *asked)
         vq_migrate_out_begin(request, &call->options, begun, call);
 }
 
+/* False: the request was refused. */
+static bool may_come(struct call *call, const struct asked *asked)
+{
+    struct vq_migrate_cookie peer;
+    struct vq_error err = VQ_ERROR_INIT;
+    int rc = vq_migrate_cookie_read(asked->cookie, asked->n_cookie, &peer, &err);
+
+    if (rc == 0) {
+        rc = vq_migrate_check_secure(vq_qemu_of(call->request), &call->options, &peer, &err);
+        vq_migrate_cookie_done(&peer);
+    }
+    if (rc < 0)
+        vq_request_fail(call->request, &err);
+    return rc == 0;
+}
+
 static void prepare(struct vq_request *request, const struct asked *asked)
 {
     struct call *call = call_new(request, asked, VQ_MIGRATE_PREPARE);
@@ -243,6 +259,8 @@ static void prepare(struct vq_request *request, const struct asked *asked)
         return;
     if (call->options.dxml == NULL)
         vq_qemu_refuse(call_over(call), VQ_FROM, VIR_ERR_INTERNAL_ERROR, "no domain XML passed");
+    else if (!may_come(call, asked))
+        (void)call_over(call);
     else if ((call->options.flags & VIR_MIGRATE_OFFLINE) != 0)
         vq_migrate_offline_prepare(request, &call->options, asked->cookie, asked->n_cookie, prepared, call);
     else

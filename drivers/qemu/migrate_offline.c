@@ -135,7 +135,7 @@ void vq_migrate_offline_prepare(struct vq_request *request, const struct vq_migr
     if (rc == 0)
         rc = own_cookie(request, def->uuid, def->name, &own, &length, &err);
     vq_migrate_cookie_done(&theirs);
-    cb(NULL, own, length, rc < 0 ? &err : NULL, data);
+    cb("tcp:offline", own, length, rc < 0 ? &err : NULL, data);
 }
 
 /* ---- finish ---- */

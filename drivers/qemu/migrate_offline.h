@@ -9,7 +9,7 @@
 /* Calls back as those of migrate.h do: exactly once, maybe before the call returns. */
 void vq_migrate_offline_begin(struct vq_request *request, const struct vq_migrate_options *options, vq_migrate_begin_cb cb,
                               void *data);
-/* The answer has no URI: no data will come. */
+/* Clients insist on a URI, though no data will come: the answer has one that leads nowhere. */
 void vq_migrate_offline_prepare(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
                                 uint32_t cookie_length, vq_migrate_prepare_cb cb, void *data);
 /* options->dxml as begin gave it. cancelled: ends with VIR_ERR_MIGRATE_FINISH_OK. */

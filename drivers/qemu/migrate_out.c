@@ -374,6 +374,8 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination told no URI for the data");
     if (vq_migrate_cookie_check(peer, guest->qemu, guest->uuid, guest->name, err) < 0)
         return -1;
+    if (vq_migrate_check_secure(guest->qemu, options, peer, err) < 0)
+        return -1;
     if (peer->node != 0 && peer->run == 0)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination's cookie does not name the move");
     if (!is_begun && vq_leaving_check(guest, options, err) < 0)

@@ -177,6 +177,26 @@ static int set_ownership(struct vq_qemu_settings *settings, const char *value, s
     return 0;
 }
 
+static int flag_of(const char *value, bool *ret, struct vq_error *err)
+{
+    uint64_t number;
+
+    if (number_of(value, 1, &number, err) < 0)
+        return -1;
+    *ret = number == 1;
+    return 0;
+}
+
+static int set_tls_force(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return flag_of(value, &settings->migrate_tls_force, err);
+}
+
+static int set_nbd_tls(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return flag_of(value, &settings->nbd_tls, err);
+}
+
 static const struct {
     const char *name;
     setting_fn fn;
@@ -196,6 +216,8 @@ static const struct {
     { "migration_host", set_migration_host },
     { "migration_port_min", set_migration_port_min },
     { "migration_port_max", set_migration_port_max },
+    { "migrate_tls_force", set_tls_force },
+    { "nbd_tls", set_nbd_tls },
 };
 
 static char *trim(char *text)

@@ -44,6 +44,20 @@ static void settings_comments_and_lists_are_read(void **state)
     vq_qemu_settings_done(&settings);
 }
 
+static void migration_in_clear_can_be_forbidden(void **state)
+{
+    struct vq_qemu_settings settings;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(read_text("migrate_tls_force = 1\nnbd_tls = 1\n", &settings, &err), 0);
+    assert_true(settings.migrate_tls_force);
+    assert_true(settings.nbd_tls);
+    vq_qemu_settings_done(&settings);
+    assert_int_equal(read_text("migrate_tls_force = yes\n", &settings, &err), -1);
+    vq_qemu_settings_done(&settings);
+}
+
 /* It may have been meant to say as whom QEMU runs. */
 static void a_line_that_cannot_be_read_is_refused(void **state)
 {
@@ -68,6 +82,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(settings_comments_and_lists_are_read),
+        cmocka_unit_test(migration_in_clear_can_be_forbidden),
         cmocka_unit_test(a_line_that_cannot_be_read_is_refused),
     };
 
