@@ -13,6 +13,7 @@
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
+#include "drivers/qemu/migrate_p2p.h"
 #include "drivers/qemu/migrate_check.h"
 #include "drivers/qemu/migrate_in.h"
 
@@ -241,6 +242,7 @@ static void driver_stop(struct vq_driver *driver, void (*stopped)(void *data), v
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
     vq_qemu_node_stop();
     vq_migrate_checks_stop();
+    vq_migrate_p2p_stop(qemu);
     while (qemu->guests != NULL) {
         struct vq_qemu_guest *guest = qemu->guests;
         struct vq_request *starter = guest->starter;
