@@ -61,7 +61,7 @@ static int parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, struc
     if (*end == ':') {
         VQ_AUTOFREE char *digits = vq_strndup(end + 1, strcspn(end + 1, "/"));
 
-        if (digits[0] != '\0' && !vq_parse_u64(digits, 1, UINT16_MAX, &port)) {
+        if (digits[0] != '\0' && !vq_parse_u64(digits, 10, UINT16_MAX, &port)) {
             free(vq_take(*ret_host));
             return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' in migration URI '%s' is no port", digits, uri);
         }
