@@ -247,6 +247,9 @@ int vq_apply_setting_put(struct vq_apply *apply)
     if (!vq_name_is_component(put->name))
         return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "'%s' cannot be the name of a setting",
                                put->name);
+    if (strncmp(put->name, "cluster.", strlen("cluster.")) == 0)
+        return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "'%s' is not for setting: it is the cluster's own",
+                               put->name);
     if (put->value.len > VQ_STORE_SETTING_MAX)
         return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "setting '%s' is longer than %d bytes",
                                put->name, VQ_STORE_SETTING_MAX);

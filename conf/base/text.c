@@ -104,3 +104,27 @@ bool vq_name_is_component(const char *name)
             return false;
     return true;
 }
+
+bool vq_parse_time_ms(const char *text, uint64_t max_ms, uint64_t *ret_ms)
+{
+    static const struct {
+        char unit;
+        uint64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60 * 1000}, {'h', 3600 * 1000}, {'d', 24 * 3600 * 1000}};
+    char digits[16];
+    size_t length = strlen(text);
+    uint64_t ms = 1000, value;
+
+    if (length == 0 || length >= sizeof(digits))
+        return false;
+    memcpy(digits, text, length + 1);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(units); i++)
+        if (text[length - 1] == units[i].unit) {
+            ms = units[i].ms;
+            digits[length - 1] = '\0';
+        }
+    if (!vq_parse_u64(digits, 10, max_ms / ms, &value) || value == 0)
+        return false;
+    *ret_ms = value * ms;
+    return true;
+}

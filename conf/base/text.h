@@ -12,6 +12,8 @@ enum { VQ_UUID_BYTES = 16, VQ_UUID_TEXT = 37 }; /* the text with its NUL */
  * (a '-' only where the type is signed). Return false and leave *ret_value alone otherwise. */
 bool vq_parse_u64(const char *text, int base, uint64_t max, uint64_t *ret_value) VQ_MUST_CHECK;
 bool vq_parse_i64(const char *text, int64_t min, int64_t max, int64_t *ret_value) VQ_MUST_CHECK;
+/* A time: "90" or "90s", "15m", "1h", "2d", from 1 to max_ms in milliseconds; not 0. */
+bool vq_parse_time_ms(const char *text, uint64_t max_ms, uint64_t *ret_ms) VQ_MUST_CHECK;
 
 /* With or without dashes, any case. */
 bool vq_uuid_parse(const char *text, uint8_t uuid[VQ_UUID_BYTES]) VQ_MUST_CHECK;

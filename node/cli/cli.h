@@ -96,7 +96,7 @@ int cli_ask(struct cli *cli, Vq__Control *request, Vq__ControlReply **ret_reply)
 /* An address with a host name in it, as a numeric one; malloc'ed. NULL: it has no such host, and that has been said. */
 char *cli_resolve(struct cli *cli, const char *address);
 
-/* commands.c, status.c, guests.c, recover.c */
+/* commands.c, status.c, guests.c, recover.c, settings.c */
 int cli_init(struct cli *cli);
 int cli_token(struct cli *cli);
 int cli_join(struct cli *cli);
@@ -105,6 +105,8 @@ int cli_remove(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_nodes(struct cli *cli);
 int cli_guests(struct cli *cli);
+int cli_get(struct cli *cli);
+int cli_set(struct cli *cli);
 int cli_recover(struct cli *cli);
 int cli_complete(struct cli *cli);
 

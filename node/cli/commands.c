@@ -26,6 +26,8 @@ const struct cli_command cli_commands[] = {
          CLI_OPT_UNSAFE | CLI_OPT_BANDWIDTH,
      "move all guests of a node elsewhere, and let none come", cli_drain, false},
     {"undrain", "NODE", 1, 1, 0, "let guests come to the node again", cli_undrain, false},
+    {"get", "[NAME]", 0, 1, CLI_OPT_OUTPUT, "settings of the cluster: all, or one value", cli_get, false},
+    {"set", "NAME VALUE", 2, 2, 0, "change a setting of the cluster; 'default' takes it back", cli_set, false},
     {"recover", "", 0, 0, CLI_OPT_FORCE | CLI_OPT_YES | CLI_OPT_STATE_DIR,
      "begin anew with what this node has: log damaged, or majority lost for good", cli_recover, false},
     {"__complete", "[WORD]...", 0, 4, 0, "words for the shell", cli_complete, true},

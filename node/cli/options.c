@@ -104,26 +104,7 @@ int cli_usage_error(struct cli *cli, const char *fmt, ...)
 
 bool cli_parse_time(const char *text, uint64_t *ret_ms)
 {
-    static const struct {
-        char unit;
-        uint64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60 * 1000}, {'h', 3600 * 1000}, {'d', 24 * 3600 * 1000}};
-    char digits[16];
-    size_t length = strlen(text);
-    uint64_t ms = 1000, value;
-
-    if (length == 0 || length >= sizeof(digits))
-        return false;
-    memcpy(digits, text, length + 1);
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-        if (text[length - 1] == units[i].unit) {
-            ms = units[i].ms;
-            digits[length - 1] = '\0';
-        }
-    if (!vq_parse_u64(digits, 10, 365 * UINT64_C(24) * 3600 * 1000 / ms, &value) || value == 0)
-        return false;
-    *ret_ms = value * ms;
-    return true;
+    return vq_parse_time_ms(text, 365 * UINT64_C(24) * 3600 * 1000, ret_ms);
 }
 
 static int take_format(struct cli *cli, const char *text)

@@ -120,6 +120,31 @@ void vq_control_fail_with(struct vq_control_client *client, const struct vq_erro
     vq_control_fail(client, vq_control_exit_code(err), err->message);
 }
 
+bool vq_control_is_refused(struct vq_control_client *client, enum vq_raft_outcome outcome, const struct vq_result *result,
+                           const struct vq_error *err)
+{
+    struct vq_error failure = VQ_ERROR_INIT;
+
+    if (outcome == VQ_RAFT_APPLIED && result->code == VIR_ERR_OK)
+        return false;
+    if (outcome == VQ_RAFT_APPLIED)
+        vq_error_set_from(&failure, result->from, result->code, "%s", result->message);
+    else
+        failure = *err;
+    vq_control_fail_with(client, &failure);
+    return true;
+}
+
+void vq_control_proposed(enum vq_raft_outcome outcome, const struct vq_result *result, const struct vq_error *err,
+                         void *data)
+{
+    struct vq_control_client *client = data;
+    VQ_AUTOFREE char *success = vq_take(client->success);
+
+    if (!vq_control_is_refused(client, outcome, result, err))
+        vq_control_text(client, success != NULL ? success : "");
+}
+
 void vq_control_progress(struct vq_control_client *client, const char *text)
 {
     Vq__ControlReply reply = VQ__CONTROL_REPLY__INIT;
@@ -136,6 +161,7 @@ static const vq_control_fn requests[] = {
     [VQ__CONTROL__REQUEST_REMOVE] = vq_control_remove, [VQ__CONTROL__REQUEST_STATUS] = vq_control_status,
     [VQ__CONTROL__REQUEST_GUESTS] = vq_control_guests, [VQ__CONTROL__REQUEST_MIGRATE] = vq_control_migrate,
     [VQ__CONTROL__REQUEST_DRAIN] = vq_control_drain,   [VQ__CONTROL__REQUEST_UNDRAIN] = vq_control_undrain,
+    [VQ__CONTROL__REQUEST_SETTING] = vq_control_setting,
 };
 
 static void serve(struct vq_control_client *client)

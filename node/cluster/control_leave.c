@@ -43,22 +43,6 @@ static void propose_remove(struct vq_control_client *client, vq_raft_propose_cb 
     vq_propose(client->cluster->daemon, &command, client->request->timeout_ms, done, client);
 }
 
-/* False: it was not done, and the tool has been told. */
-static bool was_removed(struct vq_control_client *client, enum vq_raft_outcome outcome, const struct vq_result *result,
-                        const struct vq_error *err)
-{
-    struct vq_error failure = VQ_ERROR_INIT;
-
-    if (outcome == VQ_RAFT_APPLIED && result->code == VIR_ERR_OK)
-        return true;
-    if (outcome == VQ_RAFT_APPLIED)
-        vq_error_set_from(&failure, result->from, result->code, "%s", result->message);
-    else
-        failure = *err;
-    vq_control_fail_with(client, &failure);
-    return false;
-}
-
 /* ---- leave ---- */
 
 static void left(const struct vq_error *err, void *data)
@@ -101,7 +85,7 @@ static void leave_proposed(enum vq_raft_outcome outcome, const struct vq_result 
 {
     struct vq_control_client *client = data;
 
-    if (!was_removed(client, outcome, result, err))
+    if (vq_control_is_refused(client, outcome, result, err))
         return;
     vq_control_progress(client, "waiting for the cluster to let go of this node");
     client->deadline_ms = uv_now(client->cluster->daemon->loop) + LET_GO_MS;
@@ -183,7 +167,7 @@ static void remove_proposed(enum vq_raft_outcome outcome, const struct vq_result
 {
     struct vq_control_client *client = data;
 
-    if (!was_removed(client, outcome, result, err))
+    if (vq_control_is_refused(client, outcome, result, err))
         return;
     VQ_AUTOFREE char *text = vq_asprintf("%s is removed; its certificate is not accepted any more",
                                          client->request->remove->node);

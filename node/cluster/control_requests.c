@@ -7,6 +7,7 @@
 #include "conf/base/memory.h"
 #include "node/cluster/control_state.h"
 #include "node/mesh/propose.h"
+#include "node/cluster/settings.h"
 #include "node/cluster/token.h"
 #include "proto/pki.h"
 
@@ -87,17 +88,11 @@ static void token_proposed(enum vq_raft_outcome outcome, const struct vq_result 
                            void *data)
 {
     struct token_wish *wish = data;
-    struct vq_error failure = VQ_ERROR_INIT;
     Vq__ControlReply reply = VQ__CONTROL_REPLY__INIT;
 
     reply.token = wish->text;
-    if (outcome == VQ_RAFT_APPLIED && result->code == VIR_ERR_OK) {
+    if (!vq_control_is_refused(wish->client, outcome, result, err))
         vq_control_done(wish->client, &reply);
-    } else {
-        if (outcome == VQ_RAFT_APPLIED)
-            vq_error_set_from(&failure, result->from, result->code, "%s", result->message);
-        vq_control_fail_with(wish->client, outcome == VQ_RAFT_APPLIED ? &failure : err);
-    }
     gnutls_memset(wish->text, 0, strlen(wish->text));
     free(wish->text);
     free(wish);
@@ -149,7 +144,7 @@ void vq_control_token(struct vq_control_client *client)
     struct vq_error err = VQ_ERROR_INIT;
 
     if (ttl_ms == 0)
-        ttl_ms = VQ_TOKEN_TTL_DEFAULT_MS;
+        ttl_ms = vq_setting_value(client->cluster->daemon, VQ_SETTING_TOKEN_TTL);
     if (!is_member(client))
         vq_control_fail(client, VQ_EXIT_FAILED, "this host is in no cluster yet: virtquorum init");
     else if (ttl_ms > VQ_TOKEN_TTL_MAX_MS)

@@ -25,6 +25,7 @@ struct vq_control_client {
     bool is_busy;                /* until vq_control_done() */
     void (*tick)(struct vq_control_client *client); /* ten times a second while busy; NULL: nothing to do */
     uint64_t deadline_ms;        /* for tick */
+    char *success;               /* what vq_control_proposed() says when it was done; malloc'ed */
     uint64_t node;               /* that leaves or is removed */
     struct vq_join *join;
 };
@@ -38,6 +39,7 @@ void vq_control_join(struct vq_control_client *client);
 void vq_control_leave(struct vq_control_client *client);
 void vq_control_remove(struct vq_control_client *client);
 void vq_control_guests(struct vq_control_client *client);
+void vq_control_setting(struct vq_control_client *client);
 void vq_control_status(struct vq_control_client *client);
 void vq_control_migrate(struct vq_control_client *client);
 void vq_control_drain(struct vq_control_client *client);
@@ -50,4 +52,10 @@ void vq_control_done(struct vq_control_client *client, Vq__ControlReply *reply);
 void vq_control_text(struct vq_control_client *client, const char *text);
 void vq_control_fail(struct vq_control_client *client, int exit_code, const char *message);
 void vq_control_fail_with(struct vq_control_client *client, const struct vq_error *err);
+/* Of a proposal: true when it was not done, and then the tool has been told. */
+bool vq_control_is_refused(struct vq_control_client *client, enum vq_raft_outcome outcome, const struct vq_result *result,
+                           const struct vq_error *err);
+/* The call-back of vq_propose() for a request that is one change: data is the client. */
+void vq_control_proposed(enum vq_raft_outcome outcome, const struct vq_result *result, const struct vq_error *err,
+                         void *data);
 int vq_control_exit_code(const struct vq_error *err);

@@ -5,11 +5,10 @@
 #include "conf/base/log.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/cluster_state.h"
+#include "node/cluster/settings.h"
 #include "raft/roles.h"
 
 enum {
-    VOTERS_MAX = 3,
-    REPLACE_AFTER_MS = 10000,
     CAUGHT_UP_ENTRIES = 100,
     RETRY_MS = 2000, /* after a change that did not come about */
 };
@@ -110,7 +109,6 @@ static void take_step(struct vq_cluster *cluster, const struct vq_roles_step *st
 void vq_membership_tick(struct vq_cluster *cluster)
 {
     struct vq_daemon *daemon = cluster->daemon;
-    const struct vq_roles_policy policy = {.voters_max = VOTERS_MAX, .replace_after_ms = REPLACE_AFTER_MS};
     struct vq_roles_node nodes[VQ_RAFT_MEMBERS_MAX];
 
     if (daemon->raft == NULL || daemon->mesh == NULL || cluster->is_stopping || cluster->is_restarting ||
@@ -118,6 +116,8 @@ void vq_membership_tick(struct vq_cluster *cluster)
         uv_now(daemon->loop) < cluster->change_retry_ms)
         return;
     size_t n_nodes = collect(cluster, nodes);
+    const struct vq_roles_policy policy = {.voters_max = (unsigned)vq_setting_value(daemon, VQ_SETTING_VOTERS),
+                                           .replace_after_ms = vq_setting_value(daemon, VQ_SETTING_VOTER_REPLACE)};
     struct vq_roles_step step = vq_roles_next(nodes, n_nodes, daemon->node_id, &policy);
     if (step.action != VQ_ROLES_NOTHING)
         take_step(cluster, &step);

@@ -12,7 +12,6 @@ enum {
     VQ_TOKEN_ADDRESSES_MAX = 16,
     VQ_TOKEN_TEXT_MAX = 4096,
 };
-#define VQ_TOKEN_TTL_DEFAULT_MS (60 * 60 * UINT64_C(1000))
 #define VQ_TOKEN_TTL_MAX_MS     (30 * 24 * 60 * 60 * UINT64_C(1000))
 
 /* "vq1:..." as malloc'ed text of the caller. */

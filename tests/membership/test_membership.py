@@ -168,6 +168,28 @@ def test_a_node_that_was_removed_while_it_was_down_is_not_let_in(lab):
     wait_for(lambda: nodes[0].guests() == ["mine"], 10, "its guests, back in the cluster")
 
 
+def test_settings_hold_for_the_whole_cluster(lab):
+    nodes = lab.cluster(3)
+    assert nodes[0].ask("get", "voters").strip() == "3"
+    shown = json.loads(nodes[1].ask("get", "-o", "json"))
+    assert {each["name"]: each["isDefault"] for each in shown["settings"]} == {
+        "token-ttl": True, "voter-replace-after": True, "voters": True}
+    assert "there is no setting 'colour'" in nodes[0].ask("get", "colour", code=3)
+    assert "there is no setting 'cluster.id'" in nodes[0].ask("set", "cluster.id", "x", code=3)
+    assert "'4' is no value of voters: 1, 3 or 5" in nodes[0].ask("set", "voters", "4", code=2)
+
+    assert "voters is 1 now" in nodes[1].ask("set", "voters", "1")
+    for node in nodes:
+        wait_for(lambda: node.ask("get", "voters").strip() == "1", 5, f"the setting at {node.name}")
+    wait_for(lambda: lab.voters() == 1, 20, "one voter")
+    nodes[2].ask("set", "token-ttl", "1s")
+    token = nodes[2].token()
+    time.sleep(1.1)
+    assert "expired" in lab.node().join(token, code=6)
+    assert "3 now, the default" in nodes[1].ask("set", "voters", "default")
+    wait_for(lambda: lab.voters() == 3, 20, "three voters")
+
+
 def test_guests_are_listed_with_state_node_and_id(lab):
     nodes = lab.cluster(3)
     nodes[1].define("web")
