@@ -185,15 +185,28 @@ static int compare(const struct place *at, const struct vq_xml_node *source, con
     return 0;
 }
 
+/* The text without what only a running guest has, and without the devices that every daemon adds by itself: whether they are
+ * that is only seen once the first is gone. */
+static int canonical(const struct vq_domain *domain, char **ret_xml, struct vq_error *err)
+{
+    VQ_AUTOFREE char *xml = vq_domain_format(domain, VQ_FORMAT_INACTIVE | VQ_FORMAT_SECURE);
+    VQ_AUTOPTR(vq_domain) inactive = NULL;
+
+    if (vq_domain_parse(xml, VQ_PARSE_INACTIVE, &inactive, err) < 0)
+        return -1;
+    *ret_xml = vq_domain_format(inactive, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
+    return 0;
+}
+
 int vq_domain_abi_check(const struct vq_domain *source, const struct vq_domain *destination, struct vq_error *err)
 {
-    VQ_AUTOFREE char *source_xml = vq_domain_format(source, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
-    VQ_AUTOFREE char *destination_xml = vq_domain_format(destination, VQ_FORMAT_INACTIVE | VQ_FORMAT_MIGRATABLE);
+    VQ_AUTOFREE char *source_xml = NULL, *destination_xml = NULL;
     VQ_AUTOPTR(vq_xml_doc) a = NULL;
     VQ_AUTOPTR(vq_xml_doc) b = NULL;
     const struct place root = { .path = "" };
 
-    if (vq_xml_read(source_xml, "domain_definition", "domain", &a, err) < 0 ||
+    if (canonical(source, &source_xml, err) < 0 || canonical(destination, &destination_xml, err) < 0 ||
+        vq_xml_read(source_xml, "domain_definition", "domain", &a, err) < 0 ||
         vq_xml_read(destination_xml, "domain_definition", "domain", &b, err) < 0)
         return -1;
     return compare(&root, vq_xml_root(a), vq_xml_root(b), err);

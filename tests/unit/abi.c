@@ -66,7 +66,8 @@ static void what_is_the_hosts_may_differ(void **state)
         { "<source file='/a'/>", "<source file='/mnt/a'/>" }, { "bridge='br0'", "bridge='br1'" },
         { "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/>",
           "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/>" },
-        { "port='5901'", "port='5902'" }, { "<graphics type='vnc' port='5901'/>", "" },
+        { "port='5901'", "port='5902'" }, { "<graphics", "<input type='keyboard' bus='ps2'/><graphics" },
+        { "<graphics", "<input type='keyboard' bus='ps2'><alias name='input0'/></input><graphics" }, { "<graphics type='vnc' port='5901'/>", "" },
     };
 
     (void)state;
