@@ -159,6 +159,8 @@ static bool concerns(const struct vq_change *change, uint64_t node)
 
 static void tell_drivers(struct vq_daemon *daemon, const struct vq_change *change)
 {
+    if (daemon->is_stopping)
+        return; /* drivers stop before consensus does */
     if (change->kind == VQ_CHANGE_RESYNC) {
         for (size_t i = 0; i < daemon->n_drivers; i++)
             if (daemon->drivers[i]->recover != NULL)

@@ -106,6 +106,8 @@ static const struct vq_call_origin mesh_origin = {mesh_answer, mesh_stream_link}
 
 static void tell_drivers(struct vq_daemon *daemon, uint64_t node, uint64_t session)
 {
+    if (daemon->is_stopping)
+        return; /* they stop first, and the mesh goes down after them */
     for (size_t i = 0; i < daemon->n_drivers; i++)
         if (daemon->drivers[i]->session_ended != NULL)
             daemon->drivers[i]->session_ended(daemon->drivers[i], node, session);

@@ -309,6 +309,10 @@ static void a_node_that_goes_offline_fails_all_its_calls(void **state)
     assert_int_equal(lab.n_answers, 2);
     assert_int_equal(lab.n_sessions_ended, 2);
     assert_int_equal(lab.session_ended, 0); /* drivers hear that the node is out of reach */
+    lab.daemon.is_stopping = true;
+    vq_forwards_node_lost(lab.cluster.forwards, OWNER);
+    lab.daemon.is_stopping = false;
+    assert_int_equal(lab.n_sessions_ended, 2); /* but not those that have stopped already */
     assert_non_null(strstr(lab.err.message, "not reachable"));
 }
 
