@@ -423,7 +423,9 @@ static void start(struct vq_request *request, const struct vq_migrate_options *o
 void vq_migrate_check_run(struct vq_request *request, const struct vq_migrate_options *options,
                           const struct vq_migrate_cookie *cookie, vq_migrate_check_cb cb, void *data)
 {
-    start(request, options, cookie == NULL ? 0 : cookie->node, cookie, cb, data);
+    bool is_ours = cookie != NULL && vq_migrate_cookie_is_ours(cookie, vq_qemu_of(request));
+
+    start(request, options, is_ours ? cookie->node : 0, cookie, cb, data);
 }
 
 void vq_migrate_check_for(struct vq_request *request, const struct vq_migrate_options *options, uint64_t source,

@@ -51,7 +51,7 @@ typedef void (*vq_migrate_check_cb)(const struct vq_migrate_problems *problems, 
 void vq_migrate_check_run(struct vq_request *request, const struct vq_migrate_options *options,
                           const struct vq_migrate_cookie *cookie, vq_migrate_check_cb cb, void *data);
 
-/* The same for a node that asks: `source`, without a cookie. */
+/* The check for a node that asks: `source`, without a cookie. */
 void vq_migrate_check_for(struct vq_request *request, const struct vq_migrate_options *options, uint64_t source,
                           vq_migrate_check_cb cb, void *data);
 /* The driver stops: those that are under way are called back with an error. */

@@ -449,3 +449,19 @@ void vq_facts_gather(struct vq_facts *facts, const char *root)
     look_at_memory(facts, root);
     look_at_cpus(facts, root);
 }
+
+/* ---- Media ---- */
+
+void vq_facts_drop_missing_media(struct vq_domain *live)
+{
+    for (size_t i = 0; i < live->devices.n_disks; i++) {
+        struct vq_disk *disk = live->devices.disks[i];
+        enum vq_startup_policy policy = disk->source.startup_policy;
+        if (!is_medium(disk) || (policy != VQ_STARTUP_OPTIONAL && policy != VQ_STARTUP_REQUISITE) || disk->source.path == NULL ||
+            access(disk->source.path, F_OK) == 0)
+            continue;
+        free(vq_take(disk->source.path));
+        disk->source.startup_policy = VQ_STARTUP_UNSET;
+        disk->source.index = 0;
+    }
+}

@@ -75,3 +75,7 @@ void vq_facts_free(struct vq_facts *facts); /* accepts NULL */
 VQ_DEFINE_AUTOPTR(vq_facts);
 /* The answers; blocks: on a worker. root: "" or, for tests, a directory that has proc and sys. */
 void vq_facts_gather(struct vq_facts *facts, const char *root);
+
+/* Media that are not here and need not be (startupPolicy optional, requisite): the drives are empty. After the check, which has just
+ * seen that the files answer. */
+void vq_facts_drop_missing_media(struct vq_domain *live);

@@ -12,6 +12,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/migrate_check.h"
+#include "drivers/qemu/migrate_facts.h"
 #include "drivers/qemu/migrate_in.h"
 
 /* One prepare until it has a guest. */
@@ -221,6 +222,8 @@ static void checked(const struct vq_migrate_problems *problems, const struct vq_
         rc = check_free(qemu, preparing->live, &err);
     if (rc == 0)
         rc = preparing->peer != 0 ? check_node(preparing, &err) : check_outside(preparing, &err);
+    if (rc >= 0)
+        vq_facts_drop_missing_media(preparing->live);
     if (rc < 0)
         refuse(preparing, &err);
     else if (preparing->peer == 0 && rc == 0)

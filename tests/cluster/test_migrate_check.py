@@ -176,3 +176,17 @@ def test_a_drain_goes_on_without_its_tool(hosts, started, tmp_path):
         assert again.stdout.endswith("node1 is drained: 0 guests moved\n") or "3 guests moved" in again.stdout
     finally:
         hosts.virtquorum("node3", "undrain", "node1")
+
+
+def test_a_drive_whose_medium_may_be_missing_arrives_empty(hosts, started, image):
+    hosts.exec("node1", "sh", "-c", "head -c 1M /dev/zero > /var/lib/libvirt/cd.iso")
+    try:
+        started("web1", disk(image, "vda") + disk("/var/lib/libvirt/cd.iso", "sda", "cdrom", "startupPolicy='optional'"))
+        code, problems, _ = check(hosts, "web1", "node2")
+        assert code == 0 and [kind for kind, _, _ in problems] == ["warning"]
+        hosts.virtquorum("node1", "migrate", "web1", "node2")
+        assert owner(hosts, "web1") == "node2"
+        assert "cd.iso" not in hosts.virsh("node3", "dumpxml", "web1")
+        assert "cd.iso" in hosts.virsh("node3", "dumpxml", "web1", "--inactive")
+    finally:
+        hosts.exec("node1", "rm", "-f", "/var/lib/libvirt/cd.iso")

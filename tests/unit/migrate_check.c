@@ -196,6 +196,24 @@ static void warnings_alone_refuse_nothing(void **state)
     expect("refused node2: disk sda: '/images/cd.iso' is missing: No such file or directory\n");
 }
 
+static void only_media_that_may_be_missing_are_taken_out(void **state)
+{
+    static const char *const policies[] = {"optional", "requisite", "mandatory"};
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(policies); i++) {
+        VQ_AUTOFREE char *drive = vq_asprintf("<disk type='file' device='cdrom'><source file='/not/there.iso' startupPolicy='%s'/>"
+                                              "<target dev='sda' bus='sata'/></disk>", policies[i]);
+        plain_guest(drive);
+        vq_facts_drop_missing_media(t.def);
+        assert_int_equal(t.def->devices.disks[0]->source.path == NULL, i < 2);
+        (void)guest_gone(NULL);
+    }
+    plain_guest(DISK);
+    vq_facts_drop_missing_media(t.def);
+    assert_string_equal(t.def->devices.disks[0]->source.path, "/images/web1");
+}
+
 static void what_the_source_does_not_give_either_is_not_missed(void **state)
 {
     const char *lacks[] = {"pcid", "rtm", "avx512f"};
@@ -411,6 +429,7 @@ int main(void)
         CASE(everything_that_is_wrong_is_told_at_once),
         CASE(one_kind_of_problem_keeps_its_code),
         CASE(warnings_alone_refuse_nothing),
+        CASE(only_media_that_may_be_missing_are_taken_out),
         CASE(what_the_source_does_not_give_either_is_not_missed),
         CASE(features_that_were_given_up_are_not_missed_and_wanted_ones_are),
         CASE(a_cpu_that_is_all_the_host_has_needs_all_of_it),
