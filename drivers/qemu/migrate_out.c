@@ -697,12 +697,38 @@ static void leave_paused(struct vq_qemu_guest *guest)
     drop(guest, VIR_DOMAIN_JOB_FAILED, &err);
 }
 
+static void too_long(uv_timer_t *timer)
+{
+    struct vq_leaving *leaving = timer->data;
+
+    if (leaving->guest->migration->stage != VQ_MIGRATE_OVER)
+        vq_leaving_cancel_move(leaving->guest);
+}
+
+/* The destination is not reachable. What it may have completely it gets the time to take: perhaps only we cannot see it. */
+static void peer_lost(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "migration out job: the destination is not reachable any more");
+    if (guest->migration->stage == VQ_MIGRATE_SENDING) {
+        vq_leaving_give_up(guest, &err);
+    } else if (guest->migration->stage == VQ_MIGRATE_SENT && leaving->fate == VQ_LEAVING_OPEN && !leaving->is_asking) {
+        if (leaving->failure.code == VIR_ERR_OK)
+            leaving->failure = err;
+        (void)uv_timer_start(&leaving->wait_timer, too_long, VQ_LEAVING_LOST_MS, 0);
+    }
+}
+
 static void session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, uint64_t session)
 {
     struct vq_migration *migration = guest->migration;
     struct vq_error err = VQ_ERROR_INIT;
 
-    if (migration->entry_node == 0 || migration->entry_node != entry_node ||
+    if (session == 0 && migration->peer != 0 && migration->peer == entry_node)
+        peer_lost(guest);
+    if (guest->migration != migration || migration->entry_node == 0 || migration->entry_node != entry_node ||
         (session != 0 && migration->session != session))
         return;
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "migration out job: the client's connection has ended");
@@ -714,14 +740,6 @@ static void session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, uint
         leave_paused(guest);
     else if (migration->stage == VQ_MIGRATE_SENT && migration->peer == 0)
         vq_leaving_give_up(guest, &err);
-}
-
-static void too_long(uv_timer_t *timer)
-{
-    struct vq_leaving *leaving = timer->data;
-
-    if (leaving->guest->migration->stage != VQ_MIGRATE_OVER)
-        vq_leaving_cancel_move(leaving->guest);
 }
 
 /* QEMU has ended. What it had sent completely may live on there: the destination gets the time to say so. */

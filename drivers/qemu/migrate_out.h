@@ -19,7 +19,7 @@
 #include "drivers/qemu/qmp.h"
 
 enum { VQ_LEAVING_CONNECT_MS = 10000, VQ_LEAVING_CANCEL_MS = 20000, VQ_LEAVING_RETRY_MS = 200,
-       VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_CALLS_MAX = 16 };
+       VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_LOST_MS = 5000, VQ_LEAVING_CALLS_MAX = 16 };
 
 /* What is applied in this node's copy of the replicated state. */
 enum vq_leaving_fate { VQ_LEAVING_OPEN, VQ_LEAVING_STAYS, VQ_LEAVING_GONE };

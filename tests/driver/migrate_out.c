@@ -678,6 +678,40 @@ static void a_client_that_goes_away_when_all_is_sent_stops_nothing(void **state)
     it_has_left(domain);
 }
 
+static void a_peer_that_is_lost_while_it_is_sent_ends_it(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active hang\n");
+
+    (void)state;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    driver->session_ended(driver, PEER_NODE + 1, 0);
+    assert_false(perform_call.is_answered);
+    driver->session_ended(driver, PEER_NODE, 0);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    it_runs_here(domain);
+}
+
+static void a_peer_that_is_lost_when_all_is_sent_gets_time_to_take_it(void **state)
+{
+    for (int commit = 0; commit <= 1; commit++) {
+        struct fake_domain *domain = run("");
+
+        (void)state;
+        begin_perform(domain);
+        assert_true(fake_host_until(is_sent, domain));
+        driver->session_ended(driver, PEER_NODE, 0);
+        assert_false(perform_call.is_answered);
+        if (commit == 1)
+            peer_ends(domain, true);
+        assert_int_equal(perform_code(), commit == 1 ? VIR_ERR_OK : VIR_ERR_OPERATION_FAILED);
+        if (commit == 1)
+            it_has_left(domain);
+        else
+            it_runs_here(domain);
+    }
+}
+
 /* ---- QEMU dies ---- */
 
 static void a_qemu_that_dies_before_all_was_sent_is_this_nodes_loss(void **state)
@@ -1079,6 +1113,8 @@ int main(void)
         TEST(without_a_quorum_a_cancel_waits_for_the_log),
         TEST(the_end_of_the_clients_connection_cancels),
         TEST(a_client_that_goes_away_when_all_is_sent_stops_nothing),
+        TEST(a_peer_that_is_lost_while_it_is_sent_ends_it),
+        TEST(a_peer_that_is_lost_when_all_is_sent_gets_time_to_take_it),
         TEST(a_qemu_that_dies_before_all_was_sent_is_this_nodes_loss),
         TEST(a_qemu_that_dies_when_all_was_sent_is_judged_by_the_log),
         TEST(outside_confirm_ends_it),
