@@ -721,6 +721,13 @@ static void peer_lost(struct vq_qemu_guest *guest)
     }
 }
 
+void vq_leaving_unknown(struct vq_qemu_guest *guest)
+{
+    if (vq_migrate_is_leaving(guest) && guest->migration->stage == VQ_MIGRATE_SENT && guest->migration->peer == 0 &&
+        !vq_leaving_of(guest)->job.is_active)
+        leave_paused(guest);
+}
+
 static void session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, uint64_t session)
 {
     struct vq_migration *migration = guest->migration;

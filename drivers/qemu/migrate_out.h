@@ -94,6 +94,8 @@ enum vq_step_result vq_leaving_step_failed(struct vq_job *job, const char *failp
 void vq_leaving_status(struct vq_qemu_guest *guest, const char *status);
 /* Give up: undone as far as it has come; or, when the destination may have everything, ask the log for that. */
 void vq_leaving_give_up(struct vq_qemu_guest *guest, const struct vq_error *why);
+/* Towards a daemon outside: all was sent, and whether it runs there will not be known. It stays paused, for a person to decide. */
+void vq_leaving_unknown(struct vq_qemu_guest *guest);
 /* Ask QEMU once more to let the CPUs run: its answer was lost with the monitor. */
 void vq_leaving_run_on(struct vq_leaving *leaving);
 /* The CPUs have stopped for the migration: tell it, if that was not yet done. */

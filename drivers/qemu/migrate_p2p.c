@@ -27,7 +27,11 @@
 #include "proto/gen/remote.h"
 
 enum { FEATURE_V3 = 6, FEATURE_P2P = 4, FEATURE_PARAMS = 13, FEATURE_OFFLINE = 12 };
-enum { FEATURE_MS = 30000, LIST_MEMORY_MAX = 64 * 1024 * 1024 };
+enum {
+    FEATURE_MS = 30000,
+    CALL_MS = 900000 /* prepare and finish of a daemon outside */,
+    LIST_MEMORY_MAX = 64 * 1024 * 1024
+};
 
 /* ---- The object -------------------------------------------------------------------------------------------------- */
 
@@ -93,6 +97,12 @@ static void keep_cookie(struct vq_p2p *p2p, const uint8_t *cookie, uint32_t leng
     p2p->cookie_length = length;
 }
 
+/* 0: the mesh has its own. */
+static uint64_t call_ms(const struct vq_p2p *p2p)
+{
+    return p2p->node == 0 ? CALL_MS : 0;
+}
+
 /* ---- confirm ----------------------------------------------------------------------------------------------------- */
 
 /* It runs there, or goes on here; what cannot be cleared away after that is for the log, not for the user. */
@@ -132,6 +142,25 @@ static void give_up(struct vq_p2p *p2p)
 
 /* ---- finish ------------------------------------------------------------------------------------------------------ */
 
+/* The destination did not say no: its answer is what was lost, and it may run the guest. */
+static bool is_unknown(const struct vq_error *err)
+{
+    return err->code == VIR_ERR_OPERATION_TIMEOUT ||
+           (err->from == VIR_FROM_RPC && (err->code == VIR_ERR_RPC || err->code == VIR_ERR_SYSTEM_ERROR));
+}
+
+/* Two copies would be worse than none: neither is let run by this side. */
+static void leave_unknown(struct vq_p2p *p2p, const struct vq_error *err)
+{
+    struct vq_qemu_guest *guest = guest_of(p2p);
+
+    if (guest != NULL && !p2p->qemu->stopping)
+        vq_leaving_unknown(guest);
+    set_failure(p2p, err);
+    vq_error_wrap(&p2p->failure, "whether the domain runs at the destination is not known, it stays paused here");
+    p2p_over(p2p);
+}
+
 /* Between nodes the log has decided before finish; elsewhere the destination's answer decides. */
 static void finish_failed(struct vq_p2p *p2p, const struct vq_error *err)
 {
@@ -140,6 +169,10 @@ static void finish_failed(struct vq_p2p *p2p, const struct vq_error *err)
                p2p->dconnuri, err->message);
         keep_cookie(p2p, NULL, 0);
         confirm(p2p, false);
+        return;
+    }
+    if (p2p->has_performed && p2p->was_finish_asked && is_unknown(err) && !is_offline(p2p)) {
+        leave_unknown(p2p, err);
         return;
     }
     set_failure(p2p, err);
@@ -206,16 +239,18 @@ static void finish(struct vq_p2p *p2p, bool is_cancelled)
     };
 
     p2p->step = VQ_P2P_THERE;
+    p2p->was_finish_asked = true;
     if (is_tunnelled(p2p))
         vq_set_text(&options->uri, NULL); /* our own business */
     if (options->dname == NULL)
         options->dname = vq_strdup(p2p->name);
     by_params.params = vq_migrate_options_list(options, arena, &by_params.n_params);
     if (p2p->has_params)
-        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_FINISH3_PARAMS, &by_params, 0, cb,
-                               p2p);
+        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_FINISH3_PARAMS, &by_params,
+                               call_ms(p2p), cb, p2p);
     else
-        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_FINISH3, &positional, 0, cb, p2p);
+        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_FINISH3, &positional,
+                               call_ms(p2p), cb, p2p);
 }
 
 /* ---- perform ----------------------------------------------------------------------------------------------------- */
@@ -406,7 +441,7 @@ static void prepare_tunnel(struct vq_p2p *p2p, const struct vq_remote_domain_mig
 
     if (p2p->has_params)
         p2p->peer->class->call_stream(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS,
-                                      &tunnel_by_params, 0, prepared, p2p);
+                                      &tunnel_by_params, CALL_MS, prepared, p2p);
     else
         p2p->peer->class->call_stream(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE_TUNNEL3, &tunnel,
                                       0, prepared, p2p);
@@ -436,11 +471,11 @@ static void prepare(struct vq_p2p *p2p)
     if (is_tunnelled(p2p))
         prepare_tunnel(p2p, &by_params, &positional);
     else if (p2p->has_params)
-        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE3_PARAMS, &by_params, 0,
-                               prepared, p2p);
+        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE3_PARAMS, &by_params,
+                               call_ms(p2p), prepared, p2p);
     else
-        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE3, &positional, 0,
-                               prepared, p2p);
+        p2p->peer->class->call(p2p->peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_PREPARE3, &positional,
+                               call_ms(p2p), prepared, p2p);
 }
 
 /* ---- begin ------------------------------------------------------------------------------------------------------- */

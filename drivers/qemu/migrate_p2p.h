@@ -31,7 +31,7 @@ struct vq_p2p {
     bool supported[VQ_P2P_FEATURES];
     unsigned n_features;
     bool has_params; /* the destination takes typed parameters */
-    bool has_performed;
+    bool has_performed, was_finish_asked;
     struct vq_tunnel_out *tunnel; /* NULL: the data go their own way */
     bool has_tunnel_ended;        /* the destination has taken all of it */
     bool waits_for_tunnel;        /* nothing else is left to do here */

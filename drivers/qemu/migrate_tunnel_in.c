@@ -133,15 +133,22 @@ static void all_written(uv_shutdown_t *shutdown, int status)
     close_tunnel(tunnel);
 }
 
+static void end_data(struct tunnel_in *tunnel)
+{
+    int rc = uv_shutdown(&tunnel->shutdown, (uv_stream_t *)&tunnel->qemu, all_written);
+
+    if (rc < 0)
+        fail(tunnel, rc);
+}
+
 static void source_finished(struct vq_stream *stream, void *data)
 {
     struct tunnel_in *tunnel = data;
 
     (void)stream;
     tunnel->is_finishing = true;
-    int rc = uv_shutdown(&tunnel->shutdown, (uv_stream_t *)&tunnel->qemu, all_written);
-    if (rc < 0)
-        fail(tunnel, rc);
+    if (tunnel->is_connected)
+        end_data(tunnel);
 }
 
 static void source_aborted(struct vq_stream *stream, void *data)
@@ -164,6 +171,8 @@ static void connected(uv_connect_t *connect, int status)
     tunnel->is_connected = status == 0;
     if (status < 0)
         fail(tunnel, status);
+    else if (tunnel->is_finishing)
+        end_data(tunnel);
     else
         go_on(tunnel);
 }

@@ -109,6 +109,12 @@ void vq_leaving_give_up(struct vq_qemu_guest *leaving, const struct vq_error *wh
     here.given_up = *why;
 }
 
+void vq_leaving_unknown(struct vq_qemu_guest *leaving)
+{
+    assert_ptr_equal(leaving, &guest);
+    note("unknown");
+}
+
 struct vq_qemu_guest *vq_qemu_guest_find(struct vq_qemu *in, const uint8_t uuid[VQ_UUID_BYTES])
 {
     (void)in;
@@ -514,6 +520,15 @@ static void a_failed_finish_lets_the_guest_run_on_here(void **state)
     assert_string_equal(here.calls, "begin perform drop ");
 }
 
+static void a_finish_without_an_answer_leaves_the_guest_paused(void **state)
+{
+    (void)state;
+    set(&there.finish_err, VIR_ERR_RPC, VIR_FROM_RPC, "the daemon closed the connection");
+    migrate_with(0);
+    expect_error(VIR_ERR_RPC, "stays paused here: the daemon closed");
+    assert_string_equal(here.calls, "begin perform unknown ");
+}
+
 static void between_nodes_a_failed_finish_changes_nothing(void **state)
 {
     (void)state;
@@ -624,6 +639,7 @@ int main(void)
         TEST(a_failed_perform_cancels_the_destination),
         TEST(a_destination_that_knows_better_why_is_believed),
         TEST(a_failed_finish_lets_the_guest_run_on_here),
+        TEST(a_finish_without_an_answer_leaves_the_guest_paused),
         CLUSTER(between_nodes_a_failed_finish_changes_nothing),
         TEST(a_failed_confirm_is_not_the_users_concern),
         TEST(a_lost_connection_ends_the_sending),
