@@ -379,6 +379,16 @@ static void ask_next(struct leaving *guest)
     guest->peer->class->call(guest->peer, VQ_PROGRAM_NODE, VQ_NODE_MIGRATE_ASK, &args, ASK_MS, asked, guest);
 }
 
+/* Where the guest goes, or is about to; 0: nowhere yet. */
+static uint64_t heading_for(const struct leaving *guest)
+{
+    if (guest->state == VQ__GUEST_MOVE__STATE__MOVING)
+        return guest->to;
+    if (guest->state != VQ__GUEST_MOVE__STATE__CHECKING || guest->n_candidates == 0)
+        return 0;
+    return guest->candidates[guest->next_candidate == 0 ? 0 : guest->next_candidate - 1];
+}
+
 /* Memory that is free there, less what guests that are on their way will take. */
 static int64_t room_of(const struct vq_evacuation *evacuation, uint64_t node)
 {
@@ -391,7 +401,7 @@ static int64_t room_of(const struct vq_evacuation *evacuation, uint64_t node)
     else
         room = daemon->mesh != NULL && vq_mesh_find_peer(daemon->mesh, node, &peer) ? (int64_t)peer.free_memory_kib : 0;
     for (const struct leaving *guest = evacuation->guests; guest != NULL; guest = guest->next)
-        if (guest->to == node && guest->is_running && guest->state == VQ__GUEST_MOVE__STATE__MOVING)
+        if (guest->is_running && heading_for(guest) == node)
             room -= (int64_t)guest->memory_kib;
     return room;
 }
@@ -462,8 +472,8 @@ static void begin(struct leaving *guest)
     const struct vq_request request = {.caller = &root, .driver = vq_daemon_driver(daemon, "qemu")};
 
     guest->evacuation->n_active++;
+    choose_candidates(guest); /* as long as it does not count itself */
     set_state(guest, VQ__GUEST_MOVE__STATE__CHECKING);
-    choose_candidates(guest);
     guest->evacuation->n_waiting++;
     vq_peer_mesh_open(daemon, guest->from, &request, owner_reached, guest);
 }
@@ -691,9 +701,12 @@ void vq_evacuations_stop(struct vq_cluster *cluster)
         struct vq_evacuation *evacuation = cluster->evacuations;
         evacuation->is_cancelled = true;
         evacuation->n_waiting++;
-        for (struct leaving *guest = evacuation->guests; guest != NULL; guest = guest->next)
-            if (guest->peer != NULL)
-                close_peer(guest); /* what it was about to do fails */
+        for (struct leaving *guest = evacuation->guests; guest != NULL; guest = guest->next) {
+            if (guest->peer == NULL)
+                continue;
+            vq_set_text(&guest->text, "the daemon that was asked is stopping; a migration that has begun goes on");
+            close_peer(guest); /* what it was about to do fails */
+        }
         evacuation->n_waiting--;
         evacuation_over(evacuation);
     }
