@@ -300,6 +300,8 @@ static void it_runs_here(struct fake_domain *domain)
     nothing_is_left();
 }
 
+static void free_calls(void);
+
 static int setup(void **state)
 {
     (void)state;
@@ -310,6 +312,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    free_calls();
     (void)signal_processes(SIGKILL);
     end();
     return 0;
@@ -393,6 +396,16 @@ static void call_init(struct call *one, struct fake_domain *domain)
     one->request = (struct vq_request){ .arena = one->arena, .caller = &caller, .driver = driver, .domain = &domain->info };
 }
 
+static struct vq_migrate_cookie begun_cookie;
+
+static void free_calls(void)
+{
+    vq_arena_free(vq_take(perform_call.arena));
+    vq_arena_free(vq_take(other_call.arena));
+    vq_migrate_cookie_done(&begun_cookie);
+    begun_cookie = (struct vq_migrate_cookie){ 0 };
+}
+
 static void performed(const uint8_t *cookie, uint32_t cookie_length, const struct vq_error *err, void *data)
 {
     struct call *one = data;
@@ -461,6 +474,35 @@ static int confirm(struct fake_domain *domain, uint64_t flags, bool cancelled)
     options.flags = flags;
     call_init(&other_call, domain);
     vq_migrate_out_confirm(&other_call.request, &options, NULL, 0, cancelled, performed, &other_call);
+    vq_migrate_options_done(&options);
+    assert_true(fake_host_until(is_answered, &other_call));
+    return other_call.err.code;
+}
+
+static char begun_xml[16384];
+
+static void begun(const char *xml, const uint8_t *cookie, uint32_t cookie_length, const struct vq_error *err, void *data)
+{
+    struct call *one = data;
+    struct vq_error own = VQ_ERROR_INIT;
+
+    assert_false(one->is_answered);
+    one->is_answered = true;
+    one->err = err != NULL ? *err : VQ_ERROR_INIT;
+    (void)snprintf(begun_xml, sizeof(begun_xml), "%s", xml != NULL ? xml : "");
+    vq_migrate_cookie_done(&begun_cookie);
+    assert_int_equal(vq_migrate_cookie_read(cookie, cookie_length, &begun_cookie, &own), 0);
+}
+
+static int begin_call(struct fake_domain *domain, uint64_t flags, const char *dxml)
+{
+    struct vq_migrate_options options;
+
+    vq_migrate_options_init(&options);
+    options.flags = flags;
+    options.dxml = dxml != NULL ? strdup(dxml) : NULL;
+    call_init(&other_call, domain);
+    vq_migrate_out_begin(&other_call.request, &options, begun, &other_call);
     vq_migrate_options_done(&options);
     assert_true(fake_host_until(is_answered, &other_call));
     return other_call.err.code;
@@ -753,6 +795,71 @@ static void a_qemu_that_dies_when_all_was_sent_is_judged_by_the_log(void **state
         nothing_is_left();
         begin_anew();
     }
+}
+
+/* ---- Begin ---- */
+
+static void begin_tells_what_goes_and_changes_nothing(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, NULL), VIR_ERR_OK);
+    assert_non_null(strstr(begun_xml, domain->name));
+    assert_string_equal(begun_cookie.name, domain->name);
+    assert_int_equal(begun_cookie.node, OWN_NODE);
+    assert_memory_equal(begun_cookie.uuid, domain->info.uuid, 16);
+    assert_int_equal(begun_cookie.n_capabilities, 3); /* "events" is our own affair */
+    assert_true(is_idle(domain));
+    assert_string_equal(fake.trace, "");
+    it_runs_here(domain);
+}
+
+static void a_change_is_refused_between_begin_and_perform_if_asked(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_CHANGE_PROTECTION, NULL), VIR_ERR_OK);
+    assert_int_equal(call("domain_reset", domain), VIR_ERR_OPERATION_TIMEOUT);
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, NULL), VIR_ERR_OPERATION_TIMEOUT);
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    peer_ends(domain, true);
+    must_perform();
+    it_has_left(domain);
+}
+
+static void what_was_begun_ends_with_confirm_or_with_the_client(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_CHANGE_PROTECTION, NULL), VIR_ERR_OK);
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_CHANGE_PROTECTION, true), VIR_ERR_OK);
+    assert_true(is_idle(domain));
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_CHANGE_PROTECTION, NULL), VIR_ERR_OK);
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    assert_true(is_idle(domain));
+    it_runs_here(domain);
+}
+
+static void a_definition_of_the_callers_must_look_the_same_to_the_guest(void **state)
+{
+    struct fake_domain *domain = run("");
+    char *other = strdup(domain->xml), *at = strstr(other, "<vcpu");
+
+    (void)state;
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, domain->xml), VIR_ERR_OK);
+    assert_non_null(at);
+    at = strchr(at, '1');
+    assert_non_null(at);
+    *at = '2';
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, other), VIR_ERR_CONFIG_UNSUPPORTED);
+    assert_non_null(strstr(other_call.err.message, "vcpu"));
+    free(other);
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, "<domain"), VIR_ERR_XML_ERROR);
+    it_runs_here(domain);
 }
 
 /* ---- With a daemon outside ---- */
@@ -1117,6 +1224,10 @@ int main(void)
         TEST(a_peer_that_is_lost_when_all_is_sent_gets_time_to_take_it),
         TEST(a_qemu_that_dies_before_all_was_sent_is_this_nodes_loss),
         TEST(a_qemu_that_dies_when_all_was_sent_is_judged_by_the_log),
+        TEST(begin_tells_what_goes_and_changes_nothing),
+        TEST(a_change_is_refused_between_begin_and_perform_if_asked),
+        TEST(what_was_begun_ends_with_confirm_or_with_the_client),
+        TEST(a_definition_of_the_callers_must_look_the_same_to_the_guest),
         TEST(outside_confirm_ends_it),
         TEST(outside_confirm_undefines_it_if_asked),
         TEST(outside_confirm_cancelled_lets_it_run_on),
