@@ -41,6 +41,8 @@ static const struct meaning meanings[] = {
     {VIR_ERR_OPERATION_TIMEOUT, "Timed out during operation: %s"},
     {VIR_ERR_NO_DOMAIN_SNAPSHOT, "Domain snapshot not found: %s"},
     {VIR_ERR_INVALID_STREAM, "invalid stream pointer: %s"},
+    {VIR_ERR_MIGRATE_UNSAFE, "Unsafe migration: %s"},
+    {VIR_ERR_OVERFLOW, "numerical overflow: %s"},
     {VIR_ERR_ARGUMENT_UNSUPPORTED, "argument unsupported: %s"},
     {VIR_ERR_OPERATION_ABORTED, "operation aborted: %s"},
     {VIR_ERR_AUTH_CANCELLED, "authentication cancelled: %s"},
