@@ -104,6 +104,7 @@ struct vq_qemu_guest {
     uint64_t term_sent_ms;   /* loop time of the first SIGTERM, 0: none */
     uint8_t next_pause_reason, next_pause_detail; /* of the next STOP */
     bool has_next_pause;
+    char io_error_target[32]; /* disk that gave the last error for which it was paused, "": none */
     char degraded[256];      /* why the monitor is not there, "" when it is */
     unsigned retry_ms;
 

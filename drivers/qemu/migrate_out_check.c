@@ -69,8 +69,9 @@ static int check_state(const struct vq_qemu_guest *guest, const struct vq_migrat
     if (guest->state == VIR_DOMAIN_SHUTDOWN || guest->state == VIR_DOMAIN_CRASHED)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' has shut down and is about to end", guest->name);
     if (guest->state == VIR_DOMAIN_PAUSED && guest->reason == VIR_DOMAIN_PAUSED_IOERROR && !is_unsafe)
-        return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
-                            "cannot migrate domain with I/O error: it is paused because of one, see domblkerror");
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "cannot migrate domain with I/O error%s%s",
+                            guest->io_error_target[0] != '\0' ? ": it is paused because of disk " : ", see domblkerror",
+                            guest->io_error_target);
     if (guest->autodestroy)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain is marked for auto destroy");
     return 0;

@@ -3,6 +3,7 @@
 #define VQ_FROM VIR_FROM_QEMU
 
 #include <libvirt/libvirt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -233,8 +234,11 @@ static void on_io_error(struct vq_qemu_guest *guest, json_t *data)
     const char *path = disk != NULL && disk->source.path != NULL ? disk->source.path : "";
     const char *alias = disk != NULL && disk->info.alias != NULL ? disk->info.alias : "";
 
-    if (action == VIR_DOMAIN_EVENT_IO_ERROR_PAUSE)
+    if (action == VIR_DOMAIN_EVENT_IO_ERROR_PAUSE) {
+        (void)snprintf(guest->io_error_target, sizeof(guest->io_error_target), "%s",
+                       disk != NULL && disk->target != NULL ? disk->target : "");
         next_pause(guest, VIR_DOMAIN_PAUSED_IOERROR, VIR_DOMAIN_EVENT_SUSPENDED_IOERROR);
+    }
     vq_qemu_emit_io_error(guest, path, alias, action < 0 ? VIR_DOMAIN_EVENT_IO_ERROR_NONE : action,
                           json_is_true(json_object_get(data, "nospace")) ? "enospc" : "");
 }

@@ -862,6 +862,22 @@ static void a_definition_of_the_callers_must_look_the_same_to_the_guest(void **s
     it_runs_here(domain);
 }
 
+static void a_guest_that_waits_for_its_disk_is_refused_unless_forced(void **state)
+{
+    struct fake_domain *domain = run("");
+    struct vq_qemu_guest *guest = guest_of(domain);
+
+    (void)state;
+    must("domain_suspend", domain);
+    guest->reason = VIR_DOMAIN_PAUSED_IOERROR;
+    (void)snprintf(guest->io_error_target, sizeof(guest->io_error_target), "vda");
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, NULL), VIR_ERR_OPERATION_INVALID);
+    assert_string_equal(other_call.err.message, "cannot migrate domain with I/O error: it is paused because of disk vda");
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_UNSAFE, NULL), VIR_ERR_OK);
+    must("domain_resume", domain);
+    it_runs_here(domain);
+}
+
 /* ---- With a daemon outside ---- */
 
 static void outside_confirm_ends_it(void **state)
@@ -1228,6 +1244,7 @@ int main(void)
         TEST(a_change_is_refused_between_begin_and_perform_if_asked),
         TEST(what_was_begun_ends_with_confirm_or_with_the_client),
         TEST(a_definition_of_the_callers_must_look_the_same_to_the_guest),
+        TEST(a_guest_that_waits_for_its_disk_is_refused_unless_forced),
         TEST(outside_confirm_ends_it),
         TEST(outside_confirm_undefines_it_if_asked),
         TEST(outside_confirm_cancelled_lets_it_run_on),
