@@ -17,8 +17,8 @@ struct vq_request;
 void vq_peer_open(struct vq_daemon *daemon, const char *uri, const struct vq_request *request, vq_peer_open_cb cb,
                   void *data);
 
-/* A node of this cluster, over the mesh or in this process: calls run there as the request's caller, bound to no session
- * of his, in the view of that node alone. request: borrowed for the call; NULL: the daemon itself calls. No streams.
+/* A node of this cluster, over the mesh or in this process: calls run there as the request's caller, bound to no
+ * session of his, in the view of that node alone. request: borrowed for the call; NULL: the daemon itself calls. No streams.
  * Errors: VIR_ERR_INVALID_ARG there is no such node; VIR_ERR_OPERATION_FAILED it is not reachable. */
 void vq_peer_mesh_open(struct vq_daemon *daemon, uint64_t node, const struct vq_request *request, vq_peer_open_cb cb,
                        void *data);

@@ -22,9 +22,10 @@ enum {
     VQ_CLIENT_STREAM_FINISH_MS = 120000, /* for the daemon's last word about a stream */
 };
 
-/* ret: the decoded reply struct, gone after the call-back; a pointer to nothing for a procedure without one, NULL for the
- * end of a stream. It failed when err is not NULL: the daemon's own error with its code and domain;
- * VIR_ERR_OPERATION_TIMEOUT; VIR_ERR_RPC and system errors when the connection was lost or the daemon broke the protocol. */
+/* ret: the decoded reply struct, gone after the call-back; a pointer to nothing for a procedure without one, NULL for
+ * the end of a stream. It failed when err is not NULL: the daemon's own error with its code and domain;
+ * VIR_ERR_OPERATION_TIMEOUT; VIR_ERR_RPC and system errors when the connection was lost or the daemon broke the
+ * protocol. */
 typedef void (*vq_client_cb)(const void *ret, const struct vq_error *err, void *data);
 
 struct vq_client_callbacks {
