@@ -7,19 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/abi.h"
 #include "conf/base/failpoint.h"
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "conf/domain.h"
-#include "drivers/qemu/define.h"
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/migrate_disks.h"
-#include "drivers/qemu/migrate_qemu.h"
 #include "drivers/qemu/migrate_side.h"
 #include "drivers/qemu/process.h"
-#include "proto/cluster.pb-c.h"
 
 /* ---- The object ---- */
 
@@ -162,7 +158,7 @@ static void refresh_numbers(struct vq_qemu_guest *guest, void (*done)(struct vq_
     (void)vq_qmp_call(guest->qmp, "query-migrate", NULL, VQ_QMP_TIMEOUT_MS, refreshed, refresh);
 }
 
-static int begin_activity(struct vq_qemu_guest *guest, struct vq_error *err)
+int vq_leaving_begin_activity(struct vq_qemu_guest *guest, struct vq_error *err)
 {
     if (vq_qemu_activity_begin(guest, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, err) < 0)
         return -1;
@@ -171,7 +167,7 @@ static int begin_activity(struct vq_qemu_guest *guest, struct vq_error *err)
     return 0;
 }
 
-static struct vq_migration *migration_new(struct vq_qemu_guest *guest, const struct vq_request *request,
+struct vq_migration *vq_leaving_new(struct vq_qemu_guest *guest, const struct vq_request *request,
                                           const struct vq_migrate_options *options)
 {
     struct vq_migration *migration = vq_new(struct vq_migration);
@@ -190,7 +186,7 @@ static struct vq_migration *migration_new(struct vq_qemu_guest *guest, const str
 }
 
 /* The migration is over, and the guest is this node's as before. */
-static void drop(struct vq_qemu_guest *guest, int type, const struct vq_error *err)
+void vq_leaving_drop(struct vq_qemu_guest *guest, int type, const struct vq_error *err)
 {
     struct vq_error own = VQ_ERROR_INIT;
 
@@ -198,169 +194,6 @@ static void drop(struct vq_qemu_guest *guest, int type, const struct vq_error *e
     vq_migration_free(vq_take(guest->migration));
     if (vq_qemu_record_write(guest, &own) < 0)
         vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, own.message);
-}
-
-/* ---- begin ---- */
-
-struct vq_leaving_beginning {
-    struct vq_request *request;
-    struct vq_qemu *qemu;
-    uint8_t uuid[VQ_UUID_BYTES];
-    uint64_t run;
-    struct vq_migrate_options options;
-    vq_migrate_begin_cb cb;
-    void *data;
-};
-
-static void begin_over(struct vq_leaving_beginning *beginning, const char *xml, const uint8_t *cookie, uint32_t length,
-                       const struct vq_error *err)
-{
-    beginning->cb(xml, cookie, length, err, beginning->data);
-    vq_migrate_options_done(&beginning->options);
-    free(beginning);
-}
-
-/* Whose the images were before this run: it is given back to them where the run ends. */
-static char *owned_text(const struct vq_qemu_guest *guest)
-{
-    json_t *list = json_array();
-    char *text;
-
-    for (size_t i = 0; i < guest->n_owned; i++)
-        (void)json_array_append_new(list, json_pack("[s,I,I]", guest->owned[i].path, (json_int_t)guest->owned[i].uid,
-                                                    (json_int_t)guest->owned[i].gid));
-    text = json_dumps(list, JSON_COMPACT);
-    json_decref(list);
-    return text;
-}
-
-static void fill_cookie(const struct vq_qemu_guest *guest, json_t *capabilities, struct vq_migrate_cookie *cookie)
-{
-    vq_migrate_cookie_init(cookie, guest->qemu, guest->uuid, guest->name);
-    cookie->wants_lockstate = true;
-    cookie->owned = owned_text(guest);
-    vq_migrate_capabilities_to_cookie(capabilities, true, cookie);
-}
-
-/* The definition that the destination shall run: the guest's, or one of the caller's that the guest cannot tell from it. */
-static int definition_to_send(const struct vq_qemu_guest *guest, const char *dxml, char **ret_xml, struct vq_error *err)
-{
-    VQ_AUTOPTR(vq_domain) definition = NULL;
-
-    if (dxml == NULL) {
-        *ret_xml = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
-        return 0;
-    }
-    if (vq_qemu_parse_stored(dxml, &definition, err) < 0 || vq_domain_abi_check(guest->live, definition, err) < 0)
-        return -1;
-    *ret_xml = vq_domain_format(definition, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
-    return 0;
-}
-
-static int begin_reply(struct vq_leaving_beginning *beginning, const struct vq_qemu_guest *guest,
-                       const struct vq_migrate_cookie *cookie, struct vq_error *err)
-{
-    VQ_AUTOFREE char *xml = NULL;
-    uint32_t length = 0;
-    uint8_t *bytes = NULL;
-
-    if (definition_to_send(guest, beginning->options.dxml, &xml, err) < 0 ||
-        vq_migrate_cookie_write(cookie, beginning->request->arena, &bytes, &length, err) < 0)
-        return -1;
-    begin_over(beginning, xml, bytes, length, NULL);
-    return 0;
-}
-
-/* The sizes of disks are in the cookie now. */
-static void disks_offered(struct vq_qemu_guest *guest, const struct vq_error *err)
-{
-    struct vq_leaving *leaving = vq_leaving_of(guest);
-    struct vq_leaving_beginning *beginning = vq_take(leaving->beginning);
-    bool keeps = (beginning->options.flags & VIR_MIGRATE_CHANGE_PROTECTION) != 0;
-    struct vq_error own = VQ_ERROR_INIT;
-
-    if (err != NULL)
-        own = *err;
-    if (err != NULL || begin_reply(beginning, guest, &leaving->own, &own) < 0)
-        begin_over(beginning, NULL, NULL, 0, &own);
-    if (!keeps || own.code != VIR_ERR_OK)
-        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
-}
-
-/* From here on the guest is changed by nobody else, when the caller asked for that; while QEMU is asked for sizes, in any case. */
-static int begin_result(struct vq_leaving_beginning *beginning, struct vq_qemu_guest *guest, json_t *capabilities,
-                        struct vq_error *err)
-{
-    bool has_disks = vq_migrate_disks_asked(&beginning->options);
-    struct vq_migrate_cookie cookie;
-    struct vq_leaving *leaving;
-    int rc;
-
-    if (has_disks || (beginning->options.flags & VIR_MIGRATE_CHANGE_PROTECTION) != 0) {
-        if (begin_activity(guest, err) < 0)
-            return -1;
-        (void)migration_new(guest, beginning->request, &beginning->options);
-    }
-    if (has_disks) {
-        leaving = vq_leaving_of(guest);
-        leaving->beginning = beginning;
-        fill_cookie(guest, capabilities, &leaving->own);
-        vq_migrate_disks_offer(guest, &guest->migration->options, &leaving->own, disks_offered);
-        return 0;
-    }
-    fill_cookie(guest, capabilities, &cookie);
-    rc = begin_reply(beginning, guest, &cookie, err);
-    vq_migrate_cookie_done(&cookie);
-    if (rc < 0 && guest->migration != NULL)
-        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
-    return rc;
-}
-
-static void begin_known(json_t *reply, const struct vq_error *err, void *data)
-{
-    struct vq_leaving_beginning *beginning = data;
-    struct vq_qemu_guest *guest = vq_qemu_guest_find_run(beginning->qemu, beginning->uuid, beginning->run);
-    struct vq_error own = VQ_ERROR_INIT;
-
-    if (err != NULL)
-        own = *err;
-    else if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE)
-        (void)vq_error_set(&own, VIR_ERR_OPERATION_INVALID, "domain is not running");
-    else if (guest->activity.is_active)
-        (void)vq_qemu_activity_refuse(guest, &own);
-    else if (begin_result(beginning, guest, reply, &own) == 0)
-        return;
-    begin_over(beginning, NULL, NULL, 0, &own);
-}
-
-void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_options *options, vq_migrate_begin_cb cb,
-                          void *data)
-{
-    struct vq_qemu *qemu = vq_qemu_of(request);
-    struct vq_qemu_guest *guest = vq_qemu_guest_find(qemu, request->domain->uuid);
-    struct vq_error err = VQ_ERROR_INIT;
-    struct vq_leaving_beginning *beginning;
-
-    if (guest == NULL || guest->phase == VQ_GUEST_STARTING || guest->phase == VQ_GUEST_STOPPING)
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
-    else if (guest->phase != VQ_GUEST_ACTIVE)
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "QEMU of domain '%s' does not respond: %s; it is tried again",
-                           guest->name, guest->degraded);
-    else if (vq_leaving_check(guest, options, &err) == 0 && guest->activity.is_active)
-        (void)vq_qemu_activity_refuse(guest, &err);
-    if (err.code != VIR_ERR_OK) {
-        cb(NULL, NULL, 0, &err, data);
-        return;
-    }
-    beginning = vq_new(struct vq_leaving_beginning);
-    beginning->request = request;
-    beginning->qemu = qemu;
-    beginning->run = guest->run;
-    memcpy(beginning->uuid, guest->uuid, sizeof(beginning->uuid));
-    vq_migrate_options_copy(&beginning->options, options);
-    beginning->cb = cb;
-    beginning->data = data;
-    (void)vq_qmp_call(guest->qmp, "query-migrate-capabilities", NULL, VQ_QMP_TIMEOUT_MS, begin_known, beginning);
 }
 
 /* ---- perform ---- */
@@ -380,7 +213,7 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination's cookie does not name the move");
     if (!is_begun && vq_leaving_check(guest, options, err) < 0)
         return -1;
-    return is_begun ? 0 : begin_activity(guest, err);
+    return is_begun ? 0 : vq_leaving_begin_activity(guest, err);
 }
 
 void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
@@ -405,7 +238,7 @@ void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_
         return;
     }
     vq_migration_free(vq_take(guest->migration));
-    (void)migration_new(guest, request, options);
+    (void)vq_leaving_new(guest, request, options);
     guest->migration->peer = peer.node;
     guest->migration->run = peer.node != 0 ? peer.run : 0;
     guest->activity.start_loop_ms = uv_now(qemu->host->loop);
@@ -482,7 +315,7 @@ void vq_leaving_done(struct vq_job *job)
     vq_log(WARN, "migrate.out", "domain=%s: %s; it stays here", guest->name, err.message);
     if (!leaving->is_confirmed)
         vq_leaving_answer(leaving, &err);
-    drop(guest, err.code == VIR_ERR_OPERATION_ABORTED ? VIR_DOMAIN_JOB_CANCELLED : VIR_DOMAIN_JOB_FAILED, &err);
+    vq_leaving_drop(guest, err.code == VIR_ERR_OPERATION_ABORTED ? VIR_DOMAIN_JOB_CANCELLED : VIR_DOMAIN_JOB_FAILED, &err);
 }
 
 static bool waits_in(const struct vq_leaving *leaving, const char *step)
@@ -535,106 +368,6 @@ void vq_leaving_decided(struct vq_qemu_guest *guest)
         gone(leaving);
     else
         stays(leaving);
-}
-
-/* ---- confirm ---- */
-
-struct confirming {
-    vq_migrate_cookie_cb cb;
-    void *data;
-};
-
-static void undefined(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
-{
-    struct confirming *confirming = data;
-
-    (void)result;
-    if (err != NULL)
-        vq_log(WARN, "migrate.out", "the definition of a guest that has left stays: %s", err->message);
-    confirming->cb(NULL, 0, NULL, confirming->data);
-    free(confirming);
-}
-
-/* Nothing of the guest is left here. */
-static void confirm_over(struct vq_qemu *qemu, const uint8_t uuid[VQ_UUID_BYTES], bool shall_undefine, vq_migrate_cookie_cb cb,
-                         void *data)
-{
-    Vq__Command command = VQ__COMMAND__INIT;
-    Vq__DomainUndefine undefine = VQ__DOMAIN_UNDEFINE__INIT;
-    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
-    struct vq_domain_info info = { 0 };
-    struct confirming *confirming;
-
-    if (!shall_undefine || !qemu->host->domain_find(uuid, false, arena, &info) || (info.flags & VQ_INFO_PERSISTENT) == 0 ||
-        info.owner != qemu->host->node_id) {
-        cb(NULL, 0, NULL, data);
-        return;
-    }
-    confirming = vq_new(struct confirming);
-    *confirming = (struct confirming){ cb, data };
-    undefine.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid, .len = VQ_UUID_BYTES };
-    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_UNDEFINE;
-    command.domain_undefine = &undefine;
-    qemu->host->propose(&command, 0, undefined, confirming);
-}
-
-/* It runs there: what is here ends, and perhaps its definition too. */
-static void confirm_gone(struct vq_qemu_guest *guest, struct vq_request *request, uint64_t flags, vq_migrate_cookie_cb cb,
-                         void *data)
-{
-    struct vq_leaving *leaving = vq_leaving_of(guest);
-
-    leaving->request = request;
-    leaving->done = cb;
-    leaving->data = data;
-    leaving->is_confirmed = true;
-    leaving->shall_undefine = (flags & VIR_MIGRATE_UNDEFINE_SOURCE) != 0;
-    vq_qemu_activity_end(guest, VIR_DOMAIN_JOB_COMPLETED, NULL);
-    guest->migration->stage = VQ_MIGRATE_OVER;
-    vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, true);
-}
-
-/* It does not run there: it runs on here, as after any failure. */
-static void confirm_cancelled(struct vq_qemu_guest *guest, struct vq_request *request, vq_migrate_cookie_cb cb, void *data)
-{
-    struct vq_leaving *leaving = vq_leaving_of(guest);
-
-    leaving->request = request;
-    leaving->done = cb;
-    leaving->data = data;
-    leaving->is_confirmed = true;
-    (void)vq_error_set(&leaving->failure, VIR_ERR_OPERATION_FAILED, "migration out job: the destination did not take it over");
-    vq_job_unwind(&leaving->job, vq_leaving_steps, vq_n_leaving_steps, &leaving->job_timer, vq_leaving_done, leaving);
-}
-
-void vq_migrate_out_confirm(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
-                            uint32_t cookie_length, bool cancelled, vq_migrate_cookie_cb cb, void *data)
-{
-    struct vq_qemu *qemu = vq_qemu_of(request);
-    struct vq_qemu_guest *guest = vq_qemu_guest_find(qemu, request->domain->uuid);
-    struct vq_migrate_cookie peer = { 0 };
-    struct vq_error err = VQ_ERROR_INIT;
-    bool is_waiting = guest != NULL && vq_migrate_is_leaving(guest) && guest->migration->peer == 0;
-
-    if (vq_migrate_cookie_read(cookie, cookie_length, &peer, &err) < 0 && !cancelled) {
-        cb(NULL, 0, &err, data);
-        return;
-    }
-    vq_migrate_cookie_done(&peer);
-    if (is_waiting && guest->migration->stage == VQ_MIGRATE_SENT && !vq_leaving_of(guest)->job.is_active) {
-        if (cancelled)
-            confirm_cancelled(guest, request, cb, data);
-        else
-            confirm_gone(guest, request, options->flags, cb, data);
-        return;
-    }
-    if (is_waiting && guest->migration->stage == VQ_MIGRATE_BEGUN)
-        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
-    /* Between nodes the log has decided before; and a guest that does not run here has left without data. */
-    confirm_over(qemu, request->domain->uuid,
-                 guest == NULL && !cancelled && (options->flags & VIR_MIGRATE_OFFLINE) != 0 &&
-                     (options->flags & VIR_MIGRATE_UNDEFINE_SOURCE) != 0,
-                 cb, data);
 }
 
 /* ---- What happens to it ---- */
@@ -694,7 +427,7 @@ static void leave_paused(struct vq_qemu_guest *guest)
     (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "whether it runs at its destination is not known");
     vq_log(ERROR, "migrate.out", "domain=%s: it was sent completely, and the client that moved it has gone without telling "
            "whether it runs there: it stays paused here, to be resumed or destroyed by hand", guest->name);
-    drop(guest, VIR_DOMAIN_JOB_FAILED, &err);
+    vq_leaving_drop(guest, VIR_DOMAIN_JOB_FAILED, &err);
 }
 
 static void too_long(uv_timer_t *timer)
@@ -740,7 +473,7 @@ static void session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, uint
         return;
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "migration out job: the client's connection has ended");
     if (migration->stage == VQ_MIGRATE_BEGUN)
-        drop(guest, VIR_DOMAIN_JOB_CANCELLED, &err);
+        vq_leaving_drop(guest, VIR_DOMAIN_JOB_CANCELLED, &err);
     else if (migration->stage == VQ_MIGRATE_SENDING)
         vq_leaving_give_up(guest, &err);
     else if (migration->stage == VQ_MIGRATE_SENT && migration->peer == 0 && !vq_leaving_of(guest)->job.is_active)
@@ -830,10 +563,10 @@ static void found(struct vq_qemu_guest *guest)
     struct vq_error err = VQ_ERROR_INIT;
 
     if (guest->migration->stage == VQ_MIGRATE_BEGUN) {
-        drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
+        vq_leaving_drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
         return;
     }
-    if (!guest->activity.is_active && begin_activity(guest, &err) < 0)
+    if (!guest->activity.is_active && vq_leaving_begin_activity(guest, &err) < 0)
         vq_log(ERROR, "migrate.out", "domain=%s: %s", guest->name, err.message);
     if (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0)
         hand_over(guest);
@@ -854,14 +587,10 @@ static void side_free(struct vq_migration *migration)
         return;
     guest = leaving->guest;
     migration->side = NULL;
-    if (leaving->beginning != NULL) {
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
-        begin_over(vq_take(leaving->beginning), NULL, NULL, 0, &err);
-    }
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    vq_leaving_fail_begin(leaving, &err);
     if (leaving->request != NULL && leaving->is_confirmed) {
-        leaving->request = NULL;
-        confirm_over(guest->qemu, guest->uuid, leaving->shall_undefine && migration->stage == VQ_MIGRATE_OVER,
-                     leaving->done, leaving->data);
+        vq_leaving_confirmed(leaving, migration);
     } else if (leaving->request != NULL) {
         (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "%s", guest->qemu->stopping ? "the daemon is stopping"
                            : "domain is not running: QEMU has ended while it migrated");

@@ -144,6 +144,13 @@ void vq_leaving_cancel_move(struct vq_qemu_guest *guest);
 /* The same for a guest that goes on whatever comes of it: nobody waits. */
 void vq_leaving_forget_move(struct vq_qemu *qemu, const uint8_t uuid[16], uint64_t peer, uint64_t run);
 
+/* ---- migrate_out_begin.c, migrate_out_confirm.c ---- */
+
+/* Answers begin, if somebody still waits. */
+void vq_leaving_fail_begin(struct vq_leaving *leaving, const struct vq_error *err);
+/* Answers confirm: nothing of the guest is left here, or it runs on. */
+void vq_leaving_confirmed(struct vq_leaving *leaving, const struct vq_migration *migration);
+
 /* ---- migrate_out.c ---- */
 
 /* leaving->fate is known now. The guest may be gone afterwards. */
@@ -152,3 +159,9 @@ void vq_leaving_decided(struct vq_qemu_guest *guest);
 void vq_leaving_done(struct vq_job *job);
 /* Answers perform, if somebody waits; err NULL: well. */
 void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err);
+VQ_MUST_CHECK int vq_leaving_begin_activity(struct vq_qemu_guest *guest, struct vq_error *err);
+/* guest->migration, stage BEGUN, bound to the client's connection unless the daemon itself is the client. */
+struct vq_migration *vq_leaving_new(struct vq_qemu_guest *guest, const struct vq_request *request,
+                                    const struct vq_migrate_options *options);
+/* The migration is over, and the guest is this node's as before. */
+void vq_leaving_drop(struct vq_qemu_guest *guest, int type, const struct vq_error *err);
