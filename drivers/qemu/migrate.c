@@ -30,7 +30,8 @@ static const struct vq_migrate_side *side_of(const struct vq_migration *migratio
 
 bool vq_migrate_is_incoming(const struct vq_qemu_guest *guest)
 {
-    return guest->migration != NULL && guest->migration->role == VQ_MIGRATE_IN;
+    return guest->migration != NULL && guest->migration->role == VQ_MIGRATE_IN &&
+           guest->migration->stage < VQ_MIGRATE_POSTCOPY;
 }
 
 bool vq_migrate_event(struct vq_qemu_guest *guest, const char *name, const json_t *data)

@@ -135,7 +135,11 @@ static bool is_offline(const struct check *check)
 static void look_at_domain(struct check *check, const struct vq_domain_info *info)
 {
     const struct vq_driver_host *host = check->qemu->host;
+    const char *name = check->options.dname != NULL ? check->options.dname : check->def->name;
+    bool is_off_here = info->owner == host->node_id && info->id < 0 && (info->flags & VQ_INFO_CLAIMED) == 0;
 
+    if (check->source == 0 && is_off_here && strcmp(info->name, name) == 0)
+        return; /* the definition of a guest that comes back */
     if (check->source == 0)
         REFUSE(VIR_ERR_OPERATION_FAILED, "undefine it there, or give the guest another UUID",
                "a domain with the UUID of '%s' is there already: '%s'", check->def->name, info->name);

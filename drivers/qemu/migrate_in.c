@@ -340,6 +340,10 @@ static void status_changed(struct vq_qemu_guest *guest, const char *status)
         incoming->has_data = incoming->is_loaded = true;
         if (waits && guest->migration->stage != VQ_MIGRATE_LOADED)
             vq_job_resume(&guest->job, NULL);
+    } else if (vq_streq(status, "postcopy-active") && !incoming->is_postcopy) {
+        incoming->has_data = incoming->is_postcopy = true;
+        if (waits && guest->migration->stage != VQ_MIGRATE_LOADED)
+            vq_job_resume(&guest->job, NULL);
     } else if (vq_streq(status, "failed")) {
         (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "QEMU of the destination could not load domain '%s'",
                            guest->name);
@@ -350,17 +354,24 @@ static void status_changed(struct vq_qemu_guest *guest, const char *status)
 /* What its CPUs do until it has arrived is known here, and told then. */
 static bool in_event(struct vq_qemu_guest *guest, const char *name, const json_t *data)
 {
+    const char *status = json_string_value(json_object_get(data, "status"));
+
     if (strcmp(name, "MIGRATION") == 0) {
-        status_changed(guest, json_string_value(json_object_get(data, "status")));
+        if (vq_migrate_is_incoming(guest))
+            status_changed(guest, status);
+        else
+            vq_incoming_postcopy_status(guest, status);
         return true;
     }
+    if (!vq_migrate_is_incoming(guest))
+        return false;
     return strcmp(name, "RESUME") == 0 || strcmp(name, "STOP") == 0;
 }
 
 static void in_changed(struct vq_qemu_guest *guest, const struct vq_domain_info *info)
 {
     (void)info; /* is looked up again: whatever is applied by now counts */
-    if (guest->migration->peer != 0 && (guest->migration->run != 0 || guest->migration->side != NULL))
+    if (vq_migrate_is_incoming(guest) && guest->migration->peer != 0 && (guest->migration->run != 0 || guest->migration->side != NULL))
         vq_incoming_look(guest);
 }
 
@@ -397,6 +408,10 @@ static void status_found(json_t *reply, const struct vq_error *err, void *data)
     struct vq_qemu_guest *guest = data;
     const char *status = json_string_value(json_object_get(reply, "status"));
 
+    if (err == NULL && guest->migration != NULL && guest->migration->stage >= VQ_MIGRATE_POSTCOPY) {
+        vq_incoming_postcopy_status(guest, status);
+        return;
+    }
     if (!vq_migrate_is_incoming(guest) || guest->phase != VQ_GUEST_FOUND || (err != NULL && vq_qmp_is_broken(guest->qmp)))
         return; /* it is asked again when the monitor is there again */
     if (vq_incoming_of(guest)->fate != VQ_INCOMING_OPEN)
@@ -413,6 +428,10 @@ static void in_found(struct vq_qemu_guest *guest)
 {
     struct vq_incoming *incoming = vq_incoming_of(guest);
 
+    if (!vq_migrate_is_incoming(guest)) {
+        (void)vq_qmp_call(guest->qmp, "query-migrate", NULL, VQ_QMP_TIMEOUT_MS, status_found, guest);
+        return;
+    }
     incoming->is_listening = true;
     if (guest->migration->peer == 0) {
         if (guest->is_booted)

@@ -43,6 +43,7 @@ struct vq_incoming {
     unsigned pending;               /* answers of QEMU that are still to come */
     bool is_listening;              /* from here on the source may send */
     bool has_data, is_loaded;
+    bool is_postcopy;               /* the CPUs may run before all is loaded */
     bool was_claimed;               /* DomainMove was answered in this life of the daemon: the state here is not older */
     bool is_current;                /* an end of the move was answered: the same */
     bool wants_end;                 /* an end of the move shall be proposed */
@@ -62,6 +63,8 @@ struct vq_incoming *vq_incoming_of(struct vq_qemu_guest *guest);
 
 extern const struct vq_step vq_qemu_incoming_steps[];
 extern const size_t vq_qemu_n_incoming_steps;
+/* Post-copy goes on after the arrival: what QEMU says of it. */
+void vq_incoming_postcopy_status(struct vq_qemu_guest *guest, const char *status);
 /* The last step is over: the guest is this node's. The CPUs run, unless they shall not; then everybody is told. */
 void vq_incoming_arrive(struct vq_qemu_guest *guest);
 
@@ -72,6 +75,8 @@ enum vq_step_result vq_incoming_make_disks_undo(struct vq_job *job);
 enum vq_step_result vq_incoming_tell(struct vq_job *job);
 enum vq_step_result vq_incoming_serve_disks(struct vq_job *job);
 enum vq_step_result vq_incoming_listen(struct vq_job *job);
+/* Post-copy has failed: listen anew; answers prepare. */
+void vq_incoming_recover(struct vq_qemu_guest *guest);
 /* The data have come, or will not. */
 void vq_incoming_forget_key(struct vq_qemu_guest *guest);
 /* Host part of the URI that the source gets; malloc'ed. */

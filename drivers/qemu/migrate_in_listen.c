@@ -320,9 +320,7 @@ enum vq_step_result vq_incoming_serve_disks(struct vq_job *job)
 
 /* ---- Listening ---- */
 
-static void listening(json_t *reply, const struct vq_error *err, void *data);
-
-static int ask_to_listen(struct vq_qemu_guest *guest, struct vq_error *err)
+static int ask_to_listen(struct vq_qemu_guest *guest, const char *command, vq_qmp_cb cb, struct vq_error *err)
 {
     struct vq_incoming *incoming = vq_incoming_of(guest);
     VQ_AUTOFREE char *address = listen_address(guest, incoming), *uri = NULL;
@@ -330,7 +328,7 @@ static int ask_to_listen(struct vq_qemu_guest *guest, struct vq_error *err)
     if (incoming->port == 0 && vq_qemu_ports_take_for_migration(guest, &incoming->port, err) < 0)
         return -1;
     uri = vq_asprintf(strchr(address, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u", address, incoming->port);
-    (void)vq_qmp_call(guest->qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), VQ_QMP_TIMEOUT_MS, listening, guest);
+    (void)vq_qmp_call(guest->qmp, command, json_pack("{s:s}", "uri", uri), VQ_QMP_TIMEOUT_MS, cb, guest);
     return 0;
 }
 
@@ -353,7 +351,7 @@ static void listening(json_t *reply, const struct vq_error *err, void *data)
     if (err != NULL && may_try_again(guest, incoming, err)) {
         vq_log(INFO, "migrate.in", "domain=%s port=%u: %s, trying another one", guest->name, incoming->port, err->message);
         incoming->port = 0; /* the taken one stays reserved, so that another one is found */
-        if (ask_to_listen(guest, &own) == 0)
+        if (ask_to_listen(guest, "migrate-incoming", listening, &own) == 0)
             return;
         err = &own;
     }
@@ -367,5 +365,34 @@ enum vq_step_result vq_incoming_listen(struct vq_job *job)
 
     if (VQ_FAILPOINT("qemu.migrate.in.listen"))
         return vq_qemu_step_failed(job, "qemu.migrate.in.listen");
-    return ask_to_listen(job->owner, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
+    return ask_to_listen(job->owner, "migrate-incoming", listening, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
+}
+
+/* ---- Listening again, after post-copy has failed ---- */
+
+static void recovering(json_t *reply, const struct vq_error *err, void *data)
+{
+    struct vq_qemu_guest *guest = data;
+
+    (void)reply;
+    if (guest->migration != NULL && guest->migration->role == VQ_MIGRATE_IN)
+        vq_incoming_answer_prepare(vq_incoming_of(guest), err);
+}
+
+void vq_incoming_recover(struct vq_qemu_guest *guest)
+{
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+    struct vq_error err = VQ_ERROR_INIT;
+    int rc;
+
+    vq_qemu_ports_keep_displays(guest);
+    incoming->port = 0;
+    free(vq_take(incoming->uri_host));
+    rc = vq_incoming_choose_host(guest, &incoming->uri_host, &err);
+    if (rc == 0 && guest->migration->peer != 0 && !guest->migration->has_key) /* the earlier daemon knew it */
+        rc = write_key(guest, &err);
+    if (rc == 0)
+        rc = ask_to_listen(guest, "migrate-recover", recovering, &err);
+    if (rc < 0)
+        vq_incoming_answer_prepare(incoming, &err);
 }

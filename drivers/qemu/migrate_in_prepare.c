@@ -232,6 +232,29 @@ static void checked(const struct vq_migrate_problems *problems, const struct vq_
         begin_arrival(preparing);
 }
 
+/* The guest is here, and its post-copy has failed: only the connection is made anew. */
+static void resume_postcopy(struct preparing *preparing)
+{
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(vq_qemu_of(preparing->request), preparing->live->uuid);
+    const struct vq_migration *migration = guest != NULL ? guest->migration : NULL;
+    struct vq_incoming *incoming;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (migration == NULL || migration->role != VQ_MIGRATE_IN || migration->stage != VQ_MIGRATE_POSTCOPY_FAILED ||
+        guest->phase != VQ_GUEST_ACTIVE || vq_incoming_of(guest)->prepare != NULL) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "migration of domain '%s' is not in post-copy recovery state",
+                           preparing->live->name);
+        refuse(preparing, &err);
+        return;
+    }
+    incoming = vq_incoming_of(guest);
+    incoming->prepare = preparing->request;
+    incoming->prepared = preparing->cb;
+    incoming->prepare_data = preparing->data;
+    preparing_done(preparing);
+    vq_incoming_recover(guest);
+}
+
 void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
                            uint32_t cookie_length, vq_migrate_prepare_cb cb, void *data)
 {
@@ -247,6 +270,10 @@ void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_o
     rc = check_options(options, &err);
     if (rc == 0)
         rc = read_definition(preparing, cookie, cookie_length, &err);
+    if (rc == 0 && (options->flags & VIR_MIGRATE_POSTCOPY_RESUME) != 0) {
+        resume_postcopy(preparing);
+        return;
+    }
     if (rc == 0 && vq_migrate_cookie_is_ours(&preparing->cookie, qemu)) {
         rc = check_node(preparing, &err);
     } else if (rc == 0) {

@@ -159,7 +159,7 @@ static enum vq_step_result load_run(struct vq_job *job)
     guest->migration->stage = VQ_MIGRATE_LOADING;
     if (VQ_FAILPOINT("qemu.migrate.in.load"))
         return vq_qemu_step_failed(job, "qemu.migrate.in.load");
-    return incoming->is_loaded || incoming->fate == VQ_INCOMING_OURS ? VQ_STEP_DONE : VQ_STEP_WAIT;
+    return incoming->is_loaded || incoming->is_postcopy ? VQ_STEP_DONE : VQ_STEP_WAIT;
 }
 
 /* ---- Whose it is ---- */
@@ -245,14 +245,16 @@ static void record(struct vq_qemu_guest *guest)
         vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
 }
 
-static void publish_arrival(struct vq_qemu_guest *guest, bool runs)
+static void publish_arrival(struct vq_qemu_guest *guest, bool runs, bool is_postcopy)
 {
+    static const struct vq_qemu_event early[] = { { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED },
+                                                  { VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_POSTCOPY } };
     static const struct vq_qemu_event running[] = { { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED },
                                                     { VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED } };
     static const struct vq_qemu_event paused[] = { { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED },
                                                    { VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED } };
 
-    vq_qemu_guest_publish(guest, runs ? running : paused, 2);
+    vq_qemu_guest_publish(guest, !runs ? paused : is_postcopy ? early : running, 2);
 }
 
 /* Everything that can wait until the CPUs run. */
@@ -261,25 +263,32 @@ static void arrived(struct vq_qemu_guest *guest, const struct vq_error *err)
     struct vq_incoming *incoming = vq_incoming_of(guest);
     bool runs = err == NULL && (guest->migration->options.flags & VIR_MIGRATE_PAUSED) == 0;
     struct vq_migration *migration = guest->migration;
+    bool goes_on = incoming->is_postcopy && !incoming->is_loaded;
 
     if (err != NULL)
         vq_log(ERROR, "migrate.in", "domain=%s: it is this node's now, but its CPUs do not run: %s", guest->name,
                err->message);
     take_owned(guest);
-    vq_incoming_forget_key(guest);
     vq_migrate_disks_keep_created(guest);
-    vq_qemu_ports_keep_displays(guest);
     guest->is_booted = true;
     guest->start_paused = false;
     if (guest->state == VIR_DOMAIN_PAUSED) { /* it may have ended meanwhile */
         guest->state = runs ? VIR_DOMAIN_RUNNING : VIR_DOMAIN_PAUSED;
-        guest->reason = runs ? (uint8_t)VIR_DOMAIN_RUNNING_MIGRATED
+        guest->reason = runs ? (uint8_t)(goes_on ? VIR_DOMAIN_RUNNING_POSTCOPY : VIR_DOMAIN_RUNNING_MIGRATED)
                         : err != NULL ? (uint8_t)VIR_DOMAIN_PAUSED_MIGRATION : (uint8_t)VIR_DOMAIN_PAUSED_USER;
     }
     guest->arrived_ms = guest->qemu->host->time_ms();
     guest->completed = (struct vq_qemu_completed){ .is_set = true, .success = true, .type = VIR_DOMAIN_JOB_COMPLETED,
                                                    .operation = VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN };
-    publish_arrival(guest, runs);
+    publish_arrival(guest, runs, goes_on);
+    if (goes_on) {
+        migration->stage = VQ_MIGRATE_POSTCOPY;
+        record(guest);
+        vq_incoming_answer_finish(incoming, err);
+        return;
+    }
+    vq_incoming_forget_key(guest);
+    vq_qemu_ports_keep_displays(guest);
     guest->migration = NULL;
     record(guest);
     (void)VQ_FAILPOINT("qemu.migrate.in.arrived");
@@ -323,4 +332,49 @@ void vq_incoming_arrive(struct vq_qemu_guest *guest)
         arrived(guest, NULL);
     else
         (void)vq_qmp_call(guest->qmp, "cont", NULL, VQ_QMP_TIMEOUT_MS, cont_answered, guest);
+}
+
+/* ---- Post-copy: it runs here, and pages still come ---- */
+
+static void postcopy_over(struct vq_qemu_guest *guest)
+{
+    struct vq_migration *migration = guest->migration;
+
+    vq_incoming_forget_key(guest);
+    vq_qemu_ports_keep_displays(guest);
+    guest->migration = NULL;
+    vq_log(INFO, "migrate.in", "domain=%s id=%d: all of it has arrived", guest->name, guest->id);
+    if (guest->state == VIR_DOMAIN_RUNNING)
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATED, VIR_DOMAIN_EVENT_RESUMED,
+                                VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+    else
+        record(guest);
+    vq_migration_free(migration);
+}
+
+/* CPUs that miss a page wait for it; the others run on. */
+static void postcopy_failed(struct vq_qemu_guest *guest)
+{
+    guest->migration->stage = VQ_MIGRATE_POSTCOPY_FAILED;
+    vq_log(WARN, "migrate.in", "domain=%s: the connection to its memory is lost; it is resumed with the flag for it",
+           guest->name);
+    if (guest->state == VIR_DOMAIN_RUNNING)
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_POSTCOPY_FAILED, VIR_DOMAIN_EVENT_RESUMED,
+                                VIR_DOMAIN_EVENT_RESUMED_POSTCOPY_FAILED);
+    else
+        record(guest);
+}
+
+void vq_incoming_postcopy_status(struct vq_qemu_guest *guest, const char *status)
+{
+    if (vq_streq(status, "completed")) {
+        postcopy_over(guest);
+    } else if (vq_streq(status, "postcopy-paused") && guest->migration->stage == VQ_MIGRATE_POSTCOPY) {
+        postcopy_failed(guest);
+    } else if (vq_streq(status, "postcopy-active") && guest->migration->stage == VQ_MIGRATE_POSTCOPY_FAILED) {
+        guest->migration->stage = VQ_MIGRATE_POSTCOPY;
+        if (guest->state == VIR_DOMAIN_RUNNING)
+            vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_POSTCOPY, VIR_DOMAIN_EVENT_RESUMED,
+                                    VIR_DOMAIN_EVENT_RESUMED_POSTCOPY);
+    }
 }

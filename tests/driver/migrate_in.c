@@ -366,6 +366,14 @@ static int prepare(const struct fake_domain *domain, uint64_t flags)
     return prepare_call.err.code;
 }
 
+static void must_prepare_from(const struct fake_domain *domain, uint64_t source_node)
+{
+    begin_prepare(domain, 0, source_node);
+    assert_true(fake_host_until(is_answered, &prepare_call));
+    if (prepare_call.err.code != VIR_ERR_OK)
+        fail_msg("prepare: %d %s", prepare_call.err.code, prepare_call.err.message);
+}
+
 static void must_prepare(const struct fake_domain *domain, uint64_t flags)
 {
     if (prepare(domain, flags) != VIR_ERR_OK)
@@ -816,6 +824,159 @@ static void a_move_to_this_node_that_it_does_not_know_is_ended(void **state)
     it_stays_where_it_was(domain);
 }
 
+/* ---- Post-copy ---- */
+
+static bool is_postcopy(void *data)
+{
+    const struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && guest->phase == VQ_GUEST_ACTIVE && guest->migration != NULL &&
+           guest->migration->stage == VQ_MIGRATE_POSTCOPY;
+}
+
+static bool has_failed(void *data)
+{
+    const struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && guest->migration != NULL && guest->migration->stage == VQ_MIGRATE_POSTCOPY_FAILED;
+}
+
+static void post_copy_runs_before_all_is_there(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active postcopy-active later wait completed\n");
+
+    (void)state;
+    must_prepare(domain, VIR_MIGRATE_POSTCOPY);
+    must_finish(domain);
+    assert_true(is_postcopy(domain));
+    assert_string_equal(fake.trace, "commit 1/10+2.1+4.3 ");
+    assert_true(key_is_there(guest_of(domain)));
+    let_data_come();
+    assert_true(fake_host_until(has_arrived, domain));
+    assert_string_equal(fake.trace, "commit 1/10+2.1+4.3 1/2+4.1 ");
+    destroy(domain);
+}
+
+static void post_copy_that_has_failed_goes_on_when_it_is_resumed(void **state)
+{
+    struct fake_domain *domain =
+        remote_domain("incoming active postcopy-active later postcopy-paused later postcopy-recover postcopy-active completed\n");
+
+    (void)state;
+    must_prepare(domain, VIR_MIGRATE_POSTCOPY);
+    must_finish(domain);
+    assert_true(fake_host_until(has_failed, domain));
+    assert_string_equal(fake.trace, "commit 1/10+2.1+4.3 1/11+4.4 ");
+    assert_int_equal(prepare(domain, VIR_MIGRATE_POSTCOPY | VIR_MIGRATE_POSTCOPY_RESUME), VIR_ERR_OK);
+    assert_true(strncmp(prepare_call.uri, "tcp:127.0.0.1:49", 16) == 0);
+    assert_true(fake_host_until(has_arrived, domain));
+    assert_string_equal(fake.trace, "commit 1/10+2.1+4.3 1/11+4.4 1/10+4.3 1/2+4.1 ");
+    assert_int_equal(prepare(domain, VIR_MIGRATE_POSTCOPY | VIR_MIGRATE_POSTCOPY_RESUME), VIR_ERR_OPERATION_INVALID);
+    destroy(domain);
+}
+
+static void a_restart_during_post_copy_ends_nothing(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active postcopy-active later\n");
+
+    (void)state;
+    must_prepare(domain, VIR_MIGRATE_POSTCOPY);
+    must_finish(domain);
+    stop_driver();
+    start_driver();
+    fake.trace[0] = '\0';
+    driver->recover(driver);
+    assert_true(fake_host_until(is_postcopy, domain));
+    assert_string_equal(fake.trace, "1/10 1/10 "); /* as it was, and after QEMU was asked */
+    destroy(domain);
+}
+
+/* ---- From a daemon outside ---- */
+
+/* A domain of this node that is off, and that a daemon outside runs. */
+static struct fake_domain *outside_domain(const char *script)
+{
+    struct fake_domain *domain = remote_domain(script);
+
+    vq_set_text(&qemu()->settings.migration_host, "127.0.0.1");
+    domain->info.owner = OWN_NODE;
+    domain->info.id = -1;
+    domain->info.state = VIR_DOMAIN_SHUTOFF;
+    return domain;
+}
+
+static void a_guest_from_outside_runs_when_finish_says_so(void **state)
+{
+    struct fake_domain *domain = outside_domain("incoming active completed\n");
+
+    (void)state;
+    must_prepare_from(domain, 0);
+    assert_false(guest_of(domain)->migration->has_key);
+    while (!vq_incoming_of(guest_of(domain))->is_loaded)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    for (int i = 0; i < 20; i++)
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+    assert_string_equal(fake.trace, ""); /* nobody has said that it may run */
+    must_finish(domain);
+    assert_string_equal(fake.trace, "1/2+2.1+4.1 ");
+    destroy(domain);
+}
+
+static void a_guest_from_outside_that_is_cancelled_leaves_its_domain_off(void **state)
+{
+    struct fake_domain *domain = outside_domain("incoming active completed\n");
+
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        must_prepare_from(domain, 0);
+        while (!vq_incoming_of(guest_of(domain))->is_loaded)
+            (void)uv_run(&fake.loop, UV_RUN_ONCE);
+        if (how == 0)
+            assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK);
+        else
+            driver->session_ended(driver, OWN_NODE, SESSION);
+        assert_true(fake_host_until(has_ended, domain));
+        assert_int_equal(domain->info.state, VIR_DOMAIN_SHUTOFF);
+        assert_int_equal(domain->info.owner, OWN_NODE);
+        assert_false(domain->is_gone);
+        nothing_is_left();
+    }
+}
+
+static void a_restart_clears_a_guest_from_outside_away(void **state)
+{
+    struct fake_domain *domain = outside_domain("incoming active completed\n");
+
+    (void)state;
+    must_prepare_from(domain, 0);
+    stop_driver();
+    start_driver();
+    driver->recover(driver);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(domain->info.state, VIR_DOMAIN_SHUTOFF);
+    nothing_is_left();
+}
+
+static void a_domain_that_runs_here_or_elsewhere_does_not_come_from_outside(void **state)
+{
+    struct fake_domain *domain = outside_domain("");
+
+    (void)state;
+    domain->info.owner = SOURCE_NODE;
+    begin_prepare(domain, 0, 0);
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
+    domain->info.owner = OWN_NODE;
+    domain->info.id = 3;
+    begin_prepare(domain, 0, 0);
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
+    domain->info.id = -1;
+    domain->info.uuid[0] ^= 1; /* the name is another's */
+    begin_prepare(domain, 0, 0);
+    assert_int_not_equal(prepare_call.err.code, VIR_ERR_OK);
+    assert_null(qemu()->guests);
+    nothing_is_left();
+}
+
 /* ---- The daemon goes and comes back ---- */
 
 static struct fake_domain *restart(struct fake_domain *domain)
@@ -1072,6 +1233,13 @@ int main(void)
         TEST(while_the_outcome_is_unknown_it_stays_paused_and_nothing_is_ended),
         TEST(a_finish_that_waits_too_long_is_told_so),
         TEST(a_move_to_this_node_that_it_does_not_know_is_ended),
+        TEST(post_copy_runs_before_all_is_there),
+        TEST(post_copy_that_has_failed_goes_on_when_it_is_resumed),
+        TEST(a_restart_during_post_copy_ends_nothing),
+        TEST(a_guest_from_outside_runs_when_finish_says_so),
+        TEST(a_guest_from_outside_that_is_cancelled_leaves_its_domain_off),
+        TEST(a_restart_clears_a_guest_from_outside_away),
+        TEST(a_domain_that_runs_here_or_elsewhere_does_not_come_from_outside),
         TEST(a_restart_before_data_came_ends_the_move),
         TEST(a_restart_when_all_is_loaded_takes_over),
         TEST(a_restart_after_the_commit_lets_it_run),

@@ -13,7 +13,7 @@
  *   ignore_term            SIGTERM does nothing
  *   status WORD            what query-status says
  *   incoming WORD...       after migrate-incoming: MIGRATION events with these words, one every 20 ms; "die" leaves, "pause"
- *                          waits half a second, "wait" goes on only when <argv[0]>.go is there
+ *                          waits half a second, "wait" goes on only when <argv[0]>.go is there, "later" after cont or migrate-recover
  *   outgoing WORD...       after migrate: MIGRATION events with these words, one every 10 ms; and "pass", "stop", "run" their
  *                          events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
  *   refuse_first COMMAND   answer with an error that says "in use", once
@@ -240,13 +240,19 @@ static void effect_of(const char *command)
 /* The data come: told by words, since nobody sends any. */
 static void receive(void)
 {
-    char words[1024], go[4096], *rest = words;
+    static char words[1024], *rest;
+    char go[4096];
     const char *word;
 
-    (void)snprintf(words, sizeof(words), "%s", script_word("incoming"));
+    if (rest == NULL) {
+        (void)snprintf(words, sizeof(words), "%s", script_word("incoming"));
+        rest = words;
+    }
     (void)snprintf(go, sizeof(go), "%s.go", program);
     while ((word = strtok_r(rest, " ", &rest)) != NULL) {
         (void)poll(NULL, 0, strcmp(word, "pause") == 0 ? 500 : 20);
+        if (strcmp(word, "later") == 0)
+            return;
         if (strcmp(word, "die") == 0) {
             (void)fprintf(stderr, "fake_qemu: load of migration failed: as told\n");
             _exit(1);
@@ -279,7 +285,8 @@ static void answer(const char *command, json_t *id)
     if (id != NULL)
         (void)json_object_set(message, "id", id);
     say_json(message);
-    if (strcmp(command, "migrate-incoming") == 0 && script_word("incoming") != NULL)
+    if ((strcmp(command, "migrate-incoming") == 0 || strcmp(command, "cont") == 0 ||
+         strcmp(command, "migrate-recover") == 0) && script_word("incoming") != NULL)
         receive();
 }
 
