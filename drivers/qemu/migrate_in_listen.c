@@ -114,16 +114,18 @@ static char *listen_address(const struct vq_qemu_guest *guest, const struct vq_i
 /* Those that both ends need; what else a migration uses is the source's alone. */
 static const struct {
     const char *capability;
-    uint64_t flag;
+    uint64_t flag, unless;
     unsigned compression;
 } wanted[] = {
-    { "events", 0, 0 },
-    { "late-block-activate", 0, 0 }, /* images are the source's until the CPUs run here */
-    { "postcopy-ram", VIR_MIGRATE_POSTCOPY, 0 },
-    { "multifd", VIR_MIGRATE_PARALLEL, 0 },
-    { "rdma-pin-all", VIR_MIGRATE_RDMA_PIN_ALL, 0 },
-    { "xbzrle", 0, VQ_COMPRESS_XBZRLE },
-    { "compress", 0, VQ_COMPRESS_MT },
+    { "events", 0, 0, 0 },
+    /* Images are the source's until the CPUs run here. They do not run here when the guest stays paused, and a QEMU 7.2
+     * whose images nobody has activated ends itself when the guest is to move on: then they are taken over with the data. */
+    { "late-block-activate", 0, VIR_MIGRATE_PAUSED, 0 },
+    { "postcopy-ram", VIR_MIGRATE_POSTCOPY, 0, 0 },
+    { "multifd", VIR_MIGRATE_PARALLEL, 0, 0 },
+    { "rdma-pin-all", VIR_MIGRATE_RDMA_PIN_ALL, 0, 0 },
+    { "xbzrle", 0, 0, VQ_COMPRESS_XBZRLE },
+    { "compress", 0, 0, VQ_COMPRESS_MT },
 };
 
 static json_t *capabilities_of(const struct vq_migrate_options *options)
@@ -131,7 +133,7 @@ static json_t *capabilities_of(const struct vq_migrate_options *options)
     json_t *list = json_array();
 
     for (size_t i = 0; i < VQ_N_ELEMENTS(wanted); i++)
-        if ((wanted[i].flag == 0 || (options->flags & wanted[i].flag) != 0) &&
+        if ((wanted[i].flag == 0 || (options->flags & wanted[i].flag) != 0) && (options->flags & wanted[i].unless) == 0 &&
             (wanted[i].compression == 0 || (options->compression & wanted[i].compression) != 0))
             (void)json_array_append_new(list, json_pack("{s:s,s:b}", "capability", wanted[i].capability, "state", 1));
     return list;
