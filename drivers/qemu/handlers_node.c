@@ -270,7 +270,7 @@ static bool pack_names(const char *const *names, size_t n_names, struct vq_arena
 
 static bool pack_cpu(const struct vq_qemu_guest *guest, struct vq_arena *arena, struct vq_node_migrate_facts_ret *ret)
 {
-    const char *lacks[CPU_FEATURES_MAX];
+    const char *lacks[CPU_FEATURES_MAX] = { NULL };
     const struct vq_qemu_capabilities *caps = guest->caps;
     size_t n_lacks = caps == NULL ? 0 : vq_migrate_cpu_lacks(guest->live, caps, lacks, CPU_FEATURES_MAX);
     size_t n_has = caps == NULL ? 0 : caps->n_features;
