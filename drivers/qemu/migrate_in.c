@@ -479,9 +479,9 @@ static struct vq_qemu_guest *find_by_name(const struct vq_qemu *qemu, const char
 
 /* ---- From outside: finish is the word that it is this node's ---- */
 
-/* Whose answer it is: the guest may be gone when it comes. */
+/* Whose answer it is: the guest may be gone when it comes, and the driver may have stopped. */
 struct keeping {
-    struct vq_qemu *qemu;
+    struct vq_driver *driver;
     uint8_t uuid[VQ_UUID_BYTES];
     uint64_t run;
 };
@@ -498,7 +498,8 @@ static void kept(const struct vq_domain *definition, const struct vq_proposal_re
                  void *data)
 {
     struct keeping *keeping = data;
-    struct vq_qemu_guest *guest = vq_qemu_guest_find_run(keeping->qemu, keeping->uuid, keeping->run);
+    struct vq_qemu *qemu = keeping->driver->state;
+    struct vq_qemu_guest *guest = qemu != NULL ? vq_qemu_guest_find_run(qemu, keeping->uuid, keeping->run) : NULL;
 
     (void)definition;
     (void)result;
@@ -538,7 +539,7 @@ static void may_run(struct vq_qemu_guest *guest)
     }
     xml = vq_domain_format(definition != NULL ? definition : guest->live, VQ_FORMAT_INACTIVE | VQ_FORMAT_SECURE);
     keeping = vq_new(struct keeping);
-    *keeping = (struct keeping){ .qemu = guest->qemu, .run = guest->run };
+    *keeping = (struct keeping){ .driver = guest->qemu->driver, .run = guest->run };
     memcpy(keeping->uuid, guest->uuid, sizeof(keeping->uuid));
     vq_qemu_define_xml(guest->qemu, xml, &options, kept, keeping);
 }

@@ -16,9 +16,9 @@
 #include "drivers/qemu/migrate_in.h"
 #include "proto/cluster.pb-c.h"
 
-/* Whose answer it is: the guest may be gone when it comes. */
+/* Whose answer it is: the guest may be gone when it comes, and the driver may have stopped. */
 struct asking {
-    struct vq_qemu *qemu;
+    struct vq_driver *driver;
     uint8_t uuid[VQ_UUID_BYTES];
     uint64_t run;
 };
@@ -91,7 +91,8 @@ void vq_incoming_look(struct vq_qemu_guest *guest)
 static void end_answered(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
 {
     struct asking *asking = data;
-    struct vq_qemu_guest *guest = vq_qemu_guest_find(asking->qemu, asking->uuid);
+    struct vq_qemu *qemu = asking->driver->state;
+    struct vq_qemu_guest *guest = qemu != NULL ? vq_qemu_guest_find(qemu, asking->uuid) : NULL;
     struct vq_incoming *incoming;
 
     if (guest == NULL || !vq_migrate_is_incoming(guest) || guest->migration->run != asking->run) {
@@ -126,7 +127,7 @@ static void propose(struct vq_qemu_guest *guest)
         return;
     }
     asking = vq_new(struct asking);
-    *asking = (struct asking){ .qemu = guest->qemu, .run = guest->migration->run };
+    *asking = (struct asking){ .driver = guest->qemu->driver, .run = guest->migration->run };
     memcpy(asking->uuid, guest->uuid, sizeof(asking->uuid));
     incoming->is_asking = true;
     propose_end(guest->qemu->host, guest->uuid, guest->migration->run, incoming->wants_commit,

@@ -187,10 +187,17 @@ static void defined(const struct vq_domain *definition, const struct vq_proposal
                     const struct vq_error *err, void *data)
 {
     struct preparing *preparing = data;
+    struct vq_qemu *qemu = vq_qemu_of(preparing->request);
+    struct vq_error own = VQ_ERROR_INIT;
 
     (void)definition;
     (void)result;
-    vq_qemu_of(preparing->request)->n_creating--;
+    if (qemu == NULL && err == NULL) {
+        (void)vq_error_set(&own, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
+        err = &own;
+    }
+    if (qemu != NULL)
+        qemu->n_creating--;
     if (err != NULL)
         refuse(preparing, err);
     else
