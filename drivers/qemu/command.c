@@ -107,6 +107,9 @@ static int write_machine(struct vq_qemu_writer *writer, struct vq_error *err)
     vq_buffer_addf(&value, ",usb=off,dump-guest-core=%s", vq_qemu_on_off(def->dump_core));
     if (!vq_qemu_has_cells(def))
         vq_buffer_addf(&value, ",memory-backend=%s", vq_qemu_memory_id(writer));
+    /* The description of the state, for people who read a stream, would be sent behind the state's last byte: a source whose
+     * connection breaks there fails and runs on, while the destination has everything. */
+    vq_buffer_add(&value, ",suppress-vmdesc=on");
     add_machine_features(writer, &value);
     if (def->devices.iommu != NULL && vq_streq(def->devices.iommu->model, "smmuv3"))
         vq_buffer_add(&value, ",iommu=smmuv3");
