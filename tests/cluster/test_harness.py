@@ -115,7 +115,8 @@ def test_a_counting_guest_moves_and_its_second_copy_is_seen(hosts):
         assert guest.faults() + line.faults() == [] and line.answers > 10
         copy = Guest(hosts, watch, "web4", 2, disk=guest.disk, shareable=True)
         hosts.libvirt("node2").createXML(copy.xml())
-        found = wait_for(lambda: guest.faults(boots=2), 180, "one of two writers having seen the other")
+        guest.boots = 2
+        found = wait_for(guest.faults, 180, "one of two writers having seen the other")
         assert any("taken" in fault or "not as written" in fault for fault in found), found
         hosts.virsh("node1", "destroy", "web3")
         hosts.virsh("node2", "destroy", "web4")

@@ -11,12 +11,17 @@ POINT = re.compile(r'VQ_FAILPOINT\("([^"]+)"\)')
 FOLDERS = ("conf", "proto", "store", "raft", "drivers", "node")
 
 
-def names(source):
+def of_migration(name):
+    """Reached only while a guest moves: tests/cluster/test_migrate_failpoints.py is about these."""
+    return name.startswith("qemu.migrate.")
+
+
+def names(source, wanted=lambda name: True):
     found = set()
     for folder in FOLDERS:
         for path in (pathlib.Path(source) / folder).rglob("*.c"):
             found |= set(POINT.findall(path.read_text(encoding="utf-8")))
-    return sorted(found)
+    return sorted(filter(wanted, found))
 
 
 def main(source, hits_file):
