@@ -12,12 +12,13 @@
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/process.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/migrate_p2p.h"
 #include "drivers/qemu/migrate_check.h"
 #include "drivers/qemu/migrate_in.h"
 
-enum { BOUND_LOGS_MS = 30000, DRIVER_TYPE_QEMU = 1 };
+enum { LOOK_AFTER_MS = 30000, DRIVER_TYPE_QEMU = 1 };
 
 #define BOOT_TABLE "qemu.boot"
 
@@ -56,10 +57,11 @@ bool vq_qemu_check_flags(struct vq_request *request, uint64_t flags, uint64_t al
     return false;
 }
 
-static void bound_logs(uv_timer_t *timer)
+static void look_after(uv_timer_t *timer)
 {
     const struct vq_qemu *qemu = timer->data;
 
+    vq_process_reap();
     for (const struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = guest->next)
         vq_qemu_log_bound(guest);
 }
@@ -78,7 +80,7 @@ static int driver_start(struct vq_driver *driver, const struct vq_driver_host *h
     qemu->emulators = vq_qemu_emulators_new(host);
     (void)uv_timer_init(host->loop, &qemu->minute);
     qemu->minute.data = qemu;
-    (void)uv_timer_start(&qemu->minute, bound_logs, BOUND_LOGS_MS, BOUND_LOGS_MS);
+    (void)uv_timer_start(&qemu->minute, look_after, LOOK_AFTER_MS, LOOK_AFTER_MS);
     join_rows(driver);
     driver->host = host;
     driver->state = qemu;

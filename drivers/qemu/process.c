@@ -325,6 +325,7 @@ int vq_process_fork(uv_loop_t *loop, const struct vq_process_spec *spec, const s
     int pair[2], pidfd;
     pid_t pid;
 
+    vq_process_reap();
     if (VQ_FAILPOINT("qemu.process.fork"))
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot fork: failure point");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -419,12 +420,44 @@ int vq_process_signal(struct vq_process *process, int signal_number, struct vq_e
     return vq_error_system(err, errno, "cannot signal process %d", (int)process->pid);
 }
 
+/* ---- Children that nobody holds any more: they are zombies after their end until they are waited for ---- */
+
+static struct orphan {
+    struct orphan *next;
+    pid_t pid;
+} *orphans;
+
+void vq_process_reap(void)
+{
+    for (struct orphan **at = &orphans; *at != NULL;) {
+        struct orphan *orphan = *at;
+
+        if (waitpid(orphan->pid, NULL, WNOHANG) == 0) {
+            at = &orphan->next;
+            continue;
+        }
+        *at = orphan->next;
+        free(orphan);
+    }
+}
+
+static void leave_to_reaper(pid_t pid)
+{
+    struct orphan *orphan = vq_new(struct orphan);
+
+    orphan->pid = pid;
+    orphan->next = orphans;
+    orphans = orphan;
+}
+
 void vq_process_free(struct vq_process *process)
 {
     if (process == NULL)
         return;
     assert(!process->is_freed);
     process->is_freed = true;
+    if (process->is_child && process->has_gone_on && !process->has_exited)
+        leave_to_reaper(process->pid);
     if (process->is_child && !process->has_gone_on) {
         (void)close(process->control); /* it reads the end and leaves at once: a few system calls */
         process->control = -1;

@@ -56,6 +56,8 @@ VQ_MUST_CHECK int vq_process_signal(struct vq_process *process, int signal_numbe
 
 /* Let go of it; no callback comes any more. The process itself goes on. Accepts NULL. */
 void vq_process_free(struct vq_process *process);
+/* Wait, without waiting, for children that were let go and have ended. Called now and then. */
+void vq_process_reap(void);
 
 /* Start time of a pid; false: there is none. */
 bool vq_process_read_start_time(pid_t pid, uint64_t *ret_start_time);

@@ -279,6 +279,29 @@ static void a_child_that_is_not_for_good_dies_with_the_daemon(void **state)
     (void)close(tell[1]);
 }
 
+/* As a probe that takes too long: killed and let go in the same turn. Without anybody who waits for it, it would stay as a
+ * zombie for as long as the daemon lives. */
+static void a_child_that_was_let_go_leaves_no_zombie(void **state)
+{
+    struct vq_process_spec spec = { .argv = (char *[]){ (char *)"/bin/sleep", (char *)"1000", NULL },
+                                    .environment = environment, .output_fd = -1 };
+    struct vq_error err = VQ_ERROR_INIT;
+    siginfo_t info = { 0 };
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(vq_process_fork(&loop, &spec, &callbacks, NULL, &process, &err), 0);
+    pid = vq_process_pid(process);
+    vq_process_go(process);
+    assert_int_equal(vq_process_signal(process, SIGKILL, &err), 0);
+    vq_process_free(process);
+    process = NULL;
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0); /* it has ended, and lies there */
+    vq_process_reap();
+    assert_int_equal(waitpid(pid, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -292,6 +315,7 @@ int main(void)
         TEST(the_end_by_a_signal_is_seen_with_its_status),
         TEST(a_process_is_adopted_only_with_its_start_time),
         TEST(a_child_that_is_not_for_good_dies_with_the_daemon),
+        TEST(a_child_that_was_let_go_leaves_no_zombie),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
