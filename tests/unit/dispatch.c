@@ -44,6 +44,7 @@ static void get_xml(struct vq_request *request)
 static const struct vq_driver_row rows[] = {
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_CREATE, see},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_UNDEFINE, see},
+    {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_CONFIRM3, see},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_GET_INFO, see},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_GET_XML_DESC, get_xml},
     {VQ_PROGRAM_REMOTE, VQ_REMOTE_CONNECT_GET_VERSION, see},
@@ -292,6 +293,23 @@ static void host_calls_go_to_the_node_of_the_view(void **state)
     assert_int_equal(fake_client_ask(&other, VQ_REMOTE_DOMAIN_LOOKUP_BY_NAME, &vq_xdr_remote_domain_lookup_by_name_args,
                                      &args, NULL, NULL, NULL),
                      VIR_ERR_NO_DOMAIN);
+    fake_client_close(&other);
+}
+
+static void a_migration_is_confirmed_where_the_guest_was(void **state)
+{
+    struct vq_remote_domain_migrate_confirm3_args args = {.dom = domain("there", 2)};
+    struct fake_client other;
+
+    (void)state;
+    fake_client_connect(&other, &node, "lrun/libvirt-sock");
+    fake_client_open(&other, "qemu:///system?node=.");
+    fake_client_call(&other, MAIN_PROGRAM, VQ_REMOTE_DOMAIN_MIGRATE_CONFIRM3, &vq_xdr_remote_domain_migrate_confirm3_args,
+                     &args);
+    assert_false(fake_client_hears(&other, 30));
+    assert_int_equal(fake_cluster.forwarded_to, 2);
+    vq_call_answer_bytes(fake_cluster.forwarded, NULL, 0);
+    assert_int_equal(fake_client_next(&other)->status, VQ_FRAME_OK);
     fake_client_close(&other);
 }
 
@@ -586,6 +604,7 @@ int main(void)
         CASE(a_domain_of_an_unreachable_owner_is_not_undefined),
         CASE(what_is_left_of_a_node_that_has_gone_is_undefined_anywhere),
         CASE(host_calls_go_to_the_node_of_the_view),
+        CASE(a_migration_is_confirmed_where_the_guest_was),
         CASE(a_snapshots_call_finds_its_domain),
         CASE(connections_without_a_hypervisor_support_no_domains),
         CASE(unknown_flags_are_refused),
