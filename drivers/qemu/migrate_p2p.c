@@ -142,11 +142,10 @@ static void give_up(struct vq_p2p *p2p)
 
 /* ---- finish ------------------------------------------------------------------------------------------------------ */
 
-/* The destination did not say no: its answer is what was lost, and it may run the guest. */
+/* The destination's driver did not say no: its answer is what was lost or cannot be read, and it may run the guest. */
 static bool is_unknown(const struct vq_error *err)
 {
-    return err->code == VIR_ERR_OPERATION_TIMEOUT ||
-           (err->from == VIR_FROM_RPC && (err->code == VIR_ERR_RPC || err->code == VIR_ERR_SYSTEM_ERROR));
+    return err->code == VIR_ERR_OPERATION_TIMEOUT || err->from == VIR_FROM_RPC;
 }
 
 /* Two copies would be worse than none: neither is let run by this side. */

@@ -529,6 +529,15 @@ static void a_finish_without_an_answer_leaves_the_guest_paused(void **state)
     assert_string_equal(here.calls, "begin perform unknown ");
 }
 
+static void a_finish_whose_answer_is_garbage_leaves_the_guest_paused(void **state)
+{
+    (void)state;
+    set(&there.finish_err, VIR_ERR_NO_MEMORY, VIR_FROM_RPC, "the daemon's answer cannot be read");
+    migrate_with(0);
+    expect_error(VIR_ERR_NO_MEMORY, "stays paused here: the daemon's answer");
+    assert_string_equal(here.calls, "begin perform unknown ");
+}
+
 static void between_nodes_a_failed_finish_changes_nothing(void **state)
 {
     (void)state;
@@ -640,6 +649,7 @@ int main(void)
         TEST(a_destination_that_knows_better_why_is_believed),
         TEST(a_failed_finish_lets_the_guest_run_on_here),
         TEST(a_finish_without_an_answer_leaves_the_guest_paused),
+        TEST(a_finish_whose_answer_is_garbage_leaves_the_guest_paused),
         CLUSTER(between_nodes_a_failed_finish_changes_nothing),
         TEST(a_failed_confirm_is_not_the_users_concern),
         TEST(a_lost_connection_ends_the_sending),
