@@ -93,6 +93,8 @@ static int make_file(struct vq_migrate_disks *disks, struct vq_disks_item *item,
 
     if (access(item->path, F_OK) == 0)
         return 0;
+    if (errno != ENOENT) /* one that cannot be seen is not taken for one of ours */
+        return vq_error_system(err, errno, "cannot look at image '%s' of disk '%s'", item->path, item->target);
     item->was_made = true;
     if (vq_qemu_record_write(disks->guest, err) < 0)
         return -1;

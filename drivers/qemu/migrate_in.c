@@ -274,8 +274,10 @@ static void resume_with(struct vq_qemu_guest *guest)
     incoming->failure = err;
     if (guest->job.is_waiting && !guest->job.is_unwinding)
         vq_job_resume(&guest->job, incoming->fate == VQ_INCOMING_OURS ? NULL : &err);
-    else if (guest->job.is_waiting && strcmp(guest->job.steps[guest->job.cursor].name, "take the right to come") == 0)
+    else if (guest->job.is_waiting && strcmp(guest->job.steps[guest->job.cursor].name, "take the right to come") == 0) {
+        vq_incoming_settle(guest);
         vq_job_resume(&guest->job, NULL);
+    }
 }
 
 void vq_incoming_decided(struct vq_qemu_guest *guest)

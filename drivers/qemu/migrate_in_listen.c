@@ -296,7 +296,10 @@ enum vq_step_result vq_incoming_make_disks(struct vq_job *job)
 
 enum vq_step_result vq_incoming_make_disks_undo(struct vq_job *job)
 {
-    vq_migrate_disks_remove_created(vq_qemu_undoing(job));
+    struct vq_qemu_guest *guest = vq_qemu_undoing(job);
+
+    if (guest->migration->peer == 0) /* else the log may say that they are the guest's now: vq_incoming_settle() */
+        vq_migrate_disks_remove_created(guest);
     return VQ_STEP_DONE;
 }
 

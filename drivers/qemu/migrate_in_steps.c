@@ -91,7 +91,18 @@ static enum vq_step_result claim_run(struct vq_job *job)
     return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
-/* Nothing of the guest is left here. If the log gave it to us all the same, its run has ended. */
+void vq_incoming_settle(struct vq_qemu_guest *guest)
+{
+    if (vq_incoming_of(guest)->fate == VQ_INCOMING_OURS) {
+        guest->run = guest->migration->run;
+        guest->is_published = true;
+        vq_qemu_guest_publish_end(guest);
+    } else {
+        vq_migrate_disks_remove_created(guest);
+    }
+}
+
+/* No process of the guest is left here. */
 static enum vq_step_result claim_undo(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = vq_qemu_undoing(job);
@@ -108,11 +119,7 @@ static enum vq_step_result claim_undo(struct vq_job *job)
         vq_incoming_cancel(guest);
     if (incoming->fate == VQ_INCOMING_OPEN)
         return VQ_STEP_WAIT; /* vq_incoming_decided() */
-    if (incoming->fate == VQ_INCOMING_OURS) {
-        guest->run = guest->migration->run;
-        guest->is_published = true;
-        vq_qemu_guest_publish_end(guest);
-    }
+    vq_incoming_settle(guest);
     return VQ_STEP_DONE;
 }
 

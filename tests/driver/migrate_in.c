@@ -723,6 +723,31 @@ static void a_qemu_that_dies_right_after_the_commit_is_this_nodes_loss(void **st
     nothing_is_left();
 }
 
+static void a_qemu_that_dies_while_the_commit_is_under_way_is_judged_by_the_log(void **state)
+{
+    (void)state;
+    for (int commit = 0; commit <= 1; commit++) {
+        struct fake_domain *domain = remote_domain("incoming wait active completed\n");
+
+        must_prepare(domain, 0);
+        fake.holds_proposals = true;
+        let_data_come();
+        while (!vq_incoming_of(guest_of(domain))->is_asking)
+            (void)uv_run(&fake.loop, UV_RUN_ONCE);
+        assert_int_equal(signal_processes(SIGKILL), 1);
+        while (!guest_of(domain)->job.is_unwinding)
+            (void)uv_run(&fake.loop, UV_RUN_ONCE);
+        if (commit == 0) /* the source was quicker */
+            domain->info.moving_to = domain->info.moving_run = 0;
+        fake_release_proposals();
+        assert_true(fake_host_until(has_ended, domain));
+        assert_string_equal(fake.trace, commit == 1 ? "commit 5/6+5.5 " : "");
+        assert_int_equal(domain->info.owner, commit == 1 ? OWN_NODE : SOURCE_NODE);
+        nothing_is_left();
+        begin_anew();
+    }
+}
+
 static void cpus_that_do_not_run_leave_the_guest_here_and_paused(void **state)
 {
     struct fake_domain *domain = remote_domain("refuse cont\nincoming active completed\n");
@@ -1227,6 +1252,7 @@ int main(void)
         TEST(a_qemu_that_says_failed_is_cleared_away),
         TEST(a_qemu_that_dies_at_any_command_before_data_fails_the_prepare),
         TEST(a_qemu_that_dies_right_after_the_commit_is_this_nodes_loss),
+        TEST(a_qemu_that_dies_while_the_commit_is_under_way_is_judged_by_the_log),
         TEST(cpus_that_do_not_run_leave_the_guest_here_and_paused),
         TEST(a_commit_that_is_lost_is_proposed_again),
         TEST(a_commit_that_is_never_taken_becomes_a_cancel),
