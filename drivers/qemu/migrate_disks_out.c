@@ -205,6 +205,7 @@ static void nodes_known(json_t *reply, const struct vq_error *err, void *data)
     json_t *node;
 
     (void)err;
+    disks->is_polling = false;
     json_array_foreach(reply, i, node) {
         const char *name = json_string_value(json_object_get(node, "node-name"));
 
@@ -263,6 +264,7 @@ static void judge(struct vq_migrate_disks *disks, const struct tally *tally)
             wait_and_poll(disks, POLL_MS);
             return;
         }
+        disks->is_polling = true; /* an answer is awaited, as with the jobs */
         vq_disks_call(disks, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), nodes_known);
         return;
     case VQ_DISKS_IDLE:
