@@ -202,9 +202,13 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
                          const struct vq_migrate_cookie *peer, struct vq_error *err)
 {
     bool is_begun = vq_migrate_is_leaving(guest) && guest->migration->stage == VQ_MIGRATE_BEGUN;
+    VQ_AUTOFREE char *host = NULL, *path = NULL;
+    uint16_t port;
 
     if (options->uri == NULL)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination told no URI for the data");
+    if (vq_leaving_parse_uri(options->uri, &host, &port, &path, err) < 0)
+        return -1;
     if (vq_migrate_cookie_check(peer, guest->qemu, guest->uuid, guest->name, err) < 0)
         return -1;
     if (vq_migrate_check_secure(guest->qemu, options, peer, err) < 0)

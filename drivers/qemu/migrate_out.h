@@ -112,7 +112,7 @@ enum vq_step_result vq_leaving_settle_run(struct vq_job *job);
 /* Is the URI one for a connection that we make? tcp and unix. */
 bool vq_leaving_can_connect(const char *uri);
 /* Where it leads to: a host with a port (0: none is said), or a path. What is not there is NULL; the caller frees both.
- * Errors: VIR_ERR_INVALID_ARG. */
+ * tcp, rdma and unix only: QEMU knows others, which run commands. Errors: VIR_ERR_INVALID_ARG. */
 VQ_MUST_CHECK int vq_leaving_parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, char **ret_path,
                                        struct vq_error *err);
 /* cb: once, with the descriptor, which is closed after it; or -1 and err. */

@@ -38,12 +38,21 @@ struct vq_leaving_connection {
 
 /* ---- The URI ---- */
 
-/* "host", "host:port", "[address]:port" behind "tcp:" or "tcp://", and perhaps a slash. */
-static int parse_tcp(const char *uri, char **ret_host, uint16_t *ret_port, struct vq_error *err)
+/* Letters of names and addresses; QEMU reads a comma behind a host as the begin of its options. */
+static bool is_host(const char *text, size_t length)
 {
-    const char *host = uri + (strncmp(uri, "tcp://", 6) == 0 ? 6 : 4), *end;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
+
+    return strspn(text, letters) >= length;
+}
+
+/* "host", "host:port", "[address]:port" behind the scheme and perhaps two slashes, and perhaps one behind it. */
+static int parse_address(const char *uri, size_t scheme_length, char **ret_host, uint16_t *ret_port, struct vq_error *err)
+{
+    const char *host = uri + scheme_length, *end;
     uint64_t port = 0;
 
+    host += strncmp(host, "//", 2) == 0 ? 2 : 0;
     if (*host == '[') {
         end = strchr(++host, ']');
     } else {
@@ -53,6 +62,8 @@ static int parse_tcp(const char *uri, char **ret_host, uint16_t *ret_port, struc
     }
     if (end == NULL || end == host)
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host in migration URI: %s", uri);
+    if (!is_host(host, (size_t)(end - host)))
+        return vq_error_set(err, VIR_ERR_INVALID_ARG, "invalid host in migration URI: %s", uri);
     const char *rest = *end == ']' ? end + 1 : end;
     VQ_AUTOFREE char *digits = vq_strndup(*rest == ':' ? rest + 1 : "", strcspn(*rest == ':' ? rest + 1 : "", "/"));
 
@@ -76,7 +87,9 @@ static int parse_unix(const char *uri, char **ret_path, struct vq_error *err)
 int vq_leaving_parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, char **ret_path, struct vq_error *err)
 {
     if (strncmp(uri, "tcp:", 4) == 0)
-        return parse_tcp(uri, ret_host, ret_port, err);
+        return parse_address(uri, 4, ret_host, ret_port, err);
+    if (strncmp(uri, "rdma:", 5) == 0)
+        return parse_address(uri, 5, ret_host, ret_port, err);
     if (strncmp(uri, "unix:", 5) == 0)
         return parse_unix(uri, ret_path, err);
     return vq_error_set(err, VIR_ERR_INVALID_ARG, "unsupported scheme in migration URI %s", uri);

@@ -271,28 +271,36 @@ static enum vq_step_result connect_undo(struct vq_job *job)
 
 /* ---- send ---- */
 
-static char *qemu_uri(const struct vq_migrate_options *options)
+/* Made anew from its parts: what else the caller wrote does not reach QEMU. NULL: err tells. */
+static char *qemu_uri(const struct vq_migrate_options *options, struct vq_error *err)
 {
-    const char *uri = options->uri;
+    VQ_AUTOFREE char *host = NULL, *path = NULL;
+    uint16_t port = 0;
 
     if (!connects_by_itself(options))
         return vq_strdup("fd:" DESCRIPTOR_NAME);
-    if (strncmp(uri, "tcp://", 6) == 0)
-        return vq_asprintf("tcp:%s", uri + 6);
-    if (strncmp(uri, "unix://", 7) == 0)
-        return vq_asprintf("unix:%s", uri + 7);
-    if (strncmp(uri, "rdma://", 7) == 0)
-        return vq_asprintf("rdma:%s", uri + 7);
-    return vq_strdup(uri);
+    if (vq_leaving_parse_uri(options->uri, &host, &port, &path, err) < 0)
+        return NULL;
+    if (path != NULL)
+        return vq_asprintf("unix:%s", path);
+    if (port == 0) {
+        (void)vq_error_set(err, VIR_ERR_INVALID_ARG, "missing port in migration URI: %s", options->uri);
+        return NULL;
+    }
+    return vq_asprintf(strchr(host, ':') != NULL ? "%s:[%s]:%u" : "%s:%s:%u",
+                       strncmp(options->uri, "rdma:", 5) == 0 ? "rdma" : "tcp", host, port);
 }
 
 static enum vq_step_result send_run(struct vq_job *job)
 {
     struct vq_leaving *leaving = job->owner;
-    VQ_AUTOFREE char *uri = qemu_uri(&leaving->guest->migration->options);
+    struct vq_error err = VQ_ERROR_INIT;
+    VQ_AUTOFREE char *uri = qemu_uri(&leaving->guest->migration->options, &err);
 
     if (VQ_FAILPOINT("qemu.migrate.out.send"))
         return vq_leaving_step_failed(job, "qemu.migrate.out.send");
+    if (uri == NULL)
+        return vq_job_fail(job, &err);
     leaving->is_told = true;
     (void)vq_leaving_ask(leaving, "migrate", json_pack("{s:s}", "uri", uri), -1, told);
     return VQ_STEP_WAIT; /* vq_leaving_status() */
@@ -398,6 +406,8 @@ static enum vq_step_result outcome_run(struct vq_job *job)
         return vq_leaving_step_failed(job, "qemu.migrate.out.outcome");
     if (leaving->guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN)
         vq_leaving_look(leaving->guest);
+    if (leaving->fate == VQ_LEAVING_STAYS) /* seen just now: this step does not wait, so nothing has ended it */
+        return vq_job_fail(job, &leaving->failure);
     if (leaving->guest->migration->peer != 0 && leaving->fate != VQ_LEAVING_GONE)
         return VQ_STEP_WAIT; /* vq_leaving_decided() */
     return VQ_STEP_DONE;
