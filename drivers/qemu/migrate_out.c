@@ -215,6 +215,8 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
         return -1;
     if (peer->node != 0 && peer->run == 0)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination's cookie does not name the move");
+    if (peer->node != 0 && vq_leaving_check_move(guest, peer->node, peer->run, err) < 0)
+        return -1;
     if (!is_begun && vq_leaving_check(guest, options, err) < 0)
         return -1;
     return is_begun ? 0 : vq_leaving_begin_activity(guest, err);
@@ -607,6 +609,7 @@ static void side_free(struct vq_migration *migration)
     vq_migrate_cookie_done(&leaving->own);
     vq_migrate_cookie_done(&leaving->peer);
     leaving->guest = NULL;
+    (void)uv_timer_stop(&leaving->wait_timer); /* it is closed later than the other */
     leaving->job_timer.data = leaving->wait_timer.data = leaving;
     uv_close((uv_handle_t *)&leaving->job_timer, job_timer_closed);
 }

@@ -137,6 +137,9 @@ void vq_leaving_remove_key(const struct vq_qemu_guest *guest);
 
 /* ---- migrate_out_decide.c ---- */
 
+/* Is the move that the destination's cookie names one that can still be decided? The cookie comes through the client: an old or
+ * made up one must not pass for a move that was committed. Errors: VIR_ERR_OPERATION_INVALID. */
+VQ_MUST_CHECK int vq_leaving_check_move(const struct vq_qemu_guest *guest, uint64_t peer, uint64_t run, struct vq_error *err);
 /* Look at what is applied; vq_leaving_decided() when that is known for the first time. */
 void vq_leaving_look(struct vq_qemu_guest *guest);
 /* Ask for the cancel until one of the ends is applied; vq_leaving_decided() comes then, maybe before this returns. */

@@ -30,15 +30,18 @@ static void propose_cancel(const struct vq_driver_host *host, const uint8_t uuid
 
 /* ---- While the guest waits for it ---- */
 
-static enum vq_leaving_fate fate_of(struct vq_qemu_guest *guest, struct vq_leaving *leaving)
+/* A state without the domain may be one from before it was defined, which a refilled store passes through. A current one says
+ * that its run has ended elsewhere: a guest that runs here is taken out by nobody but this node. */
+static enum vq_leaving_fate fate_of(struct vq_qemu_guest *guest, const struct vq_leaving *leaving, bool *ret_is_known)
 {
     const struct vq_driver_host *host = guest->qemu->host;
     const struct vq_migration *migration = guest->migration;
     VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
     struct vq_domain_info info = { 0 };
 
-    if (!host->domain_find(guest->uuid, false, arena, &info))
-        return VQ_LEAVING_STAYS;
+    *ret_is_known = host->domain_find(guest->uuid, false, arena, &info);
+    if (!*ret_is_known)
+        return leaving->is_current ? VQ_LEAVING_GONE : VQ_LEAVING_OPEN;
     if (info.moving_to == migration->peer && info.moving_run == migration->run)
         return VQ_LEAVING_OPEN;
     if (info.last_move < migration->run && info.run < migration->run) /* from before the move, or it was never entered */
@@ -46,15 +49,43 @@ static enum vq_leaving_fate fate_of(struct vq_qemu_guest *guest, struct vq_leavi
     return info.owner != host->node_id || info.run >= migration->run ? VQ_LEAVING_GONE : VQ_LEAVING_STAYS;
 }
 
+int vq_leaving_check_move(const struct vq_qemu_guest *guest, uint64_t peer, uint64_t run, struct vq_error *err)
+{
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+
+    if (!guest->qemu->host->domain_find(guest->uuid, false, arena, &info))
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is not known in this cluster", guest->name);
+    if (info.moving_to == peer && info.moving_run == run)
+        return 0;
+    if (info.last_move < run && info.run < run)
+        return 0; /* it was entered, and is not applied here yet */
+    return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "the migration of domain '%s' that was prepared is over",
+                        guest->name);
+}
+
+static void ask_again(uv_timer_t *timer)
+{
+    struct vq_leaving *leaving = timer->data;
+
+    if (leaving->guest != NULL && leaving->fate == VQ_LEAVING_OPEN)
+        vq_leaving_cancel_move(leaving->guest);
+}
+
 void vq_leaving_look(struct vq_qemu_guest *guest)
 {
     struct vq_leaving *leaving = vq_leaving_of(guest);
+    bool is_known;
 
     if (guest->migration->peer == 0 || leaving->fate != VQ_LEAVING_OPEN)
         return;
-    leaving->fate = fate_of(guest, leaving);
-    if (leaving->fate == VQ_LEAVING_OPEN)
+    leaving->fate = fate_of(guest, leaving, &is_known);
+    if (leaving->fate == VQ_LEAVING_OPEN) {
+        /* Nothing more may be told of a domain that is not there: the log's answer shows how old this state is. */
+        if (!is_known && !leaving->is_asking && !uv_is_active((uv_handle_t *)&leaving->wait_timer))
+            (void)uv_timer_start(&leaving->wait_timer, ask_again, VQ_LEAVING_RETRY_MS, 0);
         return;
+    }
     vq_log(INFO, "migrate.out", "domain=%s run=%llu: the log says that it %s", guest->name,
            (unsigned long long)guest->migration->run, leaving->fate == VQ_LEAVING_GONE ? "is its peer's now" : "stays");
     (void)uv_timer_stop(&leaving->wait_timer);
@@ -76,14 +107,6 @@ static struct asking *asking_new(const struct vq_qemu_guest *guest)
     asking->run = guest->migration->run;
     memcpy(asking->uuid, guest->uuid, sizeof(asking->uuid));
     return asking;
-}
-
-static void ask_again(uv_timer_t *timer)
-{
-    struct vq_leaving *leaving = timer->data;
-
-    if (leaving->guest != NULL && leaving->fate == VQ_LEAVING_OPEN)
-        vq_leaving_cancel_move(leaving->guest);
 }
 
 static void answered(const struct vq_proposal_result *result, const struct vq_error *err, void *data)

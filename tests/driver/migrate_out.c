@@ -422,14 +422,13 @@ static bool is_answered(void *data)
     return ((struct call *)data)->is_answered;
 }
 
-static void begin_perform_to(struct fake_domain *domain, uint64_t flags, uint64_t node)
+static void perform_with(struct fake_domain *domain, uint64_t flags, uint64_t node, uint64_t move_run, const char *uri)
 {
     struct vq_migrate_cookie cookie;
     struct vq_migrate_options options;
     struct vq_error err = VQ_ERROR_INIT;
     uint32_t length = 0;
     uint8_t *bytes = NULL;
-    char path[96];
 
     call_init(&perform_call, domain);
     vq_migrate_cookie_init(&cookie, qemu(), domain->info.uuid, domain->name);
@@ -437,15 +436,23 @@ static void begin_perform_to(struct fake_domain *domain, uint64_t flags, uint64_
     cookie.host_name = strdup("host2");
     memset(cookie.host_uuid, 0x5a, sizeof(cookie.host_uuid));
     cookie.node = node;
-    cookie.run = node != 0 ? domain->info.moving_run : 0;
+    cookie.run = move_run;
     assert_int_equal(vq_migrate_cookie_write(&cookie, perform_call.arena, &bytes, &length, &err), 0);
     vq_migrate_cookie_done(&cookie);
     vq_migrate_options_init(&options);
     options.flags = flags;
-    data_path(path, sizeof(path));
-    options.uri = vq_asprintf("unix://%s", path);
+    options.uri = strdup(uri);
     vq_migrate_out_perform(&perform_call.request, &options, bytes, length, performed, &perform_call);
     vq_migrate_options_done(&options);
+}
+
+static void begin_perform_to(struct fake_domain *domain, uint64_t flags, uint64_t node)
+{
+    char path[96], uri[128];
+
+    data_path(path, sizeof(path));
+    (void)snprintf(uri, sizeof(uri), "unix://%s", path);
+    perform_with(domain, flags, node, node != 0 ? domain->info.moving_run : 0, uri);
 }
 
 static void begin_perform(struct fake_domain *domain)
@@ -988,6 +995,43 @@ static void a_port_that_nobody_listens_on_is_told(void **state)
     it_runs_here(domain);
 }
 
+static void a_uri_that_is_no_address_is_refused(void **state)
+{
+    static const char *const uris[] = { "exec:touch /tmp/x", "fd:3", "file:/tmp/x", "tcp:", "tcp:host,to=9:1", "tcp:ho st:1",
+                                        "unix:relative", "rdma:host,x:1", "vsock:1:2", "/tmp/x", "" };
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(uris); i++) {
+        perform_with(domain, VIR_MIGRATE_LIVE, 0, 0, uris[i]);
+        assert_true(perform_call.is_answered);
+        assert_int_equal(perform_call.err.code, VIR_ERR_INVALID_ARG);
+        perform_with(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_PARALLEL, 0, 0, uris[i]);
+        assert_int_equal(perform_call.err.code, VIR_ERR_INVALID_ARG);
+    }
+    it_runs_here(domain);
+}
+
+/* Taken for a committed one, it would end the guest. */
+static void a_cookie_that_names_another_move_is_refused(void **state)
+{
+    struct fake_domain *domain = run("");
+    uint64_t wrong[2];
+
+    (void)state;
+    enter_move(domain);
+    wrong[0] = domain->info.run;
+    wrong[1] = domain->info.moving_run - 1;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(wrong); i++) {
+        perform_with(domain, VIR_MIGRATE_LIVE, PEER_NODE, wrong[i], "tcp:host:1");
+        assert_int_equal(perform_code(), VIR_ERR_OPERATION_INVALID);
+        driver->changed(driver, domain->info.uuid);
+        assert_int_equal(guest_of(domain)->phase, VQ_GUEST_ACTIVE);
+    }
+    peer_ends(domain, false);
+    it_runs_here(domain);
+}
+
 static void a_peer_that_is_not_reachable_is_told(void **state)
 {
     struct fake_domain *domain = run("");
@@ -1068,6 +1112,45 @@ static void a_restart_with_a_state_that_is_too_old_waits_for_the_log(void **stat
     peer_ends(domain, true);
     fake_release_proposals();
     it_has_left(domain);
+}
+
+static void a_restart_with_a_state_without_the_domain_waits_for_the_log(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    stop_driver();
+    domain->is_gone = true; /* as before it was defined; or it has ended at the peer */
+    fake.holds_proposals = true;
+    start_driver();
+    driver->recover(driver);
+    for (int i = 0; i < 50; i++) {
+        driver->changed(driver, domain->info.uuid);
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        (void)usleep(10000);
+    }
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+    fake_release_proposals(); /* refused: the state is not too old */
+    assert_true(fake_host_until(has_ended, domain));
+    assert_null(strstr(fake.trace, "5/"));
+    nothing_is_left();
+}
+
+static void a_domain_that_ended_at_the_peer_before_the_commit_was_seen_is_let_go(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    domain->is_gone = true;
+    driver->changed(driver, domain->info.uuid);
+    must_perform();
+    assert_true(fake_host_until(has_ended, domain));
+    assert_null(strstr(fake.trace, "5/"));
+    nothing_is_left();
 }
 
 static void a_restart_after_qemu_has_died_is_judged_by_the_log(void **state)
@@ -1252,10 +1335,14 @@ int main(void)
         TEST(what_changes_the_guest_is_refused_meanwhile),
         TEST(a_second_migration_is_refused),
         TEST(a_port_that_nobody_listens_on_is_told),
+        TEST(a_uri_that_is_no_address_is_refused),
+        TEST(a_cookie_that_names_another_move_is_refused),
         TEST(a_peer_that_is_not_reachable_is_told),
         TEST(a_restart_while_it_is_sent_lets_it_run_on),
         TEST(a_restart_when_all_is_sent_is_judged_by_the_log),
         TEST(a_restart_with_a_state_that_is_too_old_waits_for_the_log),
+        TEST(a_restart_with_a_state_without_the_domain_waits_for_the_log),
+        TEST(a_domain_that_ended_at_the_peer_before_the_commit_was_seen_is_let_go),
         TEST(a_restart_after_qemu_has_died_is_judged_by_the_log),
         TEST(a_failure_at_any_step_is_undone),
         TEST(a_failure_after_all_was_sent_asks_the_log),
