@@ -166,6 +166,26 @@ static void fill_params(struct job_params *params, int operation, const struct v
                                                              .type = VIR_TYPED_PARAM_STRING, .value.s = error };
 }
 
+void vq_qemu_activity_count_time(struct vq_qemu_guest *guest)
+{
+    struct vq_qemu_activity *activity = &guest->activity;
+
+    if (activity->is_active)
+        activity->stats.elapsed_ms = uv_now(guest->qemu->host->loop) - activity->start_loop_ms;
+}
+
+/* QEMU had not said it when the guest went over: the CPUs stand still until then. */
+static void complete_downtime(struct vq_qemu_guest *guest)
+{
+    struct vq_qemu_job_stats *stats = &guest->activity.stats;
+    uint64_t now_ms = guest->qemu->host->time_ms();
+
+    if (stats->has_downtime || stats->stopped_ms == 0 || now_ms < stats->stopped_ms)
+        return;
+    stats->downtime_ms = now_ms - stats->stopped_ms;
+    stats->has_downtime = true;
+}
+
 void vq_qemu_activity_end(struct vq_qemu_guest *guest, int type, const struct vq_error *err)
 {
     struct vq_qemu_completed *completed = &guest->completed;
@@ -173,11 +193,12 @@ void vq_qemu_activity_end(struct vq_qemu_guest *guest, int type, const struct vq
 
     if (!guest->activity.is_active)
         return;
+    vq_qemu_activity_count_time(guest);
+    if (type == VIR_DOMAIN_JOB_COMPLETED)
+        complete_downtime(guest);
     guest->activity.is_active = false;
     *completed = (struct vq_qemu_completed){ .is_set = true, .success = type == VIR_DOMAIN_JOB_COMPLETED, .type = type,
                                              .operation = guest->activity.operation, .stats = guest->activity.stats };
-    if (completed->stats.elapsed_ms == 0)
-        completed->stats.elapsed_ms = uv_now(guest->qemu->host->loop) - guest->activity.start_loop_ms;
     if (err != NULL)
         (void)snprintf(completed->error, sizeof(completed->error), "%.200s", err->message);
     if (completed->stats.ram_total + completed->stats.disk_total == 0)
@@ -261,13 +282,6 @@ static struct vq_qemu_guest *guest_or_fail(struct vq_request *request)
     return NULL;
 }
 
-static void update_elapsed(struct vq_qemu_guest *guest)
-{
-    struct vq_qemu_activity *activity = &guest->activity;
-
-    activity->stats.elapsed_ms = uv_now(guest->qemu->host->loop) - activity->start_loop_ms;
-}
-
 static void reply_info(struct vq_request *request, const struct vq_qemu_activity *activity)
 {
     struct vq_remote_domain_get_job_info_ret *ret = request->ret;
@@ -316,8 +330,7 @@ static void reply_active(struct vq_request *request, const struct vq_qemu_activi
 
 static void refreshed(struct vq_qemu_guest *guest, void *data)
 {
-    if (guest->activity.is_active)
-        update_elapsed(guest);
+    vq_qemu_activity_count_time(guest);
     reply_active(data, &guest->activity);
 }
 

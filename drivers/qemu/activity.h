@@ -53,6 +53,8 @@ struct vq_qemu_completed {
 /* Begin; -1 with libvirt's own error when there is one already ("cannot acquire state change lock (held by ...)",
  * VIR_ERR_OPERATION_TIMEOUT). */
 VQ_MUST_CHECK int vq_qemu_activity_begin(struct vq_qemu_guest *guest, int operation, struct vq_error *err);
+/* How long it has taken until now, into its numbers. No effect when there is none. */
+void vq_qemu_activity_count_time(struct vq_qemu_guest *guest);
 /* Over: remembers the numbers, tells clients (job-completed) when it had any. */
 void vq_qemu_activity_end(struct vq_qemu_guest *guest, int type, const struct vq_error *err);
 /* The refusal of another one while this one is active; -1. */

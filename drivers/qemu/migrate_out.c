@@ -86,6 +86,14 @@ static char *definition_to_keep(const struct vq_qemu_guest *guest)
     return guest->live != NULL ? vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_INACTIVE) : NULL;
 }
 
+/* A daemon outside ends the server of its disks only when it reads in finish that disks were copied. */
+static bool ends_disk_server(const struct vq_qemu_guest *guest)
+{
+    const struct vq_migration *migration = guest->migration;
+
+    return migration != NULL && migration->peer == 0 && vq_migrate_disks_asked(&migration->options);
+}
+
 void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err)
 {
     struct vq_request *request = leaving->request;
@@ -99,7 +107,9 @@ void vq_leaving_answer(struct vq_leaving *leaving, const struct vq_error *err)
         return;
     leaving->request = NULL;
     if (err == NULL) {
+        vq_qemu_activity_count_time(guest);
         vq_migrate_cookie_init(&cookie, guest->qemu, guest->uuid, guest->name);
+        cookie.has_nbd = ends_disk_server(guest);
         cookie.stats = vq_memdup(guest->activity.is_active ? &guest->activity.stats : &guest->completed.stats,
                                  sizeof(*cookie.stats));
         cookie.persistent_xml = definition_to_keep(guest);
@@ -117,10 +127,11 @@ static int abort_migration(struct vq_qemu_guest *guest, bool post_copy, struct v
 {
     struct vq_leaving *leaving = vq_leaving_of(guest);
     struct vq_error why = VQ_ERROR_INIT;
+    bool is_begun = leaving != NULL && guest->migration->stage == VQ_MIGRATE_BEGUN; /* perform fails with it, when it comes */
 
     if (post_copy)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "current job is not outgoing migration in post-copy mode");
-    if (leaving == NULL || !leaving->job.is_active || leaving->fate == VQ_LEAVING_GONE)
+    if (!is_begun && (leaving == NULL || !leaving->job.is_active || leaving->fate == VQ_LEAVING_GONE))
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "cannot abort migration: only its outcome is waited for");
     (void)vq_error_set(&why, VIR_ERR_OPERATION_ABORTED, "migration out job: canceled by client");
     vq_leaving_give_up(guest, &why);
@@ -198,13 +209,27 @@ void vq_leaving_drop(struct vq_qemu_guest *guest, int type, const struct vq_erro
 
 /* ---- perform ---- */
 
+static int type_of_end(const struct vq_error *err)
+{
+    return err->code == VIR_ERR_OPERATION_ABORTED ? VIR_DOMAIN_JOB_CANCELLED : VIR_DOMAIN_JOB_FAILED;
+}
+
+static bool has_begun(const struct vq_qemu_guest *guest)
+{
+    return guest != NULL && vq_migrate_is_leaving(guest) && guest->migration->stage == VQ_MIGRATE_BEGUN;
+}
+
 static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
                          const struct vq_migrate_cookie *peer, struct vq_error *err)
 {
-    bool is_begun = vq_migrate_is_leaving(guest) && guest->migration->stage == VQ_MIGRATE_BEGUN;
+    bool is_begun = has_begun(guest);
     VQ_AUTOFREE char *host = NULL, *path = NULL;
     uint16_t port;
 
+    if (is_begun && vq_leaving_of(guest)->failure.code != VIR_ERR_OK) {
+        *err = vq_leaving_of(guest)->failure;
+        return -1;
+    }
     if (options->uri == NULL)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination told no URI for the data");
     if (vq_leaving_parse_uri(options->uri, &host, &port, &path, err) < 0)
@@ -220,6 +245,16 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
     if (!is_begun && vq_leaving_check(guest, options, err) < 0)
         return -1;
     return is_begun ? 0 : vq_leaving_begin_activity(guest, err);
+}
+
+/* A client whose perform has failed does not confirm: what it had begun ends with that. */
+static void drop_begun(struct vq_qemu_guest *guest, const struct vq_caller *client, const struct vq_error *err)
+{
+    const struct vq_migration *migration = has_begun(guest) ? guest->migration : NULL;
+
+    if (migration != NULL && migration->entry_node == (client != NULL ? client->entry_node : 0) &&
+        migration->session == (client != NULL ? client->session : 0))
+        vq_leaving_drop(guest, type_of_end(err), err);
 }
 
 void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
@@ -240,6 +275,7 @@ void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_
     }
     if (err.code != VIR_ERR_OK) {
         vq_migrate_cookie_done(&peer);
+        drop_begun(guest, (options->flags & VIR_MIGRATE_PEER2PEER) == 0 ? request->caller : NULL, &err);
         cb(NULL, 0, &err, data);
         return;
     }
@@ -247,7 +283,6 @@ void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_
     (void)vq_leaving_new(guest, request, options);
     guest->migration->peer = peer.node;
     guest->migration->run = peer.node != 0 ? peer.run : 0;
-    guest->activity.start_loop_ms = uv_now(qemu->host->loop);
     leaving = vq_leaving_of(guest);
     leaving->request = request;
     leaving->done = cb;
@@ -321,7 +356,7 @@ void vq_leaving_done(struct vq_job *job)
     vq_log(WARN, "migrate.out", "domain=%s: %s; it stays here", guest->name, err.message);
     if (!leaving->is_confirmed)
         vq_leaving_answer(leaving, &err);
-    vq_leaving_drop(guest, err.code == VIR_ERR_OPERATION_ABORTED ? VIR_DOMAIN_JOB_CANCELLED : VIR_DOMAIN_JOB_FAILED, &err);
+    vq_leaving_drop(guest, type_of_end(&err), &err);
 }
 
 static bool waits_in(const struct vq_leaving *leaving, const char *step)
@@ -399,10 +434,12 @@ static bool event(struct vq_qemu_guest *guest, const char *name, const json_t *d
     if (strcmp(name, "STOP") == 0 && guest->state == VIR_DOMAIN_RUNNING && leaving->is_told) {
         leaving->was_stopped_by_user = guest->has_next_pause;
         leaving->has_stopped = !guest->has_next_pause;
+        guest->activity.stats.stopped_ms = guest->qemu->host->time_ms();
         return leaving->has_stopped; /* told when QEMU was told to go on: vq_leaving_tell_stopped() */
     }
     if (strcmp(name, "RESUME") == 0 && leaving->is_told && guest->state != VIR_DOMAIN_SHUTDOWN &&
         guest->state != VIR_DOMAIN_CRASHED) {
+        guest->activity.stats.stopped_ms = 0;
         vq_leaving_tell_stopped(guest);
         vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED, VIR_DOMAIN_EVENT_RESUMED,
                                 VIR_DOMAIN_EVENT_RESUMED_MIGRATED);

@@ -384,6 +384,8 @@ struct call {
     bool is_answered;
     struct vq_error err;
     uint32_t cookie_length;
+    bool has_nbd;                /* as told in the cookie */
+    struct vq_qemu_job_stats stats;
 };
 
 static const struct vq_caller caller = { .entry_node = OWN_NODE, .session = SESSION };
@@ -408,13 +410,19 @@ static void free_calls(void)
 
 static void performed(const uint8_t *cookie, uint32_t cookie_length, const struct vq_error *err, void *data)
 {
+    struct vq_error own = VQ_ERROR_INIT;
+    struct vq_migrate_cookie told;
     struct call *one = data;
 
-    (void)cookie;
     assert_false(one->is_answered); /* exactly once */
     one->is_answered = true;
     one->err = err != NULL ? *err : VQ_ERROR_INIT;
     one->cookie_length = cookie_length;
+    assert_int_equal(vq_migrate_cookie_read(cookie, cookie_length, &told, &own), 0);
+    one->has_nbd = told.has_nbd;
+    if (told.stats != NULL)
+        one->stats = *told.stats;
+    vq_migrate_cookie_done(&told);
 }
 
 static bool is_answered(void *data)
@@ -851,6 +859,24 @@ static void what_was_begun_ends_with_confirm_or_with_the_client(void **state)
     it_runs_here(domain);
 }
 
+static void a_cancel_between_begin_and_perform_ends_it(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_CHANGE_PROTECTION, NULL), VIR_ERR_OK);
+    must("domain_abort_job", domain);
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    assert_string_equal(perform_call.err.message, "migration out job: canceled by client");
+    assert_true(is_idle(domain)); /* without a confirm */
+    assert_string_equal(fake.trace, "");
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    must_perform();
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE, true), VIR_ERR_OK);
+    it_runs_here(domain);
+}
+
 static void a_definition_of_the_callers_must_look_the_same_to_the_guest(void **state)
 {
     struct fake_domain *domain = run("");
@@ -900,6 +926,39 @@ static void outside_confirm_ends_it(void **state)
     assert_string_equal(fake.trace, "event20 3/2+3.1 event21 5/4+5.3 ");
     assert_false(domain->is_gone);
     nothing_is_left();
+}
+
+/* The time counts from the begin, not from the last look at it. */
+static void outside_perform_tells_the_numbers(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_CHANGE_PROTECTION, NULL), VIR_ERR_OK);
+    for (int i = 0; i < 10; i++) {
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        (void)usleep(10000);
+    }
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    must("domain_get_job_info", domain);
+    must_perform();
+    assert_true(perform_call.stats.elapsed_ms >= 100);
+    assert_true(perform_call.stats.stopped_ms > 0);
+    assert_false(perform_call.has_nbd);
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE, true), VIR_ERR_OK);
+    it_runs_here(domain);
+}
+
+static void outside_perform_tells_that_disks_were_copied(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_NON_SHARED_DISK, 0);
+    must_perform();
+    assert_true(perform_call.has_nbd);
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE, true), VIR_ERR_OK);
+    it_runs_here(domain);
 }
 
 static void outside_confirm_undefines_it_if_asked(void **state)
@@ -1326,9 +1385,12 @@ int main(void)
         TEST(begin_tells_what_goes_and_changes_nothing),
         TEST(a_change_is_refused_between_begin_and_perform_if_asked),
         TEST(what_was_begun_ends_with_confirm_or_with_the_client),
+        TEST(a_cancel_between_begin_and_perform_ends_it),
         TEST(a_definition_of_the_callers_must_look_the_same_to_the_guest),
         TEST(a_guest_that_waits_for_its_disk_is_refused_unless_forced),
         TEST(outside_confirm_ends_it),
+        TEST(outside_perform_tells_the_numbers),
+        TEST(outside_perform_tells_that_disks_were_copied),
         TEST(outside_confirm_undefines_it_if_asked),
         TEST(outside_confirm_cancelled_lets_it_run_on),
         TEST(outside_a_client_that_is_lost_before_confirm_leaves_it_paused),
