@@ -549,14 +549,18 @@ static bool exited(struct vq_qemu_guest *guest)
 
 /* ---- After a restart, or when the monitor is there again ---- */
 
+/* The monitor was away while a step waited: its question, or the answer, is lost. */
 static void found_job(struct vq_leaving *leaving, const char *status)
 {
     struct vq_error err = VQ_ERROR_INIT;
+    bool has_begun = leaving->is_told && !vq_streq(status, "none");
 
     vq_leaving_status(leaving->guest, status);
     if (waits_in(leaving, "let the CPUs run on") && leaving->job.is_unwinding)
         vq_leaving_run_on(leaving);
-    else if (leaving->job.is_active && !leaving->job.is_unwinding && !leaving->is_told) {
+    else if (waits_in(leaving, "switch over") && !leaving->job.is_unwinding && vq_streq(status, "pre-switchover"))
+        vq_leaving_go_on(leaving);
+    else if (leaving->job.is_active && !leaving->job.is_unwinding && !has_begun) {
         (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "migration out job: the connection to QEMU was lost");
         vq_leaving_give_up(leaving->guest, &err);
     }

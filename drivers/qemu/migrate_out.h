@@ -98,6 +98,8 @@ void vq_leaving_give_up(struct vq_qemu_guest *guest, const struct vq_error *why)
 void vq_leaving_unknown(struct vq_qemu_guest *guest);
 /* Ask QEMU once more to let the CPUs run: its answer was lost with the monitor. */
 void vq_leaving_run_on(struct vq_leaving *leaving);
+/* Tell QEMU to switch over. */
+void vq_leaving_go_on(struct vq_leaving *leaving);
 /* The CPUs have stopped for the migration: tell it, if that was not yet done. */
 void vq_leaving_tell_stopped(struct vq_qemu_guest *guest);
 

@@ -365,6 +365,11 @@ static void numbers_known(json_t *reply, const struct vq_error *err, void *data)
         vq_leaving_step_over(leaving, NULL);
 }
 
+void vq_leaving_go_on(struct vq_leaving *leaving)
+{
+    (void)vq_leaving_ask(leaving, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), -1, told);
+}
+
 static enum vq_step_result switch_run(struct vq_job *job)
 {
     struct vq_leaving *leaving = job->owner;
@@ -373,7 +378,7 @@ static enum vq_step_result switch_run(struct vq_job *job)
         return vq_leaving_step_failed(job, "qemu.migrate.out.switch");
     leaving->is_switched = true;
     leaving->guest->migration->stage = VQ_MIGRATE_SENT;
-    (void)vq_leaving_ask(leaving, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), -1, told);
+    vq_leaving_go_on(leaving);
     vq_leaving_tell_stopped(leaving->guest); /* after it: its record and report cost time */
     return VQ_STEP_WAIT; /* vq_leaving_status(), or the log's word that the destination has everything */
 }

@@ -1054,6 +1054,38 @@ static void a_port_that_nobody_listens_on_is_told(void **state)
     it_runs_here(domain);
 }
 
+static bool is_sent_or_answered(void *data)
+{
+    return perform_call.is_answered || is_sent(data);
+}
+
+static void a_monitor_that_is_lost_at_any_command_holds_nothing_up(void **state)
+{
+    int n_left = 0;
+
+    (void)state;
+    for (int n = 5; n < 16; n++) {
+        char script[64];
+        struct fake_domain *domain;
+
+        (void)snprintf(script, sizeof(script), "at %d close\n", n);
+        domain = run(script);
+        begin_perform(domain);
+        if (!fake_host_until(is_sent_or_answered, domain))
+            fail_msg("at command %d: it is neither sent nor given up", n);
+        if (perform_call.is_answered) {
+            it_runs_here(domain);
+        } else {
+            peer_ends(domain, true);
+            must_perform();
+            it_has_left(domain);
+            n_left++;
+        }
+        begin_anew();
+    }
+    assert_in_range(n_left, 1, 10);
+}
+
 static void a_uri_that_is_no_address_is_refused(void **state)
 {
     static const char *const uris[] = { "exec:touch /tmp/x", "fd:3", "file:/tmp/x", "tcp:", "tcp:host,to=9:1", "tcp:ho st:1",
@@ -1397,6 +1429,7 @@ int main(void)
         TEST(what_changes_the_guest_is_refused_meanwhile),
         TEST(a_second_migration_is_refused),
         TEST(a_port_that_nobody_listens_on_is_told),
+        TEST(a_monitor_that_is_lost_at_any_command_holds_nothing_up),
         TEST(a_uri_that_is_no_address_is_refused),
         TEST(a_cookie_that_names_another_move_is_refused),
         TEST(a_peer_that_is_not_reachable_is_told),
