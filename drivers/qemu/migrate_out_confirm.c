@@ -101,11 +101,7 @@ void vq_migrate_out_confirm(struct vq_request *request, const struct vq_migrate_
     }
     if (is_waiting && guest->migration->stage == VQ_MIGRATE_BEGUN)
         vq_leaving_drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
-    /* Between nodes the log has decided before; and a guest that does not run here has left without data. */
-    over(qemu, request->domain->uuid,
-                 guest == NULL && !cancelled && (options->flags & VIR_MIGRATE_OFFLINE) != 0 &&
-                     (options->flags & VIR_MIGRATE_UNDEFINE_SOURCE) != 0,
-                 cb, data);
+    cb(NULL, 0, NULL, data); /* between nodes the log has decided before */
 }
 
 void vq_leaving_confirmed(struct vq_leaving *leaving, const struct vq_migration *migration)
