@@ -272,10 +272,11 @@ static void change_owner(struct leaving *guest)
     vq_propose(guest->evacuation->cluster->daemon, &command, 0, owner_changed, guest);
 }
 
+/* The definition stays what it is in the log: a transient guest is not defined by moving. */
 static uint32_t flags_of(const struct leaving *guest)
 {
     const struct vq_evacuate_wish *wish = &guest->evacuation->wish;
-    uint32_t flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE;
+    uint32_t flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER;
 
     flags |= wish->copy_storage ? VIR_MIGRATE_NON_SHARED_DISK : 0;
     flags |= wish->unsafe ? VIR_MIGRATE_UNSAFE : 0;
