@@ -164,9 +164,10 @@ void vq_migrate_out_confirm(struct vq_request *request, const struct vq_migrate_
 
 typedef void (*vq_migrate_prepare_cb)(const char *uri, const uint8_t *cookie, uint32_t cookie_length,
                                       const struct vq_error *err, void *data);
-/* options->dxml is the guest's XML. uri in the answer: where the source shall send to. */
+/* options->dxml is the guest's XML. uri in the answer: where the source shall send to. take_data_fd: of a tunnel, a socket that
+ * QEMU reads from instead of listening (the URI means nothing then); -1: none. */
 void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
-                           uint32_t cookie_length, vq_migrate_prepare_cb cb, void *data);
+                           uint32_t cookie_length, int take_data_fd, vq_migrate_prepare_cb cb, void *data);
 /* The domain is found by name. cancelled: ends with VIR_ERR_MIGRATE_FINISH_OK. */
 typedef void (*vq_migrate_finish_cb)(const struct vq_qemu_guest *guest, const uint8_t *cookie, uint32_t cookie_length,
                                      const struct vq_error *err, void *data);

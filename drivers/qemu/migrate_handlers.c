@@ -264,7 +264,7 @@ static void prepare(struct vq_request *request, const struct asked *asked)
     else if ((call->options.flags & VIR_MIGRATE_OFFLINE) != 0)
         vq_migrate_offline_prepare(request, &call->options, asked->cookie, asked->n_cookie, prepared, call);
     else
-        vq_migrate_in_prepare(request, &call->options, asked->cookie, asked->n_cookie, prepared, call);
+        vq_migrate_in_prepare(request, &call->options, asked->cookie, asked->n_cookie, -1, prepared, call);
 }
 
 static void prepare_tunnel(struct vq_request *request, const struct asked *asked)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
@@ -43,6 +44,7 @@ struct vq_incoming *vq_incoming_of(struct vq_qemu_guest *guest)
         return incoming;
     incoming = vq_new(struct vq_incoming);
     incoming->guest = guest;
+    incoming->data_fd = -1;
     incoming->failure = VQ_ERROR_INIT;
     incoming->timer = timer_new(incoming);
     incoming->finish_timer = timer_new(incoming);
@@ -76,6 +78,8 @@ static void side_free(struct vq_migration *migration)
     vq_migrate_cookie_done(&incoming->last);
     json_decref(incoming->capabilities);
     free(incoming->uri_host);
+    if (incoming->data_fd >= 0)
+        (void)close(incoming->data_fd);
     uv_close((uv_handle_t *)incoming->timer, timer_closed);
     uv_close((uv_handle_t *)incoming->finish_timer, timer_closed);
     free(incoming);
@@ -300,7 +304,9 @@ void vq_incoming_start(struct vq_qemu_guest *guest)
     (void)take_failure(guest->name, &err); /* of an earlier attempt: nobody asks for it any more */
     err = VQ_ERROR_INIT;
     vq_qemu_guest_set_phase(guest, VQ_GUEST_STARTING);
-    if (vq_incoming_choose_host(guest, &incoming->uri_host, &err) < 0) {
+    if (incoming->data_fd >= 0) {
+        incoming->uri_host = vq_strdup("tunnel");
+    } else if (vq_incoming_choose_host(guest, &incoming->uri_host, &err) < 0) {
         vq_incoming_answer_prepare(incoming, &err);
         vq_qemu_guest_set_phase(guest, VQ_GUEST_STOPPING);
         vq_qemu_guest_finish(guest);

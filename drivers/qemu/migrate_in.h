@@ -39,6 +39,7 @@ struct vq_incoming {
     char *uri_host;                 /* where the source shall send to */
     uint16_t port;                  /* 0: not chosen yet */
     unsigned port_tries;
+    int data_fd;                    /* of a tunnel: QEMU reads here instead of listening; -1: none */
     uint16_t nbd_port;              /* for disks that travel, 0: none */
     unsigned pending;               /* answers of QEMU that are still to come */
     bool is_listening;              /* from here on the source may send */

@@ -325,6 +325,13 @@ enum vq_step_result vq_incoming_serve_disks(struct vq_job *job)
 
 /* ---- Listening ---- */
 
+static void ignored(json_t *reply, const struct vq_error *err, void *data)
+{
+    (void)reply;
+    (void)err;
+    (void)data;
+}
+
 static int ask_to_listen(struct vq_qemu_guest *guest, const char *command, vq_qmp_cb cb, struct vq_error *err)
 {
     struct vq_incoming *incoming = vq_incoming_of(guest);
@@ -335,6 +342,18 @@ static int ask_to_listen(struct vq_qemu_guest *guest, const char *command, vq_qm
     uri = vq_asprintf(strchr(address, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u", address, incoming->port);
     (void)vq_qmp_call(guest->qmp, command, json_pack("{s:s}", "uri", uri), VQ_QMP_TIMEOUT_MS, cb, guest);
     return 0;
+}
+
+/* A tunnel ends in a socket that only QEMU and this daemon have. */
+static void ask_to_read(struct vq_qemu_guest *guest, vq_qmp_cb cb)
+{
+    struct vq_incoming *incoming = vq_incoming_of(guest);
+
+    (void)vq_qmp_call_fd(guest->qmp, "getfd", json_pack("{s:s}", "fdname", "tunnel"), incoming->data_fd, VQ_QMP_TIMEOUT_MS,
+                         ignored, NULL); /* without it the next one fails */
+    (void)vq_qmp_call(guest->qmp, "migrate-incoming", json_pack("{s:s}", "uri", "fd:tunnel"), VQ_QMP_TIMEOUT_MS, cb, guest);
+    (void)close(incoming->data_fd);
+    incoming->data_fd = -1;
 }
 
 /* The port may have been taken between our trial and QEMU's: then the next one, unless it was named. */
@@ -370,6 +389,10 @@ enum vq_step_result vq_incoming_listen(struct vq_job *job)
 
     if (VQ_FAILPOINT("qemu.migrate.in.listen"))
         return vq_qemu_step_failed(job, "qemu.migrate.in.listen");
+    if (vq_incoming_of(job->owner)->data_fd >= 0) {
+        ask_to_read(job->owner, listening);
+        return VQ_STEP_WAIT;
+    }
     return ask_to_listen(job->owner, "migrate-incoming", listening, &err) < 0 ? vq_job_fail(job, &err) : VQ_STEP_WAIT;
 }
 

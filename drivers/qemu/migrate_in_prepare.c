@@ -7,6 +7,7 @@
 #include <libvirt/libvirt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/base/memory.h"
 #include "conf/domain.h"
@@ -25,6 +26,7 @@ struct preparing {
     uint64_t peer;           /* 0: from outside */
     uint64_t generation;
     bool is_abandoned;       /* whoever asked has gone away */
+    int data_fd;             /* of a tunnel, -1: none */
     vq_migrate_prepare_cb cb;
     void *data;
 };
@@ -42,6 +44,8 @@ static void preparing_done(struct preparing *preparing)
     vq_migrate_options_done(&preparing->options);
     vq_migrate_cookie_done(&preparing->cookie);
     vq_domain_free(preparing->live);
+    if (preparing->data_fd >= 0)
+        (void)close(preparing->data_fd);
     free(preparing);
 }
 
@@ -178,6 +182,8 @@ static void begin_arrival(struct preparing *preparing)
     incoming->prepared = preparing->cb;
     incoming->prepare_data = preparing->data;
     incoming->source = preparing->cookie;
+    incoming->data_fd = preparing->data_fd;
+    preparing->data_fd = -1;
     preparing->cookie = (struct vq_migrate_cookie){ 0 };
     preparing_done(preparing);
     vq_incoming_start(guest);
@@ -263,14 +269,15 @@ static void resume_postcopy(struct preparing *preparing)
 }
 
 void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
-                           uint32_t cookie_length, vq_migrate_prepare_cb cb, void *data)
+                           uint32_t cookie_length, int take_data_fd, vq_migrate_prepare_cb cb, void *data)
 {
     struct vq_qemu *qemu = vq_qemu_of(request);
     struct preparing *preparing = vq_new(struct preparing);
     struct vq_error err = VQ_ERROR_INIT;
     int rc;
 
-    *preparing = (struct preparing){ .next = all_preparing, .request = request, .cb = cb, .data = data };
+    *preparing = (struct preparing){ .next = all_preparing, .request = request, .data_fd = take_data_fd, .cb = cb,
+                                      .data = data };
     all_preparing = preparing;
     vq_migrate_options_init(&preparing->options);
     vq_migrate_options_copy(&preparing->options, options);

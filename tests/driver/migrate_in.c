@@ -354,7 +354,7 @@ static void begin_prepare(const struct fake_domain *domain, uint64_t flags, uint
     memcpy(cookie.cluster_id, fake.cluster_id, sizeof(cookie.cluster_id));
     cookie.owned = strdup("[[\"/nonsense\",1,2],[]]");
     assert_int_equal(vq_migrate_cookie_write(&cookie, prepare_call.arena, &bytes, &length, &err), 0);
-    vq_migrate_in_prepare(&prepare_call.request, &options, bytes, length, prepared, &prepare_call);
+    vq_migrate_in_prepare(&prepare_call.request, &options, bytes, length, -1, prepared, &prepare_call);
     vq_migrate_cookie_done(&cookie);
     vq_migrate_options_done(&options);
 }
