@@ -98,30 +98,10 @@ static void run_waits(struct vq_daemon *daemon, bool is_last)
 
 /* ---- Autostart ---- */
 
-static bool was_autostarted(struct vq_daemon *daemon)
-{
-    void *value = NULL;
-    size_t length = 0;
-
-    if (vq_local_get(daemon->local, "node.boot", "autostart", 9, &value, &length, NULL) != 1)
-        return false;
-    bool same = length == strlen(daemon->boot_id) && memcmp(value, daemon->boot_id, length) == 0;
-    free(value);
-    return same;
-}
-
+/* In each life of the daemon: drivers also look at their domains again. What is started is their matter, once per boot. */
 static void autostart(struct vq_daemon *daemon)
 {
-    struct vq_error err = VQ_ERROR_INIT;
-
     daemon->has_autostarted = true;
-    if (was_autostarted(daemon))
-        return;
-    if (vq_local_put(daemon->local, "node.boot", "autostart", 9, daemon->boot_id, strlen(daemon->boot_id), false,
-                     &err) < 0) {
-        vq_log(ERROR, "autostart.skipped", "%s, no guest is started", err.message);
-        return; /* without the record each restart of the daemon would start what people have shut down */
-    }
     for (size_t i = 0; i < daemon->n_drivers; i++)
         if (daemon->drivers[i]->autostart != NULL)
             daemon->drivers[i]->autostart(daemon->drivers[i]);

@@ -122,7 +122,6 @@ static void driver_autostart(struct vq_driver *driver)
     struct vq_error err = VQ_ERROR_INIT;
     struct vq_qemu_guest *next;
 
-    qemu->has_caught_up = true;
     for (struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = next) {
         next = guest->next;
         guest_changed(guest);

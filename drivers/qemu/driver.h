@@ -43,7 +43,6 @@ struct vq_qemu {
     struct vq_p2p *p2ps;                 /* migrations whose client this daemon is: migrate_p2p.c */
     size_t n_creating;                   /* transient domains that are being defined, to be started then */
     uv_timer_t minute;                   /* bounds logs, and waits for children that were let go */
-    bool has_caught_up;                  /* what is applied here is not older than what the cluster had when we started */
     bool stopping;
     void (*stopped)(void *data);
     void *stopped_data;

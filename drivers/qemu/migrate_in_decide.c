@@ -2,8 +2,8 @@
  *
  * The source and we may both propose an end, and a proposal may be applied although its answer was lost. So nothing is
  * concluded from an answer: the state is looked at, and as long as the move stands in it, an end is proposed again.
- * Right after a start of the daemon the state may be older than what this node had seen before: it counts only when a
- * proposal was answered, or when the node has caught up. */
+ * Right after a start of the daemon the state may be older than what this node had seen before: one in which the move does
+ * not stand counts only when it is not older than the move. */
 #define VQ_FROM VIR_FROM_QEMU
 
 #include <libvirt/libvirt.h>
@@ -39,6 +39,21 @@ static void propose_end(const struct vq_driver_host *host, const uint8_t uuid[VQ
     host->propose(&command, 0, cb, data);
 }
 
+/* A refusal comes from the log as well, and what stands before it there is applied; any other error says nothing. */
+static bool is_from_log(const struct vq_proposal_result *result, const struct vq_error *err)
+{
+    return result != NULL || err->from == VIR_FROM_DOMAIN;
+}
+
+/* Without a run number there is no QEMU yet: if the move is entered later, nothing here knows of it, and it is ended then. */
+static bool is_new_enough(const struct vq_qemu_guest *guest, const struct vq_domain_info *info)
+{
+    const struct vq_incoming *incoming = guest->migration->side;
+    uint64_t run = guest->migration->run;
+
+    return incoming->was_claimed || incoming->is_current || run == 0 || info->last_move >= run || info->run >= run;
+}
+
 /* What is applied. A record may be older than the move: a daemon that died while it asked for it knows no run number. */
 static enum vq_incoming_fate fate_of(struct vq_qemu_guest *guest)
 {
@@ -48,7 +63,7 @@ static enum vq_incoming_fate fate_of(struct vq_qemu_guest *guest)
     struct vq_domain_info info = { 0 };
 
     if (!host->domain_find(guest->uuid, false, arena, &info))
-        return VQ_INCOMING_NOT_OURS;
+        return is_new_enough(guest, &info) ? VQ_INCOMING_NOT_OURS : VQ_INCOMING_OPEN;
     if (info.moving_to == host->node_id && migration->run == 0)
         migration->run = info.moving_run;
     if (info.owner == host->node_id && info.run == migration->run && migration->run != 0) {
@@ -56,12 +71,9 @@ static enum vq_incoming_fate fate_of(struct vq_qemu_guest *guest)
         guest->id = info.id;
         return VQ_INCOMING_OURS;
     }
-    return info.moving_to == host->node_id && info.moving_run == migration->run ? VQ_INCOMING_OPEN : VQ_INCOMING_NOT_OURS;
-}
-
-static bool state_counts(const struct vq_qemu_guest *guest, const struct vq_incoming *incoming)
-{
-    return incoming->was_claimed || incoming->is_current || guest->qemu->has_caught_up;
+    if (info.moving_to == host->node_id && info.moving_run == migration->run)
+        return VQ_INCOMING_OPEN;
+    return is_new_enough(guest, &info) ? VQ_INCOMING_NOT_OURS : VQ_INCOMING_OPEN;
 }
 
 static void propose_again(uv_timer_t *timer);
@@ -73,8 +85,6 @@ void vq_incoming_look(struct vq_qemu_guest *guest)
     if (incoming->fate != VQ_INCOMING_OPEN || guest->ticket != NULL)
         return; /* known already; or DomainMove has not been answered yet, which comes first */
     incoming->fate = fate_of(guest);
-    if (incoming->fate == VQ_INCOMING_NOT_OURS && !state_counts(guest, incoming))
-        incoming->fate = VQ_INCOMING_OPEN;
     if (incoming->fate != VQ_INCOMING_OPEN) {
         (void)uv_timer_stop(incoming->timer);
         vq_log(INFO, "migrate.in", "domain=%s run=%llu: the log says that it is %s", guest->name,
@@ -102,17 +112,19 @@ static void end_answered(const struct vq_proposal_result *result, const struct v
     free(asking);
     incoming = vq_incoming_of(guest);
     incoming->is_asking = false;
-    if (result != NULL) {
-        incoming->is_current = true;
-    } else {
+    incoming->is_current = incoming->is_current || is_from_log(result, err);
+    if (result == NULL && is_from_log(result, err)) { /* most of the time the other side was quicker, and that is known now */
+        vq_log(INFO, "migrate.in", "domain=%s: the %s was refused: %s", guest->name,
+               incoming->wants_commit ? "take-over" : "cancel", err->message);
+    } else if (result == NULL) {
         vq_log(WARN, "migrate.in", "domain=%s: the %s was not entered, or it is not known whether: %s", guest->name,
                incoming->wants_commit ? "take-over" : "cancel", err->message);
-        /* Refused for another reason than that the move is over: it will not get better. */
-        if (incoming->wants_commit && guest->qemu->host->has_quorum() &&
-            ++incoming->commits_refused >= VQ_INCOMING_COMMIT_TRIES) {
-            incoming->failure = *err;
-            incoming->wants_commit = false;
-        }
+    }
+    /* Refused for another reason than that the move is over: it will not get better. */
+    if (result == NULL && incoming->wants_commit && guest->qemu->host->has_quorum() &&
+        ++incoming->commits_refused >= VQ_INCOMING_COMMIT_TRIES) {
+        incoming->failure = *err;
+        incoming->wants_commit = false;
     }
     vq_incoming_look(guest);
 }

@@ -65,6 +65,7 @@ def test_the_destinations_daemon_is_killed(hosts, guest):
     guest.wait_counting(seconds=10)
     hosts.restart(moving.target)
     assert check_outcome(hosts, guest) == moving.source
+    move(guest, moving.source, moving.target)      # nothing of the first one stands against another
 
 
 def test_the_sources_daemon_is_killed(hosts, guest):

@@ -145,6 +145,7 @@ static struct fake_domain *remote_domain(const char *script)
     domain->info.owner = SOURCE_NODE;
     domain->info.id = ID;
     domain->info.run = 5;
+    fake.next_run = fake.next_run > 5 ? fake.next_run : 5; /* what comes later has a higher number */
     domain->info.state = VIR_DOMAIN_RUNNING;
     domain->info.reason = VIR_DOMAIN_RUNNING_BOOTED;
     return domain;
@@ -1094,6 +1095,7 @@ static void a_restart_with_a_state_that_is_too_old_waits_for_the_log(void **stat
     /* As it was before the move began: this node had seen more when it died. */
     domain->info.owner = SOURCE_NODE;
     domain->info.run = 5;
+    domain->info.last_move = 0;
     domain->info.generation--;
     fake.has_quorum = false;
     fake.holds_proposals = true;
@@ -1130,6 +1132,40 @@ static void a_restart_after_qemu_has_died_ends_the_move(void **state)
     assert_true(fake_host_until(has_ended, domain));
     assert_string_equal(fake.trace, "cancel ");
     it_stays_where_it_was(domain);
+}
+
+/* The daemon was away while the source ended the move; after its restart in the same boot nobody tells of it again. */
+static void a_restart_after_the_source_has_cancelled_leaves_room_for_the_next(void **state)
+{
+    enum { QEMU_LIVES = 1, IS_UNDEFINED = 2 };
+
+    (void)state;
+    for (int how = 0; how < 4; how++) {
+        struct fake_domain *domain = remote_domain((how & QEMU_LIVES) != 0 ? "incoming active\n" : "");
+        pid_t pid;
+
+        must_prepare(domain, 0);
+        pid = guest_of(domain)->pid;
+        stop_driver();
+        if ((how & QEMU_LIVES) == 0) {
+            (void)kill(pid, SIGKILL);
+            (void)waitpid(pid, NULL, 0);
+        }
+        domain->info.moving_to = domain->info.moving_run = 0;
+        domain->is_gone = (how & IS_UNDEFINED) != 0;
+        start_driver();
+        driver->recover(driver);
+        assert_true(fake_host_until(has_ended, domain));
+        if (domain->is_gone) {
+            nothing_is_left();
+        } else {
+            it_stays_where_it_was(domain);
+            must_prepare(domain, 0);
+            assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK);
+            assert_true(fake_host_until(has_ended, domain));
+            it_stays_where_it_was(domain);
+        }
+    }
 }
 
 /* Run the arrival in a child that dies at the failure point; then recover here, with the log as it would be. */
@@ -1271,6 +1307,7 @@ int main(void)
         TEST(a_restart_after_the_commit_lets_it_run),
         TEST(a_restart_with_a_state_that_is_too_old_waits_for_the_log),
         TEST(a_restart_after_qemu_has_died_ends_the_move),
+        TEST(a_restart_after_the_source_has_cancelled_leaves_room_for_the_next),
         TEST(a_daemon_that_dies_at_any_step_leaves_one_owner_and_nothing_else),
         TEST(a_failure_at_any_step_is_undone),
     };
