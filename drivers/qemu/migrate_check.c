@@ -171,7 +171,7 @@ static void look_at_names(struct check *check)
         REFUSE(VIR_ERR_OPERATION_INVALID, "try again in a moment",
                "something of '%s' is there still: a run that ends, or another migration", check->def->name);
     if (host->is_draining())
-        REFUSE(VIR_ERR_OPERATION_INVALID, "virtquorum undrain", "the node is being drained");
+        REFUSE(VIR_ERR_OPERATION_INVALID, "let guests come again: virtquorum undrain NODE", "the node is being drained");
 }
 
 /* ---- Ports ---- */

@@ -53,6 +53,8 @@ static enum vq_migrate_severity unless_unsafe(const struct judge *judge)
                             __VA_ARGS__)
 #define REFUSE(code_, device_, remedy_, ...) ADD(VQ_MIGRATE_REFUSAL, code_, device_, remedy_, __VA_ARGS__)
 
+#define COPY_IT "copy it along (virtquorum migrate --copy-storage, virsh migrate --copy-storage-all)"
+
 /* ---- Emulator, machine, CPU ---- */
 
 static void judge_emulator(const struct judge *judge)
@@ -329,7 +331,7 @@ static void judge_disk(const struct judge *judge, const struct vq_file_fact *fil
     if (file->use == VQ_USE_BACKING && is_copied(judge, disk) && has_flag(judge, VIR_MIGRATE_NON_SHARED_DISK))
         return; /* flattened on the way */
     if (file->error != 0) {
-        REFUSE(VIR_ERR_OPERATION_FAILED, file->device, "make its storage available there, or copy it along (--copy-storage)",
+        REFUSE(VIR_ERR_OPERATION_FAILED, file->device, "make its storage available there, or " COPY_IT,
                "'%s' is missing: %s", file->path, strerror(file->error));
         return;
     }
@@ -341,7 +343,7 @@ static void judge_disk(const struct judge *judge, const struct vq_file_fact *fil
     case DIFFERENT:
         /* What is only read may be a copy. */
         ADD(disk->is_readonly || file->use == VQ_USE_BACKING ? VQ_MIGRATE_WARNING : unless_unsafe(judge),
-            VIR_ERR_MIGRATE_UNSAFE, file->device, "put it on storage that both hosts share, or copy it along (--copy-storage)",
+            VIR_ERR_MIGRATE_UNSAFE, file->device, "put it on storage that both hosts share, or " COPY_IT,
             "'%s' is not the file of %s: %s", file->path, judge->on->there_name, why);
         break;
     case UNPROVED:

@@ -244,6 +244,8 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
         return -1;
     if (!is_begun && vq_leaving_check(guest, options, err) < 0)
         return -1;
+    if (peer->node == 0 && vq_leaving_check_storage(guest, options, err) < 0)
+        return -1;
     return is_begun ? 0 : vq_leaving_begin_activity(guest, err);
 }
 

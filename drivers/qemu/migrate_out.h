@@ -80,6 +80,12 @@ bool vq_leaving_ask(struct vq_leaving *leaving, const char *command, json_t *tak
 /* May this guest migrate at all? VIR_ERR_OPERATION_INVALID, VIR_ERR_MIGRATE_UNSAFE. */
 VQ_MUST_CHECK int vq_leaving_check(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
                                    struct vq_error *err);
+/* Do both hosts see the same images? Between nodes the destination compares the files themselves, when it prepares; towards a daemon
+ * outside only their file system can be looked at, before anything is sent. Errors: VIR_ERR_MIGRATE_UNSAFE. */
+VQ_MUST_CHECK int vq_leaving_check_storage(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
+                                           struct vq_error *err);
+/* Is this node a member of a cluster, so that begin cannot know yet which of the two it will be? */
+bool vq_leaving_may_have_peers(const struct vq_driver_host *host);
 
 /* ---- migrate_out_steps.c ---- */
 

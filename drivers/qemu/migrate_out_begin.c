@@ -158,7 +158,9 @@ void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_op
     else if (guest->phase != VQ_GUEST_ACTIVE)
         (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "QEMU of domain '%s' does not respond: %s; it is tried again",
                            guest->name, guest->degraded);
-    else if (vq_leaving_check(guest, options, &err) == 0 && guest->activity.is_active)
+    else if (vq_leaving_check(guest, options, &err) == 0 &&
+             (vq_leaving_may_have_peers(qemu->host) || vq_leaving_check_storage(guest, options, &err) == 0) &&
+             guest->activity.is_active)
         (void)vq_qemu_activity_refuse(guest, &err);
     if (err.code != VIR_ERR_OK) {
         cb(NULL, NULL, 0, &err, data);

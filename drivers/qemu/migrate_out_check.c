@@ -56,7 +56,9 @@ static int check_disks(const struct vq_domain *live, const struct vq_migrate_opt
             is_copied(options, disk))
             continue;
         if (!is_on_shared_file_system(disk->source.path))
-            return vq_error_set(err, VIR_ERR_MIGRATE_UNSAFE, "Migration without shared storage is unsafe");
+            return vq_error_set(err, VIR_ERR_MIGRATE_UNSAFE, "Migration without shared storage is unsafe: '%s' of disk '%s' "
+                                "lies on a file system of this host alone; copy it along (--copy-storage-all), or be sure "
+                                "that both hosts have the same file (--unsafe)", disk->source.path, disk->target);
     }
     return 0;
 }
@@ -92,9 +94,18 @@ int vq_leaving_check(const struct vq_qemu_guest *guest, const struct vq_migrate_
 {
     if (guest->live == NULL)
         return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s': %s", guest->name, guest->degraded);
-    if (check_state(guest, options, err) < 0 || check_devices(guest->live, err) < 0)
-        return -1;
-    if ((options->flags & VIR_MIGRATE_UNSAFE) != 0)
-        return 0;
-    return check_disks(guest->live, options, err);
+    return check_state(guest, options, err) < 0 ? -1 : check_devices(guest->live, err);
+}
+
+bool vq_leaving_may_have_peers(const struct vq_driver_host *host)
+{
+    static const uint8_t none[16];
+
+    return host->cluster_id != NULL && memcmp(host->cluster_id, none, sizeof(none)) != 0;
+}
+
+int vq_leaving_check_storage(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
+                             struct vq_error *err)
+{
+    return (options->flags & VIR_MIGRATE_UNSAFE) != 0 ? 0 : check_disks(guest->live, options, err);
 }

@@ -32,7 +32,7 @@ def following(hosts, node):
 class Move:
     """virsh migrate, as a process; the connection to the source is to a node that is not concerned, unless said otherwise.
 
-    The images are shared by all test hosts, but in a way that no daemon can know: hence --unsafe."""
+    The images are shared by all test hosts, which nodes see by themselves; libvirtd cannot know it: hence --unsafe."""
 
     def __init__(self, guest, source, target, *options, via=None, target_uri=None, unsafe=True):
         self.guest, self.hosts, self.source, self.target = guest, guest.hosts, source, target
