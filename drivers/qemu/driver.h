@@ -12,6 +12,13 @@ struct vq_qemu_emulators;
 struct vq_qemu_guest;
 struct vq_p2p;
 
+/* Certificates for one of QEMU's uses. */
+struct vq_qemu_tls {
+    char *dir;               /* NULL: not said */
+    char *secret;            /* UUID of the secret that opens the key; NULL: it is open */
+    int verifies;            /* of clients; -1: not said */
+};
+
 /* qemu.conf, as far as it is used. */
 struct vq_qemu_settings {
     uid_t uid;               /* whom QEMU runs as */
@@ -29,6 +36,7 @@ struct vq_qemu_settings {
     char *migration_host;    /* the name that other hosts are told to send to; NULL: our own */
     bool migrate_tls_force;  /* no data of a guest in clear over the network */
     bool nbd_tls;            /* nor of a disk */
+    struct vq_qemu_tls default_tls, migrate_tls;
     bool dynamic_ownership;  /* images are QEMU's user's while it runs */
 };
 

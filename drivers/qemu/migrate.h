@@ -105,11 +105,6 @@ VQ_MUST_CHECK int vq_migrate_cookie_check(const struct vq_migrate_cookie *cookie
                                           const uint8_t uuid[16], const char *name, struct vq_error *err);
 /* Does it come from a node of this node's cluster? */
 bool vq_migrate_cookie_is_ours(const struct vq_migrate_cookie *cookie, const struct vq_qemu *qemu);
-/* May data go to or come from the host that sent this cookie, by the flags and by qemu.conf? Between nodes of a cluster they are
- * always encrypted. With a daemon outside they are not, so that asking for it is refused, never passed over.
- * Errors: VIR_ERR_OPERATION_INVALID, VIR_ERR_OPERATION_UNSUPPORTED. */
-VQ_MUST_CHECK int vq_migrate_check_secure(const struct vq_qemu *qemu, const struct vq_migrate_options *options,
-                                          const struct vq_migrate_cookie *peer, struct vq_error *err);
 /* Bytes in the arena, the trailing NUL counted. Errors: VIR_ERR_INTERNAL_ERROR (too long), VIR_ERR_XML_ERROR (an XML inside). */
 VQ_MUST_CHECK int vq_migrate_cookie_write(const struct vq_migrate_cookie *cookie, struct vq_arena *arena, uint8_t **ret_bytes,
                                           uint32_t *ret_length, struct vq_error *err);

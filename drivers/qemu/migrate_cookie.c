@@ -372,25 +372,6 @@ bool vq_migrate_cookie_is_ours(const struct vq_migrate_cookie *cookie, const str
     return cookie->node != 0 && cluster_id != NULL && memcmp(cluster_id, cookie->cluster_id, 16) == 0;
 }
 
-int vq_migrate_check_secure(const struct vq_qemu *qemu, const struct vq_migrate_options *options,
-                            const struct vq_migrate_cookie *peer, struct vq_error *err)
-{
-    const uint64_t disks = VIR_MIGRATE_NON_SHARED_DISK | VIR_MIGRATE_NON_SHARED_INC;
-
-    if (vq_migrate_cookie_is_ours(peer, qemu) || (options->flags & VIR_MIGRATE_OFFLINE) != 0)
-        return 0;
-    if ((options->flags & VIR_MIGRATE_TLS) != 0)
-        return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                            "encrypted migration is supported only between nodes of one cluster");
-    if (qemu->settings.migrate_tls_force && (options->flags & VIR_MIGRATE_TUNNELLED) == 0)
-        return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
-                            "this libvirtd instance only allows migration with VIR_MIGRATE_TLS flag");
-    if (qemu->settings.nbd_tls && (options->flags & disks) != 0)
-        return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                            "nbd_tls is set: disks are copied encrypted, and so only between nodes of one cluster");
-    return 0;
-}
-
 /* ---- Writing ---- */
 
 void vq_migrate_cookie_init(struct vq_migrate_cookie *cookie, const struct vq_qemu *qemu, const uint8_t uuid[16],

@@ -12,6 +12,7 @@
 #include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/migrate_offline.h"
+#include "drivers/qemu/migrate_tls.h"
 #include "drivers/qemu/migrate_tunnel.h"
 #include "proto/gen/remote.h"
 
@@ -243,7 +244,7 @@ static bool may_come(struct call *call, const struct asked *asked)
     int rc = vq_migrate_cookie_read(asked->cookie, asked->n_cookie, &peer, &err);
 
     if (rc == 0) {
-        rc = vq_migrate_check_secure(vq_qemu_of(call->request), &call->options, &peer, &err);
+        rc = vq_migrate_check_secure(vq_qemu_of(call->request), &call->options, &peer, VQ_MIGRATE_RECEIVES, &err);
         vq_migrate_cookie_done(&peer);
     }
     if (rc < 0)
@@ -275,6 +276,8 @@ static void prepare_tunnel(struct vq_request *request, const struct asked *asked
         return;
     if (call->options.dxml == NULL)
         vq_qemu_refuse(call_over(call), VQ_FROM, VIR_ERR_INTERNAL_ERROR, "no domain XML passed");
+    else if (!may_come(call, asked))
+        (void)call_over(call);
     else
         vq_migrate_tunnel_prepare(request, &call->options, asked->cookie, asked->n_cookie, prepared, call);
 }

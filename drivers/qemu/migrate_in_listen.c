@@ -17,6 +17,7 @@
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_in.h"
+#include "drivers/qemu/migrate_tls.h"
 #include "drivers/qemu/ports.h"
 #include "drivers/qemu/qmp.h"
 #include "drivers/qemu/start.h"
@@ -204,6 +205,19 @@ static int write_key(struct vq_qemu_guest *guest, struct vq_error *err)
     return 0;
 }
 
+/* Was QEMU given an object that encrypts the data? A daemon that was started since then does not know the key any more. */
+static bool has_credentials(const struct vq_migration *migration)
+{
+    return migration->peer != 0 || vq_migrate_tls_asked(migration);
+}
+
+static void forgotten(json_t *reply, const struct vq_error *err, void *data)
+{
+    (void)reply;
+    (void)err; /* it opens nothing any more: nobody listens */
+    (void)data;
+}
+
 void vq_incoming_forget_key(struct vq_qemu_guest *guest)
 {
     VQ_AUTOFREE char *key = vq_asprintf("%s/" KEY_FILE, guest->dir), *group_path = vq_asprintf("%s/" GROUP_FILE, guest->dir);
@@ -211,6 +225,8 @@ void vq_incoming_forget_key(struct vq_qemu_guest *guest)
     (void)unlink(key); /* most often there is one; what cannot be removed now goes with the directory */
     (void)unlink(group_path);
     explicit_bzero(guest->migration->key, sizeof(guest->migration->key));
+    if (has_credentials(guest->migration) && guest->qmp != NULL)
+        (void)vq_qmp_call(guest->qmp, "object-del", json_pack("{s:s}", "id", CREDENTIALS), VQ_QMP_TIMEOUT_MS, forgotten, NULL);
     guest->migration->has_key = false;
 }
 
@@ -269,8 +285,11 @@ enum vq_step_result vq_incoming_tell(struct vq_job *job)
     if (guest->migration->has_key) {
         ask(guest, "object-add", json_pack("{s:s,s:s,s:s,s:s}", "qom-type", "tls-creds-psk", "id", CREDENTIALS, "endpoint",
                                            "server", "dir", dir), told);
-        (void)json_object_set_new(parameters, "tls-creds", json_string(CREDENTIALS));
+    } else if (vq_migrate_tls_asked(guest->migration)) {
+        ask(guest, "object-add", vq_migrate_tls_object(&guest->qemu->settings, CREDENTIALS, VQ_MIGRATE_RECEIVES), told);
     }
+    if (has_credentials(guest->migration))
+        (void)json_object_set_new(parameters, "tls-creds", json_string(CREDENTIALS));
     if (json_object_size(parameters) > 0)
         ask(guest, "migrate-set-parameters", json_incref(parameters), told);
     json_decref(parameters);
@@ -319,7 +338,7 @@ enum vq_step_result vq_incoming_serve_disks(struct vq_job *job)
         return vq_job_fail(job, &err);
     address = listen_address(guest, incoming);
     vq_migrate_disks_serve(guest, options, &incoming->source, address, incoming->nbd_port,
-                           guest->migration->has_key ? CREDENTIALS : NULL, disks_over);
+                           has_credentials(guest->migration) ? CREDENTIALS : NULL, disks_over);
     return VQ_STEP_WAIT;
 }
 

@@ -15,6 +15,7 @@
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_side.h"
+#include "drivers/qemu/migrate_tls.h"
 #include "drivers/qemu/process.h"
 
 /* ---- The object ---- */
@@ -236,7 +237,7 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
         return -1;
     if (vq_migrate_cookie_check(peer, guest->qemu, guest->uuid, guest->name, err) < 0)
         return -1;
-    if (vq_migrate_check_secure(guest->qemu, options, peer, err) < 0)
+    if (vq_migrate_check_secure(guest->qemu, options, peer, VQ_MIGRATE_SENDS, err) < 0)
         return -1;
     if (peer->node != 0 && peer->run == 0)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination's cookie does not name the move");

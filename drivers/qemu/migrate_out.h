@@ -48,9 +48,10 @@ struct vq_leaving {
     struct vq_leaving_connection *connection; /* NULL: none is being made */
     struct vq_leaving_key *key;       /* NULL: none is being asked for */
     struct vq_leaving_beginning *beginning; /* begin waits for the sizes of disks; NULL: it does not */
-    bool has_key;                     /* QEMU has it, as an object */
+    bool has_credentials;             /* QEMU has an object with what encrypts the data */
     enum vq_leaving_qemu qemu;
     bool is_told;                     /* migrate was said */
+    bool is_active;                   /* QEMU has begun to send */
     bool is_switched;                 /* migrate-continue was said: the destination may have everything */
     bool has_stopped;                 /* QEMU has said so, and it has not been told yet */
     bool was_stopped_by_user;         /* suspended while it migrated */

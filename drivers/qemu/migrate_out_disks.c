@@ -7,6 +7,7 @@
 #include "conf/base/memory.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_out.h"
+#include "drivers/qemu/migrate_tls.h"
 
 static void undone(struct vq_qemu_guest *guest, const struct vq_error *err)
 {
@@ -24,7 +25,7 @@ static void offered(struct vq_qemu_guest *guest, const struct vq_error *err)
 {
     struct vq_leaving *leaving = vq_leaving_of(guest);
     const struct vq_migrate_options *options = &guest->migration->options;
-    VQ_AUTOFREE char *host = NULL, *path = NULL;
+    VQ_AUTOFREE char *host = NULL, *path = NULL, *hostname = NULL;
     struct vq_error own = VQ_ERROR_INIT;
     uint16_t port = 0;
 
@@ -39,8 +40,11 @@ static void offered(struct vq_qemu_guest *guest, const struct vq_error *err)
     }
     if (options->disks_uri == NULL || port == 0)
         port = (uint16_t)(leaving->peer.nbd_port != 0 ? leaving->peer.nbd_port : options->disks_port);
+    if (options->tls_destination != NULL || host == NULL) /* else QEMU expects the host that it connects to */
+        hostname = vq_migrate_tls_hostname(guest->migration);
     const struct vq_migrate_disks_server server = { .host = host, .socket = path, .port = port,
-                                                    .tls_creds = leaving->has_key ? VQ_LEAVING_CREDENTIALS : NULL };
+                                                    .tls_creds = leaving->has_credentials ? VQ_LEAVING_CREDENTIALS : NULL,
+                                                    .tls_hostname = hostname };
 
     vq_migrate_disks_copy(guest, options, &leaving->own, &server, step_over);
 }

@@ -14,6 +14,7 @@
 #include "conf/base/text.h"
 #include "drivers/qemu/migrate_out.h"
 #include "drivers/qemu/migrate_qemu.h"
+#include "drivers/qemu/migrate_tls.h"
 
 #define DESCRIPTOR_NAME "migrate"
 
@@ -130,14 +131,27 @@ static enum vq_step_result cpus_undo(struct vq_job *job)
     return VQ_STEP_WAIT;
 }
 
-/* ---- the key of the data ---- */
+/* ---- what encrypts the data: between nodes a key, else certificates ---- */
+
+static void ignored(json_t *reply, const struct vq_error *err, void *data)
+{
+    (void)reply;
+    (void)err;
+    (void)data;
+}
+
+/* There may be none; or one of a migration whose outcome never became known. */
+static void remove_credentials(struct vq_leaving *leaving)
+{
+    (void)vq_leaving_ask(leaving, "object-del", json_pack("{s:s}", "id", VQ_LEAVING_CREDENTIALS), -1, ignored);
+}
 
 static void key_object_made(json_t *reply, const struct vq_error *err, void *data)
 {
     struct vq_qemu_guest *guest = data;
 
     vq_leaving_remove_key(guest); /* QEMU has read it */
-    vq_leaving_of(guest)->has_key = err == NULL;
+    vq_leaving_of(guest)->has_credentials = err == NULL;
     answered(reply, err, data);
 }
 
@@ -161,19 +175,21 @@ static enum vq_step_result key_run(struct vq_job *job)
 {
     struct vq_leaving *leaving = job->owner;
 
+    struct vq_qemu_guest *guest = leaving->guest;
+
     if (VQ_FAILPOINT("qemu.migrate.out.key"))
         return vq_leaving_step_failed(job, "qemu.migrate.out.key");
-    if (leaving->guest->migration->peer == 0)
+    if (guest->migration->peer != 0 || vq_migrate_tls_asked(guest->migration))
+        remove_credentials(leaving);
+    if (vq_migrate_tls_asked(guest->migration)) {
+        (void)vq_leaving_ask(leaving, "object-add", vq_migrate_tls_object(&guest->qemu->settings, VQ_LEAVING_CREDENTIALS,
+                                                                          VQ_MIGRATE_SENDS), -1, key_object_made);
+        return VQ_STEP_WAIT;
+    }
+    if (guest->migration->peer == 0)
         return VQ_STEP_DONE;
     vq_leaving_ask_key(leaving, key_told);
     return VQ_STEP_WAIT;
-}
-
-static void ignored(json_t *reply, const struct vq_error *err, void *data)
-{
-    (void)reply;
-    (void)err;
-    (void)data;
 }
 
 static enum vq_step_result key_undo(struct vq_job *job)
@@ -182,8 +198,8 @@ static enum vq_step_result key_undo(struct vq_job *job)
 
     vq_leaving_forget_key(leaving);
     vq_leaving_remove_key(leaving->guest);
-    if (leaving->fate != VQ_LEAVING_GONE) /* there may be none */
-        (void)vq_leaving_ask(leaving, "object-del", json_pack("{s:s}", "id", VQ_LEAVING_CREDENTIALS), -1, ignored);
+    if (leaving->fate != VQ_LEAVING_GONE)
+        remove_credentials(leaving);
     return VQ_STEP_DONE;
 }
 
@@ -193,9 +209,11 @@ static int tell(struct vq_leaving *leaving, struct vq_error *err)
 {
     struct vq_qemu_guest *guest = leaving->guest;
     const struct vq_migrate_options *options = &guest->migration->options;
+    VQ_AUTOFREE char *hostname = vq_migrate_tls_hostname(guest->migration);
     struct vq_migrate_pace pace = { .speed_mib = guest->migration_speed_mib, .downtime_ms = guest->migration_downtime_ms,
                                     .xbzrle_cache = guest->migration_cache,
-                                    .tls_creds = leaving->has_key ? VQ_LEAVING_CREDENTIALS : NULL };
+                                    .tls_creds = leaving->has_credentials ? VQ_LEAVING_CREDENTIALS : NULL,
+                                    .tls_hostname = hostname };
     json_t *capabilities;
 
     if (vq_migrate_capabilities_out(options, &leaving->own, &leaving->peer, &capabilities, err) < 0)
@@ -452,6 +470,13 @@ static const struct {
     { "failed", VQ_LEAVING_QEMU_FAILED },       { "cancelled", VQ_LEAVING_QEMU_CANCELLED },
 };
 
+/* The destination knows no more than that a connection ended, and a client prefers what it says to an operation that failed. */
+static bool is_refused_by_tls(const struct vq_leaving *leaving)
+{
+    return vq_migrate_tls_asked(leaving->guest->migration) && !leaving->is_active &&
+           leaving->qemu == VQ_LEAVING_QEMU_FAILED;
+}
+
 static void reason_known(json_t *reply, const struct vq_error *err, void *data)
 {
     struct vq_qemu_guest *guest = data;
@@ -462,8 +487,8 @@ static void reason_known(json_t *reply, const struct vq_error *err, void *data)
     if (is_lost(guest, err))
         return;
     if (own.code == VIR_ERR_OK)
-        (void)vq_error_set(&own, VIR_ERR_OPERATION_FAILED, "migration out job: %s",
-                           why != NULL ? why : "unexpectedly failed");
+        (void)vq_error_set(&own, is_refused_by_tls(leaving) ? VIR_ERR_AUTH_FAILED : VIR_ERR_OPERATION_FAILED,
+                           "migration out job: %s", why != NULL ? why : "unexpectedly failed");
     vq_leaving_step_over(leaving, &own);
 }
 
@@ -494,6 +519,7 @@ void vq_leaving_status(struct vq_qemu_guest *guest, const char *status)
 
     if (!leaving->is_told)
         return; /* of an earlier migration */
+    leaving->is_active |= vq_streq(status, "active");
     for (size_t i = 0; i < VQ_N_ELEMENTS(statuses); i++) {
         if (vq_streq(statuses[i].word, status)) {
             is_new = statuses[i].state != leaving->qemu;

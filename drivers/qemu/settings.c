@@ -197,6 +197,61 @@ static int set_nbd_tls(struct vq_qemu_settings *settings, const char *value, str
     return flag_of(value, &settings->nbd_tls, err);
 }
 
+static int set_tls_dir(struct vq_qemu_tls *tls, const char *value, struct vq_error *err)
+{
+    if (value[0] != '/')
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "'%s' is no absolute path", value);
+    vq_set_text(&tls->dir, value);
+    return 0;
+}
+
+static int set_tls_verify(struct vq_qemu_tls *tls, const char *value, struct vq_error *err)
+{
+    bool verifies;
+
+    if (flag_of(value, &verifies, err) < 0)
+        return -1;
+    tls->verifies = verifies;
+    return 0;
+}
+
+static int set_tls_secret(struct vq_qemu_tls *tls, const char *value, struct vq_error *err)
+{
+    (void)err;
+    vq_set_text(&tls->secret, value);
+    return 0;
+}
+
+static int set_default_tls_dir(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return set_tls_dir(&settings->default_tls, value, err);
+}
+
+static int set_default_tls_verify(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return set_tls_verify(&settings->default_tls, value, err);
+}
+
+static int set_default_tls_secret(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return set_tls_secret(&settings->default_tls, value, err);
+}
+
+static int set_migrate_tls_dir(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return set_tls_dir(&settings->migrate_tls, value, err);
+}
+
+static int set_migrate_tls_verify(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return set_tls_verify(&settings->migrate_tls, value, err);
+}
+
+static int set_migrate_tls_secret(struct vq_qemu_settings *settings, const char *value, struct vq_error *err)
+{
+    return set_tls_secret(&settings->migrate_tls, value, err);
+}
+
 static const struct {
     const char *name;
     setting_fn fn;
@@ -216,6 +271,12 @@ static const struct {
     { "migration_host", set_migration_host },
     { "migration_port_min", set_migration_port_min },
     { "migration_port_max", set_migration_port_max },
+    { "default_tls_x509_cert_dir", set_default_tls_dir },
+    { "default_tls_x509_verify", set_default_tls_verify },
+    { "default_tls_x509_secret_uuid", set_default_tls_secret },
+    { "migrate_tls_x509_cert_dir", set_migrate_tls_dir },
+    { "migrate_tls_x509_verify", set_migrate_tls_verify },
+    { "migrate_tls_x509_secret_uuid", set_migrate_tls_secret },
     { "migrate_tls_force", set_tls_force },
     { "nbd_tls", set_nbd_tls },
 };
@@ -302,7 +363,8 @@ int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_
                                            .spice_listen = vq_strdup("127.0.0.1"), .vnc_port_min = PORT_MIN,
                                            .vnc_port_max = UINT16_MAX, .clear_emulator_capabilities = true,
                                            .dynamic_ownership = true, .migration_port_min = MIGRATION_PORT_MIN,
-                                           .migration_port_max = MIGRATION_PORT_MAX };
+                                           .migration_port_max = MIGRATION_PORT_MAX, .default_tls.verifies = -1,
+                                           .migrate_tls.verifies = -1 };
     file = fopen(path, "re");
     if (file == NULL)
         return errno == ENOENT ? 0 : vq_error_system(err, errno, "cannot read '%s'", path);
@@ -322,8 +384,16 @@ int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_
     return 0;
 }
 
+static void tls_done(struct vq_qemu_tls *tls)
+{
+    free(vq_take(tls->dir));
+    free(vq_take(tls->secret));
+}
+
 void vq_qemu_settings_done(struct vq_qemu_settings *settings)
 {
+    tls_done(&settings->default_tls);
+    tls_done(&settings->migrate_tls);
     free(settings->vnc_listen);
     free(settings->spice_listen);
     free(settings->migration_address);

@@ -2,6 +2,7 @@
 
 node1 and node2 are a cluster, node3 runs libvirtd. All hosts trust one authority: the cluster's for the nodes among
 themselves, and one of the test's for the stock host and for whoever talks to it (pkipath=)."""
+import json
 import os
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ from pki import Authority
 # The shared directory is one of this machine, which no daemon can know to be shared.
 P2P = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_UNSAFE
 TUNNEL = P2P | libvirt.VIR_MIGRATE_TUNNELLED
+TLS = P2P | libvirt.VIR_MIGRATE_TLS
 MOVE = libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
 
 
@@ -34,6 +36,7 @@ def hosts():
         authority = Authority("outside")
         for node in made.nodes:
             authority.equip(made.directory / node / "outside", node)
+            authority.equip_qemu(made.directory / node / "etc/pki/libvirt-migrate", node)
             flat(made.directory / node / "outside", made.directory / node / "var/lib/libvirt/outside")
         authority.equip(made.directory / "node3/etc/pki", "node3")
         flat(made.directory / "node1/etc/pki", made.directory / "node3/var/lib/libvirt/cluster")
@@ -135,6 +138,45 @@ def test_a_paused_guest_arrives_paused(hosts, guest):
     hosts.virsh("node3", "resume", guest.name)
     guest.wait_counting()
     assert guest.faults() == []
+
+
+def objects(hosts, guest, node):
+    """Of QEMU, as far as they are ours."""
+    question = json.dumps({"execute": "qom-list", "arguments": {"path": "/objects"}})
+    answer = json.loads(hosts.virsh(node, "qemu-monitor-command", guest.name, question))
+    return [entry["name"] for entry in answer["return"] if entry["name"].startswith("migrate-")]
+
+
+def test_encrypted_to_stock_and_back(hosts, guest):
+    guest.start("node1")
+    guest.wait_counting()
+    migrate(hosts, guest, "node1", "qemu+tcp://node3/system", TLS | MOVE)
+    expect_moved(hosts, guest, "node1", "node3")
+    migrate(hosts, guest, "node3", "qemu+tls://node1/system?pkipath=/var/lib/libvirt/cluster", TLS | MOVE)
+    expect_moved(hosts, guest, "node3", "node1")
+    assert objects(hosts, guest, "node1") == []
+
+
+def test_a_certificate_of_another_host_is_refused_and_the_guest_goes_on(hosts, guest):
+    guest.start("node1")
+    guest.wait_counting()
+    with pytest.raises(libvirt.libvirtError) as error:
+        migrate(hosts, guest, "node1", "qemu+tcp://node3/system", TLS, {libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION: "elsewhere"})
+    assert "ertificate does not match" in str(error.value)
+    assert objects(hosts, guest, "node1") == []
+    own = hosts.directory / "node1/etc/pki/libvirt-migrate"
+    own.rename(own.with_name("away"))
+    try:
+        with pytest.raises(libvirt.libvirtError) as error:
+            migrate(hosts, guest, "node1", "qemu+tcp://node3/system", TLS)
+        assert "/etc/pki/qemu/ca-cert.pem" in str(error.value)
+        migrate(hosts, guest, "node1", "qemu+tls://node2/system", TLS)     # between nodes nothing is wanted of it
+        expect_moved(hosts, guest, "node1", "node2")
+        assert objects(hosts, guest, "node2") == []
+    finally:
+        own.with_name("away").rename(own)
+    migrate(hosts, guest, "node2", "qemu+tcp://node3/system", TLS | MOVE, {libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION: "node3"})
+    expect_moved(hosts, guest, "node2", "node3")
 
 
 UNREACHABLE = [

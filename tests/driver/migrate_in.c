@@ -367,9 +367,9 @@ static int prepare(const struct fake_domain *domain, uint64_t flags)
     return prepare_call.err.code;
 }
 
-static void must_prepare_from(const struct fake_domain *domain, uint64_t source_node)
+static void must_prepare_from(const struct fake_domain *domain, uint64_t flags, uint64_t source_node)
 {
-    begin_prepare(domain, 0, source_node);
+    begin_prepare(domain, flags, source_node);
     assert_true(fake_host_until(is_answered, &prepare_call));
     if (prepare_call.err.code != VIR_ERR_OK)
         fail_msg("prepare: %d %s", prepare_call.err.code, prepare_call.err.message);
@@ -936,7 +936,7 @@ static void a_guest_from_outside_runs_when_finish_says_so(void **state)
     struct fake_domain *domain = outside_domain("incoming active completed\n");
 
     (void)state;
-    must_prepare_from(domain, 0);
+    must_prepare_from(domain, 0, 0);
     assert_false(guest_of(domain)->migration->has_key);
     while (!vq_incoming_of(guest_of(domain))->is_loaded)
         (void)uv_run(&fake.loop, UV_RUN_ONCE);
@@ -948,13 +948,74 @@ static void a_guest_from_outside_runs_when_finish_says_so(void **state)
     destroy(domain);
 }
 
+/* What QEMU was told, as its script notes it. */
+static const char *said(void)
+{
+    static char text[8192];
+    char path[160];
+    size_t length = 0;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s.said", emulator);
+    file = fopen(path, "re");
+    if (file != NULL) {
+        length = fread(text, 1, sizeof(text) - 1, file);
+        (void)fclose(file);
+    }
+    text[length] = '\0';
+    return text;
+}
+
+static bool has_taken_back(void *data)
+{
+    (void)data;
+    return strstr(said(), "object-del {\"id\":\"migrate-in\"}") != NULL;
+}
+
+static void from_outside_certificates_encrypt_if_asked_and_go_afterwards(void **state)
+{
+    struct fake_domain *domain =
+        outside_domain("note object-add object-del migrate-set-parameters migrate-incoming\nincoming active completed\n");
+    const char *added, *set;
+
+    (void)state;
+    qemu()->settings.migrate_tls.verifies = 0;
+    must_prepare_from(domain, VIR_MIGRATE_TLS, 0);
+    added = strstr(said(), "object-add");
+    assert_non_null(added);
+    assert_non_null(strstr(added, "\"endpoint\":\"server\",\"id\":\"migrate-in\","
+                                  "\"qom-type\":\"tls-creds-x509\",\"verify-peer\":false"));
+    set = strstr(added, "migrate-set-parameters {\"tls-creds\":\"migrate-in\"}");
+    assert_non_null(set);
+    assert_non_null(strstr(set, "migrate-incoming"));
+    assert_false(has_taken_back(NULL));
+    must_finish(domain);
+    assert_true(fake_host_until(has_taken_back, NULL));
+    assert_string_equal(fake.trace, "1/2+2.1+4.1 ");
+    destroy(domain);
+}
+
+static void a_certificate_that_qemu_refuses_ends_prepare(void **state)
+{
+    struct fake_domain *domain = outside_domain("refuse object-add\n");
+
+    (void)state;
+    begin_prepare(domain, VIR_MIGRATE_TLS, 0);
+    assert_true(fake_host_until(is_answered, &prepare_call));
+    assert_int_equal(prepare_call.err.code, VIR_ERR_INTERNAL_ERROR);
+    assert_non_null(strstr(prepare_call.err.message, "the script refuses it"));
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(domain->info.state, VIR_DOMAIN_SHUTOFF);
+    nothing_is_left();
+}
+
 static void a_guest_from_outside_that_is_cancelled_leaves_its_domain_off(void **state)
 {
     struct fake_domain *domain = outside_domain("incoming active completed\n");
 
     (void)state;
     for (int how = 0; how < 2; how++) {
-        must_prepare_from(domain, 0);
+        must_prepare_from(domain, 0, 0);
         while (!vq_incoming_of(guest_of(domain))->is_loaded)
             (void)uv_run(&fake.loop, UV_RUN_ONCE);
         if (how == 0)
@@ -974,7 +1035,7 @@ static void a_restart_clears_a_guest_from_outside_away(void **state)
     struct fake_domain *domain = outside_domain("incoming active completed\n");
 
     (void)state;
-    must_prepare_from(domain, 0);
+    must_prepare_from(domain, 0, 0);
     stop_driver();
     start_driver();
     driver->recover(driver);
@@ -1299,6 +1360,8 @@ int main(void)
         TEST(post_copy_that_has_failed_goes_on_when_it_is_resumed),
         TEST(a_restart_during_post_copy_ends_nothing),
         TEST(a_guest_from_outside_runs_when_finish_says_so),
+        TEST(from_outside_certificates_encrypt_if_asked_and_go_afterwards),
+        TEST(a_certificate_that_qemu_refuses_ends_prepare),
         TEST(a_guest_from_outside_that_is_cancelled_leaves_its_domain_off),
         TEST(a_restart_clears_a_guest_from_outside_away),
         TEST(a_domain_that_runs_here_or_elsewhere_does_not_come_from_outside),

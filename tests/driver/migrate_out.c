@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "conf/base/log.h"
+#include "conf/base/memory.h"
 #include "conf/domain.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/definition.h"
@@ -450,6 +451,7 @@ static void perform_with(struct fake_domain *domain, uint64_t flags, uint64_t no
     vq_migrate_options_init(&options);
     options.flags = flags;
     options.uri = strdup(uri);
+    options.tls_destination = (flags & VIR_MIGRATE_TLS) != 0 ? strdup("host2") : NULL;
     vq_migrate_out_perform(&perform_call.request, &options, bytes, length, performed, &perform_call);
     vq_migrate_options_done(&options);
 }
@@ -999,6 +1001,166 @@ static void outside_a_client_that_is_lost_before_confirm_leaves_it_paused(void *
     it_runs_here(domain);
 }
 
+/* ---- Encrypted ---- */
+
+/* What QEMU was told of encryption, as its script notes it: "" when it was told nothing. */
+static const char *said(void)
+{
+    static char text[8192];
+    char path[160];
+    size_t length = 0;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s.said", emulator);
+    file = fopen(path, "re");
+    if (file != NULL) {
+        length = fread(text, 1, sizeof(text) - 1, file);
+        (void)fclose(file);
+    }
+    text[length] = '\0';
+    return text;
+}
+
+static int count_said(const char *wanted)
+{
+    int n = 0;
+
+    for (const char *at = said(); (at = strstr(at, wanted)) != NULL; at += strlen(wanted))
+        n++;
+    return n;
+}
+
+static void make_certificates(void)
+{
+    char dir[96], path[128];
+    int fd;
+
+    (void)snprintf(dir, sizeof(dir), "%s/pki", fake.dir);
+    (void)mkdir(dir, 0755);
+    (void)snprintf(path, sizeof(path), "%s/ca-cert.pem", dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    vq_set_text(&qemu()->settings.migrate_tls.dir, dir);
+}
+
+static int n_removals;
+
+static bool has_removed(void *data)
+{
+    (void)data;
+    return count_said("object-del") == n_removals;
+}
+
+#define NOTE "note object-add object-del migrate-set-parameters\n"
+
+static void to_a_daemon_outside_certificates_encrypt_if_asked(void **state)
+{
+    struct fake_domain *domain = run(NOTE);
+    const char *added, *set;
+
+    (void)state;
+    make_certificates();
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, 0);
+    must_perform();
+    assert_int_equal(count_said("object-add"), 1);
+    added = strstr(said(), "object-add");
+    assert_non_null(strstr(added, "\"endpoint\":\"client\",\"id\":\"migrate-out\","
+                                  "\"qom-type\":\"tls-creds-x509\",\"verify-peer\":true"));
+    set = strstr(added, "migrate-set-parameters");
+    assert_non_null(set);
+    assert_non_null(strstr(set, "\"tls-creds\":\"migrate-out\",\"tls-hostname\":\"host2\""));
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, false), VIR_ERR_OK);
+    assert_true(fake_host_until(has_ended, domain));
+    nothing_is_left();
+}
+
+static void certificates_are_taken_back_when_it_stays(void **state)
+{
+    static const char *const scripts[] = { NOTE "outgoing setup active failed run\n",
+                                           NOTE "outgoing setup active hang\n", NOTE };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(scripts); i++) {
+        struct fake_domain *domain = run(scripts[i]);
+        int before = count_said("object-del");
+
+        make_certificates();
+        begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, 0);
+        if (i == 1) {
+            until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+            must("domain_abort_job", domain);
+        }
+        if (i < 2) {
+            assert_int_equal(perform_code(), i == 0 ? VIR_ERR_OPERATION_FAILED : VIR_ERR_OPERATION_ABORTED);
+        } else {
+            must_perform();
+            assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, true), VIR_ERR_OK);
+        }
+        assert_true(fake_host_until(is_idle, domain));
+        assert_int_equal(count_said("object-add"), (int)i + 1);
+        n_removals = before + 2; /* what an earlier one may have left, and this one's */
+        assert_true(fake_host_until(has_removed, NULL)); /* nobody waits for the answer */
+        it_runs_here(domain);
+    }
+}
+
+/* The certificates of a migration whose outcome never became known. */
+static void certificates_that_were_left_do_not_stop_the_next_one(void **state)
+{
+    struct fake_domain *domain = run(NOTE);
+
+    (void)state;
+    make_certificates();
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, 0);
+    must_perform();
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    assert_true(fake_host_until(is_idle, domain));
+    must("domain_resume", domain);
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0); /* in clear: nothing is left of it */
+    must_perform();
+    assert_non_null(strstr(strrchr(said(), '{'), "\"tls-creds\":\"\",\"tls-hostname\":\"\""));
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE, true), VIR_ERR_OK);
+    assert_true(fake_host_until(is_idle, domain));
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, 0);
+    must_perform();
+    const char *rest = strstr(said(), "object-add") + 1;
+    assert_true(strstr(rest, "object-del") < strstr(rest, "object-add"));
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, true), VIR_ERR_OK);
+    it_runs_here(domain);
+}
+
+/* So that no client takes the word of the destination, which knows less, for it. */
+static void a_handshake_that_fails_has_a_code_of_its_own(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup failed\n");
+
+    (void)state;
+    make_certificates();
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, 0);
+    assert_int_equal(perform_code(), VIR_ERR_AUTH_FAILED);
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0); /* in clear there is none */
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    it_runs_here(domain);
+}
+
+static void a_certificate_that_qemu_refuses_leaves_it_untouched(void **state)
+{
+    struct fake_domain *domain = run("refuse object-add\n");
+
+    (void)state;
+    make_certificates();
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, 0);
+    assert_int_equal(perform_code(), VIR_ERR_INTERNAL_ERROR);
+    assert_non_null(strstr(perform_call.err.message, "the script refuses it"));
+    assert_null(strstr(fake.trace, "3/")); /* it was never stopped */
+    vq_set_text(&qemu()->settings.migrate_tls.dir, "/nonexistent");
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TLS, 0);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_INVALID);
+    assert_non_null(strstr(perform_call.err.message, "/nonexistent/ca-cert.pem"));
+    it_runs_here(domain);
+}
+
 /* ---- What is refused ---- */
 
 static void what_changes_the_guest_is_refused_meanwhile(void **state)
@@ -1426,6 +1588,11 @@ int main(void)
         TEST(outside_confirm_undefines_it_if_asked),
         TEST(outside_confirm_cancelled_lets_it_run_on),
         TEST(outside_a_client_that_is_lost_before_confirm_leaves_it_paused),
+        TEST(to_a_daemon_outside_certificates_encrypt_if_asked),
+        TEST(certificates_are_taken_back_when_it_stays),
+        TEST(certificates_that_were_left_do_not_stop_the_next_one),
+        TEST(a_handshake_that_fails_has_a_code_of_its_own),
+        TEST(a_certificate_that_qemu_refuses_leaves_it_untouched),
         TEST(what_changes_the_guest_is_refused_meanwhile),
         TEST(a_second_migration_is_refused),
         TEST(a_port_that_nobody_listens_on_is_told),

@@ -16,6 +16,7 @@
  *                          waits half a second, "wait" goes on only when <argv[0]>.go is there, "later" after cont or migrate-recover
  *   outgoing WORD...       after migrate: MIGRATION events with these words, one every 10 ms; and "pass", "stop", "run" their
  *                          events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
+ *   note COMMAND...        write these commands with their arguments into "<argv[0]>.said", a line each
  *   refuse_first COMMAND   answer with an error that says "in use", once
  * It is read anew for each connection.
  * Asked without a monitor socket (to probe what the emulator can do), it becomes the real one. */
@@ -319,11 +320,32 @@ static void command_came(const char *command, json_t *id)
     }
 }
 
+static void note(const char *command, const json_t *arguments)
+{
+    char path[4096], words[1024], *rest = words;
+    const char *word;
+
+    (void)snprintf(words, sizeof(words), "%s", script_word("note") != NULL ? script_word("note") : "");
+    (void)snprintf(path, sizeof(path), "%s.said", program);
+    while ((word = strtok_r(rest, " ", &rest)) != NULL) {
+        FILE *file = strcmp(word, command) == 0 ? fopen(path, "ae") : NULL;
+        char *text = json_dumps(arguments, JSON_COMPACT | JSON_SORT_KEYS);
+
+        if (file != NULL) {
+            (void)fprintf(file, "%s %s\n", command, text != NULL ? text : "");
+            (void)fclose(file);
+        }
+        free(text);
+    }
+}
+
 static void line_came(const char *line)
 {
     json_t *message = json_loads(line, 0, NULL);
     const char *command = json_string_value(json_object_get(message, "execute"));
 
+    if (command != NULL)
+        note(command, json_object_get(message, "arguments"));
     if (command != NULL)
         command_came(command, json_object_get(message, "id"));
     json_decref(message);

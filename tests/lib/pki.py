@@ -1,5 +1,6 @@
 """Certificates in libvirt's places, for hosts that no cluster has given any."""
 import os
+import shutil
 import subprocess
 import tempfile
 
@@ -29,6 +30,13 @@ class Authority:
         _openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial", "-days", 2,
                  "-extfile", extensions, "-out", certificate)
         os.chmod(key, 0o600)
+
+    def equip_qemu(self, directory, name):
+        """As QEMU wants it, for both ends of a migration."""
+        os.makedirs(directory, exist_ok=True)
+        shutil.copy(self.certificate, os.path.join(directory, "ca-cert.pem"))
+        for role, usage in (("server", "serverAuth"), ("client", "clientAuth")):
+            self.issue(name, os.path.join(directory, f"{role}-cert.pem"), os.path.join(directory, f"{role}-key.pem"), usage, [name])
 
     def equip(self, pki, name):
         """A host's directory /etc/pki: it is a server by that name, and a client."""

@@ -249,37 +249,6 @@ static void another_guest_and_our_own_host_are_refused(void **state)
     assert_int_equal(vq_migrate_cookie_check(&empty, &qemu, guest_uuid, "mig", &err), 0);
 }
 
-static void encryption_that_there_is_not_is_refused(void **state)
-{
-    static const struct {
-        uint64_t flags;
-        bool tls_force, nbd_tls;
-        int code;
-    } rows[] = {
-        { VIR_MIGRATE_LIVE, false, false, 0 },
-        { VIR_MIGRATE_TLS, false, false, VIR_ERR_OPERATION_UNSUPPORTED },
-        { VIR_MIGRATE_LIVE, true, false, VIR_ERR_OPERATION_INVALID },
-        { VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_PEER2PEER, true, false, 0 },
-        { VIR_MIGRATE_OFFLINE, true, true, 0 },
-        { VIR_MIGRATE_LIVE, false, true, 0 },
-        { VIR_MIGRATE_NON_SHARED_DISK, false, true, VIR_ERR_OPERATION_UNSUPPORTED },
-    };
-    struct vq_migrate_cookie stranger = { .is_set = true }, neighbour = { .is_set = true, .node = 4 };
-
-    (void)state;
-    memcpy(neighbour.cluster_id, cluster, sizeof(cluster));
-    for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++) {
-        struct vq_migrate_options options = { .flags = rows[i].flags };
-        struct vq_error err = VQ_ERROR_INIT;
-
-        qemu.settings.migrate_tls_force = rows[i].tls_force;
-        qemu.settings.nbd_tls = rows[i].nbd_tls;
-        assert_int_equal(vq_migrate_check_secure(&qemu, &options, &neighbour, &err), 0);
-        assert_int_equal(vq_migrate_check_secure(&qemu, &options, &stranger, &err), rows[i].code == 0 ? 0 : -1);
-        assert_int_equal(err.code, rows[i].code);
-    }
-}
-
 /* ---- What is refused on reading ---- */
 
 #define BEFORE "<capabilities>"
@@ -432,7 +401,6 @@ int main(void)
         cmocka_unit_test(a_definition_that_is_not_one_element_is_not_sent),
         cmocka_unit_test(a_cookie_longer_than_the_protocol_takes_is_not_sent),
         cmocka_unit_test(another_guest_and_our_own_host_are_refused),
-        cmocka_unit_test(encryption_that_there_is_not_is_refused),
         cmocka_unit_test(hostile_cookies_are_refused_in_the_words_of_a_stock_daemon),
         cmocka_unit_test(a_cookie_ends_with_its_only_nul),
         cmocka_unit_test(long_lists_are_bounded),

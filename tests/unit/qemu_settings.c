@@ -58,6 +58,38 @@ static void migration_in_clear_can_be_forbidden(void **state)
     vq_qemu_settings_done(&settings);
 }
 
+static void certificates_for_encryption_are_named(void **state)
+{
+    static const char *const refused[] = { "migrate_tls_x509_cert_dir = \"pki\"\n", "default_tls_x509_cert_dir = \"\"\n",
+                                           "migrate_tls_x509_verify = 2\n", "default_tls_x509_verify = \"yes\"\n" };
+    struct vq_qemu_settings settings;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(read_text("", &settings, &err), 0);
+    assert_null(settings.default_tls.dir);
+    assert_null(settings.migrate_tls.secret);
+    assert_int_equal(settings.default_tls.verifies, -1);
+    assert_int_equal(settings.migrate_tls.verifies, -1);
+    vq_qemu_settings_done(&settings);
+    assert_int_equal(read_text("default_tls_x509_cert_dir = \"/a\"\ndefault_tls_x509_verify = 0\n"
+                               "migrate_tls_x509_cert_dir = \"/b\"\nmigrate_tls_x509_verify = 1\n"
+                               "default_tls_x509_secret_uuid = \"c\"\nmigrate_tls_x509_secret_uuid = \"d\"\n",
+                               &settings, &err), 0);
+    assert_string_equal(settings.default_tls.dir, "/a");
+    assert_int_equal(settings.default_tls.verifies, 0);
+    assert_string_equal(settings.default_tls.secret, "c");
+    assert_string_equal(settings.migrate_tls.dir, "/b");
+    assert_int_equal(settings.migrate_tls.verifies, 1);
+    assert_string_equal(settings.migrate_tls.secret, "d");
+    vq_qemu_settings_done(&settings);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(refused); i++) {
+        assert_int_equal(read_text(refused[i], &settings, &err), -1);
+        assert_int_equal(err.code, VIR_ERR_CONF_SYNTAX);
+        vq_qemu_settings_done(&settings);
+    }
+}
+
 /* It may have been meant to say as whom QEMU runs. */
 static void a_line_that_cannot_be_read_is_refused(void **state)
 {
@@ -83,6 +115,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(settings_comments_and_lists_are_read),
         cmocka_unit_test(migration_in_clear_can_be_forbidden),
+        cmocka_unit_test(certificates_for_encryption_are_named),
         cmocka_unit_test(a_line_that_cannot_be_read_is_refused),
     };
 
