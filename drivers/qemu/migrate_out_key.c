@@ -100,7 +100,7 @@ int vq_leaving_write_key(const struct vq_qemu_guest *guest, const uint8_t *key, 
     const struct vq_qemu_settings *settings = &guest->qemu->settings;
     VQ_AUTOFREE char *path = vq_asprintf("%s/" KEY_FILE, guest->dir);
     char text[sizeof(VQ_LEAVING_KEY_USER) + 2 * VQ_MIGRATE_KEY_BYTES + 2];
-    int n = snprintf(text, sizeof(text), VQ_LEAVING_KEY_USER ":");
+    int n = snprintf(text, sizeof(text), VQ_LEAVING_KEY_USER ":"), rc = 0;
 
     (void)unlink(path); /* of a daemon that ended before it removed it */
     VQ_AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -111,9 +111,9 @@ int vq_leaving_write_key(const struct vq_qemu_guest *guest, const uint8_t *key, 
         n += snprintf(text + n, sizeof(text) - (size_t)n, "%02x", key[i]);
     text[n++] = '\n';
     if (write(fd, text, (size_t)n) != n || (settings->has_user && fchown(fd, settings->uid, settings->gid) < 0))
-        return vq_error_system(err, errno, "cannot write '%s'", path);
+        rc = vq_error_system(err, errno, "cannot write '%s'", path);
     explicit_bzero(text, sizeof(text));
-    return 0;
+    return rc;
 }
 
 void vq_leaving_remove_key(const struct vq_qemu_guest *guest)
