@@ -87,6 +87,12 @@ struct vq_migrate_disks *vq_disks_of(struct vq_qemu_guest *guest)
     return disks;
 }
 
+void vq_migrate_disks_found(struct vq_qemu_guest *guest)
+{
+    if (guest->migration != NULL && guest->migration->disks != NULL)
+        guest->migration->disks->n_calls = 0;
+}
+
 void vq_disks_call(struct vq_migrate_disks *disks, const char *command, json_t *take_arguments, vq_qmp_cb cb)
 {
     disks->calls = vq_realloc(disks->calls, disks->n_calls + 1, sizeof(*disks->calls));

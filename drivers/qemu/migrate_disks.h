@@ -72,4 +72,6 @@ bool vq_migrate_disks_event(struct vq_qemu_guest *guest, const char *name, const
 /* For the record, as part of the migration. */
 json_t *vq_migrate_disks_pack(const struct vq_migrate_disks *disks);
 struct vq_migrate_disks *vq_migrate_disks_unpack(const json_t *list); /* NULL: nothing in it */
+/* The monitor is a new one: what was asked of the earlier one is answered. */
+void vq_migrate_disks_found(struct vq_qemu_guest *guest);
 void vq_migrate_disks_free(struct vq_migrate_disks *disks);           /* accepts NULL; handles close later */

@@ -612,6 +612,8 @@ static void found(struct vq_qemu_guest *guest)
     struct vq_leaving *leaving = vq_leaving_of(guest);
     struct vq_error err = VQ_ERROR_INIT;
 
+    memset(leaving->calls, 0, sizeof(leaving->calls)); /* of the earlier connection: this one gives the same numbers to others */
+    vq_migrate_disks_found(guest);
     if (guest->migration->stage == VQ_MIGRATE_BEGUN) {
         vq_leaving_drop(guest, VIR_DOMAIN_JOB_CANCELLED, NULL);
         return;
