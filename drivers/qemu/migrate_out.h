@@ -19,7 +19,8 @@
 #include "drivers/qemu/qmp.h"
 
 enum { VQ_LEAVING_CONNECT_MS = 10000, VQ_LEAVING_CANCEL_MS = 20000, VQ_LEAVING_RETRY_MS = 200,
-       VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_LOST_MS = 5000, VQ_LEAVING_CALLS_MAX = 16 };
+       VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_LOST_MS = 5000, VQ_LEAVING_CALLS_MAX = 16,
+       VQ_LEAVING_CONT_MS = 500, VQ_LEAVING_CONT_TRIES = 20 };
 
 /* What is applied in this node's copy of the replicated state. */
 enum vq_leaving_fate { VQ_LEAVING_OPEN, VQ_LEAVING_STAYS, VQ_LEAVING_GONE };
@@ -57,6 +58,7 @@ struct vq_leaving {
     bool was_stopped_by_user;         /* suspended while it migrated */
     bool is_current;                  /* an end of the move was answered by the log: the state is not older than the move */
     bool is_asking;                   /* a proposal is under way */
+    unsigned n_refused;               /* how often QEMU would not let the CPUs run on */
     bool has_exited;                  /* QEMU has ended while the outcome was not known */
     bool is_confirmed;                /* the request is that of confirm */
     bool shall_undefine;              /* it said so */

@@ -97,13 +97,24 @@ static enum vq_step_result record_undo(struct vq_job *job)
 
 /* ---- the CPUs, in the end ---- */
 
+static void run_on_again(uv_timer_t *timer)
+{
+    vq_leaving_run_on(timer->data);
+}
+
 static void runs_again(json_t *reply, const struct vq_error *err, void *data)
 {
     struct vq_qemu_guest *guest = data;
+    struct vq_leaving *leaving = vq_leaving_of(guest);
 
     (void)reply;
     if (is_lost(guest, err))
         return; /* vq_migrate_found() asks again */
+    /* The destination's QEMU may hold the images until it has been ended, which the same entry of the log makes it be. */
+    if (err != NULL && leaving->fate == VQ_LEAVING_STAYS && ++leaving->n_refused < VQ_LEAVING_CONT_TRIES) {
+        (void)uv_timer_start(&leaving->wait_timer, run_on_again, VQ_LEAVING_CONT_MS, 0);
+        return;
+    }
     if (err != NULL)
         vq_log(ERROR, "migrate.out", "domain=%s: it stays here, but its CPUs do not run: %s", guest->name, err->message);
     vq_leaving_undo_over(vq_leaving_of(guest));

@@ -1340,6 +1340,28 @@ static void a_restart_when_all_is_sent_is_judged_by_the_log(void **state)
     }
 }
 
+static bool was_refused(void *data)
+{
+    struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && vq_migrate_is_leaving(guest) && vq_leaving_of(guest)->n_refused == 1;
+}
+
+/* The destination's QEMU may hold the images for a moment. */
+static void cpus_that_may_not_run_on_yet_do_it_later(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    stop_driver();
+    use_script("refuse_first cont\n");
+    come_back();
+    assert_true(fake_host_until(was_refused, domain));
+    it_runs_here(domain);
+}
+
 static void a_restart_with_a_state_that_is_too_old_waits_for_the_log(void **state)
 {
     struct fake_domain *domain = run("");
@@ -1602,6 +1624,7 @@ int main(void)
         TEST(a_peer_that_is_not_reachable_is_told),
         TEST(a_restart_while_it_is_sent_lets_it_run_on),
         TEST(a_restart_when_all_is_sent_is_judged_by_the_log),
+        TEST(cpus_that_may_not_run_on_yet_do_it_later),
         TEST(a_restart_with_a_state_that_is_too_old_waits_for_the_log),
         TEST(a_restart_with_a_state_without_the_domain_waits_for_the_log),
         TEST(a_domain_that_ended_at_the_peer_before_the_commit_was_seen_is_let_go),
