@@ -179,6 +179,25 @@ def test_a_certificate_of_another_host_is_refused_and_the_guest_goes_on(hosts, g
     expect_moved(hosts, guest, "node2", "node3")
 
 
+def test_disks_are_copied_encrypted_to_stock_and_back(hosts, watch):
+    path = pathlib.Path("/var/lib/libvirt/images/encrypted.img")        # each host has a directory of its own there
+    guest = Guest(hosts, watch, "encrypted", 90, disk_mib=8, interval=50, disk=path)
+    images = {node: pathlib.Path(f"/proc/{hosts.pid(node)}/root{path}") for node in ("node1", "node3")}
+    for image in images.values():
+        image.parent.mkdir(parents=True, exist_ok=True)
+        with open(image, "wb") as file:
+            file.truncate(8 << 20)
+    guest.start("node1")
+    for source, target, uri in (("node1", "node3", "qemu+tcp://node3/system"),
+                                ("node3", "node1", "qemu+tls://node1/system?pkipath=/var/lib/libvirt/cluster")):
+        migrate(hosts, guest, source, uri, TLS | MOVE | libvirt.VIR_MIGRATE_NON_SHARED_DISK)
+        guest.wait_counting()
+        assert runs_on(hosts, guest, target)
+        assert guest.faults(disk=images[target]) == []
+    assert objects(hosts, guest, "node1") == []
+    guest.destroy("node1")
+
+
 UNREACHABLE = [
     ("qemu+tcp://node3:1/system", "unable to connect to server at 'node3:1': Connection refused"),
     ("qemu+tls://nowhere.invalid/system", "nowhere.invalid"),
