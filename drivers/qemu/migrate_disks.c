@@ -194,6 +194,7 @@ json_t *vq_migrate_disks_pack(const struct vq_migrate_disks *disks)
                                    item->format, "made", item->was_made);
 
         put(object, "path", json_string(item->path));
+        put(object, "inode", json_integer((json_int_t)item->inode));
         put(object, "capacity", json_integer((json_int_t)item->capacity));
         (void)json_array_append_new(list, object);
     }
@@ -212,9 +213,11 @@ struct vq_migrate_disks *vq_migrate_disks_unpack(const json_t *list)
     json_t *object;
 
     json_array_foreach((json_t *)list, i, object) {
-        struct vq_disks_item item = { text_of(object, "target"), text_of(object, "alias"), text_of(object, "format"),
-                             text_of(object, "path"), vq_disks_number_of(object, "capacity"),
-                             json_is_true(json_object_get(object, "made")), false };
+        struct vq_disks_item item = { .target = text_of(object, "target"), .alias = text_of(object, "alias"),
+                                      .format = text_of(object, "format"), .path = text_of(object, "path"),
+                                      .capacity = vq_disks_number_of(object, "capacity"),
+                                      .was_made = json_is_true(json_object_get(object, "made")),
+                                      .inode = vq_disks_number_of(object, "inode") };
 
         if (i >= VQ_MIGRATE_DISKS_MAX || item.target == NULL || item.alias == NULL || item.format == NULL) {
             item_done(&item);

@@ -67,15 +67,16 @@ static void maker_late(uv_timer_t *timer)
         vq_log(ERROR, "guest.migrate", "domain=%s: %s", disks->guest->name, err.message);
 }
 
-/* The file is there, empty and ours; the program writes the format into it. */
-static int run_maker(struct vq_migrate_disks *disks, const struct vq_disks_item *item, struct vq_error *err)
+/* The file is there, empty and ours; the program writes the format into it, and into no other that took its name since. */
+static int run_maker(struct vq_migrate_disks *disks, const struct vq_disks_item *item, int fd, struct vq_error *err)
 {
     static const struct vq_process_callbacks callbacks = { maker_executed, maker_exited };
     static char *environment[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LC_ALL=C", NULL };
     VQ_AUTOFREE char *size = vq_asprintf("%llu", (unsigned long long)item->capacity);
+    VQ_AUTOFREE char *path = vq_asprintf("/proc/self/fd/%d", fd);
     char *argv[] = { (char *)"/usr/bin/qemu-img", (char *)"create", (char *)"-q", (char *)"-f", item->format,
-                     (char *)"--", item->path, size, NULL };
-    struct vq_process_spec spec = { .argv = argv, .environment = environment, .output_fd = -1 };
+                     (char *)"--", path, size, NULL };
+    struct vq_process_spec spec = { .argv = argv, .environment = environment, .output_fd = -1, .fds = &fd, .n_fds = 1 };
 
     spec.keep_capabilities = true; /* it writes where we may, whoever owns the directory */
     if (vq_process_fork(disks->guest->qemu->host->loop, &spec, &callbacks, disks, &disks->maker, err) < 0)
@@ -85,11 +86,28 @@ static int run_maker(struct vq_migrate_disks *disks, const struct vq_disks_item 
     return 0;
 }
 
-/* 1: made here; 0: it was there; -1. The record names it before it is made. */
-static int make_file(struct vq_migrate_disks *disks, struct vq_disks_item *item, struct vq_error *err)
+/* The directory of a path, held while something is done in it; *ret_base: the last component. */
+static int open_dir_of(const char *path, const char **ret_base, struct vq_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    VQ_AUTOFREE char *dir = NULL;
+    int fd;
+
+    if (slash == NULL || slash[1] == '\0')
+        return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' is not the path of an image", path);
+    dir = vq_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    *ret_base = slash + 1;
+    fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? vq_error_system(err, errno, "cannot look into '%s'", dir) : fd;
+}
+
+/* 1: made here, *ret_fd is open; 0: it was there; -1. The record names it before it is made. */
+static int make_file(struct vq_migrate_disks *disks, struct vq_disks_item *item, int *ret_fd, struct vq_error *err)
 {
     const struct vq_qemu_settings *settings = &disks->guest->qemu->settings;
-    int fd, rc = 1;
+    VQ_AUTOCLOSE int dir = -1, fd = -1;
+    const char *base;
+    struct stat status;
 
     if (access(item->path, F_OK) == 0)
         return 0;
@@ -100,16 +118,21 @@ static int make_file(struct vq_migrate_disks *disks, struct vq_disks_item *item,
         return -1;
     if (VQ_FAILPOINT("qemu.migrate.disks.make"))
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "failure point qemu.migrate.disks.make");
-    fd = open(item->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    dir = open_dir_of(item->path, &base, err);
+    if (dir < 0)
+        return -1;
+    fd = openat(dir, base, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         item->was_made = errno != EEXIST;
         return vq_error_system(err, errno, "cannot make image '%s' of disk '%s'", item->path, item->target);
     }
-    if ((settings->has_user && fchown(fd, settings->uid, settings->gid) < 0) ||
+    if ((settings->has_user && fchown(fd, settings->uid, settings->gid) < 0) || fstat(fd, &status) < 0 ||
         (vq_streq(item->format, "raw") && ftruncate(fd, (off_t)item->capacity) < 0))
-        rc = vq_error_system(err, errno, "cannot make image '%s' of disk '%s'", item->path, item->target);
-    (void)close(fd);
-    return rc;
+        return vq_error_system(err, errno, "cannot make image '%s' of disk '%s'", item->path, item->target);
+    item->inode = status.st_ino;
+    *ret_fd = fd;
+    fd = -1;
+    return 1;
 }
 
 static void make_next(struct vq_migrate_disks *disks)
@@ -118,10 +141,11 @@ static void make_next(struct vq_migrate_disks *disks)
 
     for (; disks->making < disks->n_items; disks->making++) {
         struct vq_disks_item *item = &disks->items[disks->making];
-        int rc = make_file(disks, item, &err);
+        VQ_AUTOCLOSE int fd = -1;
+        int rc = make_file(disks, item, &fd, &err);
 
         if (rc > 0 && !vq_streq(item->format, "raw"))
-            rc = run_maker(disks, item, &err) < 0 ? -1 : 2;
+            rc = run_maker(disks, item, fd, &err) < 0 ? -1 : 2;
         if (rc == 2)
             return; /* maker_exited() goes on */
         if (rc < 0) {
@@ -171,6 +195,22 @@ void vq_migrate_disks_create(struct vq_qemu_guest *guest, const struct vq_migrat
     make_next(disks);
 }
 
+/* Only what is still the file that was made: another one that has its name now is not ours. */
+static int remove_made(const struct vq_disks_item *item, struct vq_error *err)
+{
+    const char *base;
+    VQ_AUTOCLOSE int dir = open_dir_of(item->path, &base, err);
+    struct stat status;
+
+    if (dir < 0)
+        return -1;
+    if (fstatat(dir, base, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : vq_error_system(err, errno, "cannot look at '%s'", item->path);
+    if (!S_ISREG(status.st_mode) || (item->inode != 0 && status.st_ino != item->inode))
+        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "'%s' is another file now", item->path);
+    return unlinkat(dir, base, 0) < 0 ? vq_error_system(err, errno, "cannot remove '%s'", item->path) : 0;
+}
+
 void vq_migrate_disks_remove_created(struct vq_qemu_guest *guest)
 {
     struct vq_migrate_disks *disks = guest->migration != NULL ? guest->migration->disks : NULL;
@@ -178,9 +218,10 @@ void vq_migrate_disks_remove_created(struct vq_qemu_guest *guest)
     for (size_t i = 0; disks != NULL && i < disks->n_items; i++) {
         if (!disks->items[i].was_made)
             continue;
-        if (unlink(disks->items[i].path) < 0 && errno != ENOENT)
-            vq_log(WARN, "guest.migrate", "domain=%s: image '%s' that was made for it cannot be removed, it stays",
-                   guest->name, disks->items[i].path);
+        struct vq_error err = VQ_ERROR_INIT;
+
+        if (remove_made(&disks->items[i], &err) < 0)
+            vq_log(WARN, "guest.migrate", "domain=%s: an image that was made for it stays: %s", guest->name, err.message);
         disks->items[i].was_made = false;
     }
 }

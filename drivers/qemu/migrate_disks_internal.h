@@ -20,6 +20,7 @@ struct vq_disks_item {
     char *target, *alias, *format, *path;
     uint64_t capacity;
     bool was_made;           /* destination: the image is of our making */
+    uint64_t inode;          /* of that image, 0: not known (yet) */
     bool is_seen;            /* in the last answer of query-block-jobs */
 };
 
