@@ -276,6 +276,8 @@ static void resume_with(struct vq_qemu_guest *guest)
         (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the source has cancelled the migration of domain '%s'",
                            guest->name);
     incoming->failure = err;
+    if (incoming->fate == VQ_INCOMING_OURS && !guest->job.is_unwinding && !incoming->is_loaded && !incoming->is_postcopy)
+        return; /* the source may ask for the commit before it sends the rest: QEMU says when it may run */
     if (guest->job.is_waiting && !guest->job.is_unwinding)
         vq_job_resume(&guest->job, incoming->fate == VQ_INCOMING_OURS ? NULL : &err);
     else if (guest->job.is_waiting && strcmp(guest->job.steps[guest->job.cursor].name, "take the right to come") == 0) {
@@ -396,6 +398,8 @@ static void in_session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, u
     /* All is here: between nodes it needs nobody's word any more. */
     if (incoming->is_loaded && migration->peer != 0)
         return;
+    if (incoming->fate == VQ_INCOMING_OURS && !is_source)
+        return; /* the rest is on its way, and there is no other place for the guest */
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, is_source ? "the node that sends domain '%s' was lost"
                                                                  : "the client that migrated domain '%s' has gone away",
                        guest->name);
@@ -600,7 +604,8 @@ static void finish_waits(struct finishing *finishing, struct vq_qemu_guest *gues
     if (finishing->cancelled) {
         incoming->is_cancelled = true;
         (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the migration of domain '%s' was cancelled", guest->name);
-        vq_incoming_give_up(guest, &err);
+        if (incoming->fate != VQ_INCOMING_OURS)
+            vq_incoming_give_up(guest, &err);
     } else if (guest->migration->peer == 0) {
         may_run(guest);
     }

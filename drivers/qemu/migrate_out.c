@@ -132,6 +132,8 @@ static int abort_migration(struct vq_qemu_guest *guest, bool post_copy, struct v
 
     if (post_copy)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "current job is not outgoing migration in post-copy mode");
+    if (vq_leaving_serves(guest))
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "cannot abort migration in post-copy mode");
     if (!is_begun && (leaving == NULL || !leaving->job.is_active || leaving->fate == VQ_LEAVING_GONE))
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "cannot abort migration: only its outcome is waited for");
     (void)vq_error_set(&why, VIR_ERR_OPERATION_ABORTED, "migration out job: canceled by client");
@@ -300,31 +302,47 @@ void vq_migrate_out_perform(struct vq_request *request, const struct vq_migrate_
 
 /* Another node is the owner. What is left here has no right to run, and nothing of it is this node's to tell or to give
  * back any more. */
-static void let_go(struct vq_qemu_guest *guest)
+void vq_leaving_let_go(struct vq_qemu_guest *guest, enum vq_migrate_stage stage)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
-    if (guest->is_handed_over)
-        return;
-    vq_qemu_activity_end(guest, VIR_DOMAIN_JOB_COMPLETED, NULL);
-    guest->is_handed_over = true;
-    guest->is_published = false;
-    guest->migration->stage = VQ_MIGRATE_OVER;
-    vq_qemu_ownership_done(guest);
-    guest->end = (struct vq_qemu_end){ .is_set = true, .reason = VIR_DOMAIN_SHUTOFF_MIGRATED,
-                                       .detail = VIR_DOMAIN_EVENT_STOPPED_MIGRATED };
+    guest->migration->stage = stage;
+    if (!guest->is_handed_over) {
+        guest->is_handed_over = true;
+        guest->is_published = false;
+        vq_qemu_ownership_done(guest);
+    }
+    if (stage == VQ_MIGRATE_OVER) {
+        vq_qemu_activity_end(guest, VIR_DOMAIN_JOB_COMPLETED, NULL);
+        guest->end = (struct vq_qemu_end){ .is_set = true, .reason = VIR_DOMAIN_SHUTOFF_MIGRATED,
+                                           .detail = VIR_DOMAIN_EVENT_STOPPED_MIGRATED };
+    }
     (void)VQ_FAILPOINT("qemu.migrate.out.over");
     if (vq_qemu_record_write(guest, &err) < 0)
         vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
 }
 
-static void hand_over(struct vq_qemu_guest *guest)
+void vq_leaving_hand_over(struct vq_qemu_guest *guest)
 {
-    let_go(guest);
+    if (!guest->is_handed_over || guest->migration->stage != VQ_MIGRATE_OVER)
+        vq_leaving_let_go(guest, VQ_MIGRATE_OVER);
     if (vq_leaving_of(guest)->has_exited || (guest->process != NULL && vq_process_has_exited(guest->process)))
         vq_qemu_guest_unwind(guest);
     else
         vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, true);
+}
+
+/* The log says that it is its peer's. What QEMU has still to send, it sends; when it has ended here, there is nothing more. */
+static void leave_to_peer(struct vq_qemu_guest *guest)
+{
+    const struct vq_leaving *leaving = vq_leaving_of(guest);
+    bool is_known = guest->phase == VQ_GUEST_ACTIVE; /* else its monitor has not answered yet: found() looks */
+    bool is_at_work = leaving->is_told && leaving->qemu != VQ_LEAVING_QEMU_NONE && leaving->qemu != VQ_LEAVING_QEMU_ACTIVE;
+
+    if (vq_leaving_decides_early(guest) && !leaving->has_exited && (is_at_work || !is_known))
+        vq_leaving_serve(guest);
+    else
+        vq_leaving_hand_over(guest);
 }
 
 /* QEMU had ended before the log said that the guest stays: it is lost. */
@@ -345,7 +363,7 @@ void vq_leaving_done(struct vq_job *job)
 
     (void)uv_timer_stop(&leaving->wait_timer);
     if (leaving->fate == VQ_LEAVING_GONE) {
-        hand_over(guest); /* perform is answered when QEMU has ended: the guest may come back at once */
+        leave_to_peer(guest); /* perform is answered when QEMU has ended: the guest may come back at once */
         return;
     }
     if (!job->is_unwinding) { /* to a daemon outside: confirm says how it ends */
@@ -369,7 +387,7 @@ static bool waits_in(const struct vq_leaving *leaving, const char *step)
 
 static void gone(struct vq_leaving *leaving)
 {
-    if (waits_in(leaving, "switch over") || waits_in(leaving, "learn the outcome")) {
+    if (waits_in(leaving, "decide") || waits_in(leaving, "switch over") || waits_in(leaving, "learn the outcome")) {
         vq_job_resume(&leaving->job, NULL);
         return;
     }
@@ -378,7 +396,7 @@ static void gone(struct vq_leaving *leaving)
     if (leaving->job.is_active)
         vq_log(ERROR, "migrate.out", "domain=%s: it is its peer's although it was not sent: it is ended here",
                leaving->guest->name);
-    hand_over(leaving->guest);
+    leave_to_peer(leaving->guest);
 }
 
 static void stays(struct vq_leaving *leaving)
@@ -388,7 +406,7 @@ static void stays(struct vq_leaving *leaving)
     if (leaving->failure.code == VIR_ERR_OK)
         (void)vq_error_set(&leaving->failure, VIR_ERR_OPERATION_FAILED, "migration out job: the destination has given up");
     if (leaving->job.is_active && leaving->job.is_unwinding) {
-        if (waits_in(leaving, "switch over"))
+        if (waits_in(leaving, "decide") || waits_in(leaving, "switch over"))
             vq_job_resume(&leaving->job, NULL);
     } else if (leaving->job.is_active) {
         if (leaving->job.is_waiting)
@@ -405,7 +423,7 @@ void vq_leaving_decided(struct vq_qemu_guest *guest)
     struct vq_leaving *leaving = vq_leaving_of(guest);
 
     if (leaving->has_exited && leaving->fate == VQ_LEAVING_GONE)
-        hand_over(guest);
+        vq_leaving_hand_over(guest);
     else if (leaving->has_exited)
         lose(guest);
     else if (leaving->fate == VQ_LEAVING_GONE)
@@ -426,6 +444,11 @@ static bool event(struct vq_qemu_guest *guest, const char *name, const json_t *d
     if (strcmp(name, "MIGRATION") == 0) {
         if (status != NULL)
             vq_leaving_status(guest, status);
+        return true;
+    }
+    if (guest->is_handed_over) { /* what is left of it here says nothing about the guest, and never runs */
+        if (strcmp(name, "RESUME") == 0 && vq_leaving_serves(guest))
+            vq_leaving_kill(guest);
         return true;
     }
     if (strcmp(name, "MIGRATION_PASS") == 0) {
@@ -461,7 +484,9 @@ static bool event(struct vq_qemu_guest *guest, const char *name, const json_t *d
 static void changed(struct vq_qemu_guest *guest, const struct vq_domain_info *info)
 {
     (void)info; /* looked up again: one place decides */
-    if (guest->migration->stage != VQ_MIGRATE_OVER)
+    if (vq_leaving_serves(guest))
+        vq_leaving_serve_changed(guest);
+    else if (guest->migration->stage != VQ_MIGRATE_OVER)
         vq_leaving_look(guest);
 }
 
@@ -532,14 +557,21 @@ static void session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, uint
 static bool exited(struct vq_qemu_guest *guest)
 {
     struct vq_leaving *leaving = vq_leaving_of(guest);
+    struct vq_error err = VQ_ERROR_INIT;
     bool is_found = !leaving->job.is_active; /* then the record may be older than what QEMU had sent */
     bool may_be_there = guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN &&
                         (is_found || guest->migration->stage == VQ_MIGRATE_SENT) && leaving->qemu != VQ_LEAVING_QEMU_FAILED;
 
     (void)uv_timer_stop(&leaving->job_timer);
     (void)uv_timer_stop(&leaving->wait_timer);
-    if (leaving->fate == VQ_LEAVING_GONE || (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0))
-        let_go(guest);
+    if (vq_leaving_serves(guest) && leaving->qemu == VQ_LEAVING_QEMU_POSTCOPY) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "migration out job: post-copy failed: QEMU has ended before it had "
+                           "sent all of the guest's memory");
+        vq_leaving_answer(leaving, &err);
+    }
+    if (leaving->fate == VQ_LEAVING_GONE || vq_leaving_serves(guest) ||
+        (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0))
+        vq_leaving_let_go(guest, VQ_MIGRATE_OVER);
     if (!may_be_there || guest->is_handed_over)
         return false;
     guest->migration->stage = VQ_MIGRATE_SENT;
@@ -621,7 +653,9 @@ static void found(struct vq_qemu_guest *guest)
     if (!guest->activity.is_active && vq_leaving_begin_activity(guest, &err) < 0)
         vq_log(ERROR, "migrate.out", "domain=%s: %s", guest->name, err.message);
     if (guest->migration->stage == VQ_MIGRATE_OVER && guest->migration->peer != 0)
-        hand_over(guest);
+        vq_leaving_hand_over(guest);
+    else if (vq_leaving_serves(guest))
+        vq_leaving_serve_again(guest);
     else if (guest->migration->stage == VQ_MIGRATE_OVER)
         vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, true);
     else

@@ -4,6 +4,8 @@
  *                    ▲                                                                   │            │
  *                    └──────────── undone from the last: the CPUs run on ◄───────────────┴────────────┘ not theirs
  *
+ * With post-copy the outcome is asked for before the switch over: migrate_out_postcopy.c.
+ *
  * Until QEMU is told to switch over, the destination cannot have everything, and giving up is this side's own business. From
  * then on the log decides (between nodes) or the client (with a daemon outside): the guest stays paused until it has. */
 #pragma once
@@ -20,15 +22,15 @@
 
 enum { VQ_LEAVING_CONNECT_MS = 10000, VQ_LEAVING_CANCEL_MS = 20000, VQ_LEAVING_RETRY_MS = 200,
        VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_LOST_MS = 5000, VQ_LEAVING_CALLS_MAX = 16,
-       VQ_LEAVING_CONT_MS = 500, VQ_LEAVING_CONT_TRIES = 20 };
+       VQ_LEAVING_CONT_MS = 500, VQ_LEAVING_CONT_TRIES = 20, VQ_LEAVING_COMMIT_TRIES = 25 };
 
 /* What is applied in this node's copy of the replicated state. */
 enum vq_leaving_fate { VQ_LEAVING_OPEN, VQ_LEAVING_STAYS, VQ_LEAVING_GONE };
 
 /* What QEMU has said last of its migration. */
 enum vq_leaving_qemu { VQ_LEAVING_QEMU_NONE, VQ_LEAVING_QEMU_ACTIVE, VQ_LEAVING_QEMU_PRE_SWITCHOVER, VQ_LEAVING_QEMU_DEVICE,
-                       VQ_LEAVING_QEMU_POSTCOPY, VQ_LEAVING_QEMU_COMPLETED, VQ_LEAVING_QEMU_FAILED,
-                       VQ_LEAVING_QEMU_CANCELLED };
+                       VQ_LEAVING_QEMU_POSTCOPY, VQ_LEAVING_QEMU_PAUSED, VQ_LEAVING_QEMU_RECOVER, VQ_LEAVING_QEMU_COMPLETED,
+                       VQ_LEAVING_QEMU_FAILED, VQ_LEAVING_QEMU_CANCELLED };
 
 struct vq_leaving_connection;
 struct vq_leaving_beginning;
@@ -59,6 +61,10 @@ struct vq_leaving {
     bool is_current;                  /* an end of the move was answered by the log: the state is not older than the move */
     bool is_asking;                   /* a proposal is under way */
     unsigned n_refused;               /* how often QEMU would not let the CPUs run on */
+    bool is_deciding;                 /* the commit was proposed here: until an end is applied, it may be the peer's */
+    bool wants_commit;                /* the next proposal is the commit, else the cancel */
+    unsigned commits_refused;
+    bool wants_postcopy;              /* QEMU was told to switch to post-copy */
     bool has_exited;                  /* QEMU has ended while the outcome was not known */
     bool is_confirmed;                /* the request is that of confirm */
     bool shall_undefine;              /* it said so */
@@ -158,6 +164,24 @@ void vq_leaving_cancel_move(struct vq_qemu_guest *guest);
 /* The same for a guest that goes on whatever comes of it: nobody waits. */
 void vq_leaving_forget_move(struct vq_qemu *qemu, const uint8_t uuid[16], uint64_t peer, uint64_t run);
 
+/* Ask for the commit in the same way: before QEMU is told to switch over. Refused for good, the cancel is asked for. */
+void vq_leaving_commit_move(struct vq_qemu_guest *guest);
+
+/* ---- migrate_out_postcopy.c ---- */
+
+/* Is the commit asked for here, before the switch over? With a return path, as post-copy needs one. */
+bool vq_leaving_decides_early(const struct vq_qemu_guest *guest);
+/* It is its peer's, and its QEMU here only has to send the rest. */
+bool vq_leaving_serves(const struct vq_qemu_guest *guest);
+/* The commit is applied: QEMU goes on. Perform is answered when all was sent. The guest may be ended here at once. */
+void vq_leaving_serve(struct vq_qemu_guest *guest);
+void vq_leaving_serve_again(struct vq_qemu_guest *guest); /* found after a restart */
+void vq_leaving_kill(struct vq_qemu_guest *guest); /* it must not run, and ends at once */
+void vq_leaving_serve_status(struct vq_qemu_guest *guest); /* leaving->qemu has changed */
+void vq_leaving_serve_changed(struct vq_qemu_guest *guest); /* the replicated state has */
+/* Answers the request: switch to post-copy. */
+void vq_leaving_start_post_copy(struct vq_request *request, struct vq_qemu_guest *guest);
+
 /* ---- migrate_out_begin.c, migrate_out_confirm.c ---- */
 
 /* Answers begin, if somebody still waits. */
@@ -167,6 +191,10 @@ void vq_leaving_confirmed(struct vq_leaving *leaving, const struct vq_migration 
 
 /* ---- migrate_out.c ---- */
 
+/* It is its peer's: nothing of it is this node's to tell any more. stage: what is left here is for. */
+void vq_leaving_let_go(struct vq_qemu_guest *guest, enum vq_migrate_stage stage);
+/* The same, and what is left here ends. */
+void vq_leaving_hand_over(struct vq_qemu_guest *guest);
 /* leaving->fate is known now. The guest may be gone afterwards. */
 void vq_leaving_decided(struct vq_qemu_guest *guest);
 /* The steps are over, in either direction. */

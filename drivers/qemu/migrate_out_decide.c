@@ -1,10 +1,11 @@
 /* The source and the log: one of the two ends of a move is applied, and that one decides.
  *
- * The destination proposes the commit, both may propose the cancel, and a proposal may be applied although its answer was
- * lost. So nothing is concluded from an answer: the state is looked at, and as long as the move stands in it, the cancel is
- * proposed again. A state in which the move does not stand counts only when it is not older than the move. */
+ * The destination proposes the commit (with post-copy the source does), both may propose the cancel, and a proposal may be
+ * applied although its answer was lost. So nothing is concluded from an answer: the state is looked at, and as long as the
+ * move stands in it, an end is proposed again. A state in which the move does not stand counts only when it is not older than the move. */
 #define VQ_FROM VIR_FROM_QEMU
 
+#include <libvirt/libvirt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +15,8 @@
 #include "drivers/qemu/migrate_out.h"
 #include "proto/cluster.pb-c.h"
 
-static void propose_cancel(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t peer, uint64_t run,
-                           vq_propose_cb cb, void *data)
+static void propose_end(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t peer, uint64_t run,
+                        bool commit, bool keep, vq_propose_cb cb, void *data)
 {
     Vq__Command command = VQ__COMMAND__INIT;
     Vq__DomainMoveEnd end = VQ__DOMAIN_MOVE_END__INIT;
@@ -23,6 +24,9 @@ static void propose_cancel(const struct vq_driver_host *host, const uint8_t uuid
     end.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid, .len = VQ_UUID_BYTES };
     end.to = peer;
     end.run = run;
+    end.commit = commit;
+    if (commit && keep)
+        end.keep = VQ__DOMAIN_MOVE_END__KEEP__KEEP_PERSISTENT;
     command.change_case = VQ__COMMAND__CHANGE_DOMAIN_MOVE_END;
     command.domain_move_end = &end;
     host->propose(&command, 0, cb, data);
@@ -64,12 +68,20 @@ int vq_leaving_check_move(const struct vq_qemu_guest *guest, uint64_t peer, uint
                         guest->name);
 }
 
+static void propose(struct vq_qemu_guest *guest);
+
+/* One that serves asks for nothing but how old the state here is. */
+static bool is_unknown(const struct vq_leaving *leaving)
+{
+    return leaving->fate == VQ_LEAVING_OPEN || (vq_leaving_serves(leaving->guest) && !leaving->is_current);
+}
+
 static void ask_again(uv_timer_t *timer)
 {
     struct vq_leaving *leaving = timer->data;
 
-    if (leaving->guest != NULL && leaving->fate == VQ_LEAVING_OPEN)
-        vq_leaving_cancel_move(leaving->guest);
+    if (leaving->guest != NULL && is_unknown(leaving))
+        propose(leaving->guest);
 }
 
 void vq_leaving_look(struct vq_qemu_guest *guest)
@@ -109,6 +121,17 @@ static struct asking *asking_new(const struct vq_qemu_guest *guest)
     return asking;
 }
 
+/* A commit that the log refuses does not get better; one that could not be entered may. */
+static void commit_refused(struct vq_leaving *leaving, const struct vq_error *err)
+{
+    if (err->from != VIR_FROM_DOMAIN &&
+        (!leaving->guest->qemu->host->has_quorum() || ++leaving->commits_refused < VQ_LEAVING_COMMIT_TRIES))
+        return;
+    if (leaving->failure.code == VIR_ERR_OK)
+        leaving->failure = *err;
+    leaving->wants_commit = false;
+}
+
 static void answered(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
 {
     struct asking *asking = data;
@@ -124,29 +147,50 @@ static void answered(const struct vq_proposal_result *result, const struct vq_er
     if (result != NULL)
         leaving->is_current = true;
     else
-        vq_log(WARN, "migrate.out", "domain=%s: the cancel was not entered, or it is not known whether: %s", guest->name,
-               err->message);
+        vq_log(WARN, "migrate.out", "domain=%s: the %s was not entered, or it is not known whether: %s", guest->name,
+               leaving->wants_commit ? "commit" : "cancel", err->message);
+    if (result == NULL && leaving->wants_commit)
+        commit_refused(leaving, err);
     /* A refusal comes from the log as well, and what stands before it there is applied; any other error says nothing. */
     if (result == NULL && err->from == VIR_FROM_DOMAIN)
         leaving->is_current = true;
+    if (vq_leaving_serves(guest) && leaving->is_current) {
+        vq_leaving_serve_changed(guest);
+        return;
+    }
     vq_leaving_look(guest);
-    if (guest->migration != NULL && leaving->fate == VQ_LEAVING_OPEN)
+    if (guest->migration != NULL && is_unknown(leaving))
         (void)uv_timer_start(&leaving->wait_timer, ask_again, VQ_LEAVING_RETRY_MS, 0);
 }
 
-void vq_leaving_cancel_move(struct vq_qemu_guest *guest)
+static void propose(struct vq_qemu_guest *guest)
 {
     struct vq_leaving *leaving = vq_leaving_of(guest);
     const struct vq_migration *migration = guest->migration;
 
-    if (leaving->fate != VQ_LEAVING_OPEN || leaving->is_asking)
+    if (!is_unknown(leaving) || leaving->is_asking)
         return; /* known; or the answer that is awaited asks again */
-    if (VQ_FAILPOINT("qemu.migrate.out.cancel")) {
+    if (!leaving->wants_commit && VQ_FAILPOINT("qemu.migrate.out.cancel")) {
         (void)uv_timer_start(&leaving->wait_timer, ask_again, VQ_LEAVING_RETRY_MS, 0);
         return;
     }
     leaving->is_asking = true;
-    propose_cancel(guest->qemu->host, guest->uuid, migration->peer, migration->run, answered, asking_new(guest));
+    propose_end(guest->qemu->host, guest->uuid, migration->peer, migration->run, leaving->wants_commit,
+                (migration->options.flags & VIR_MIGRATE_PERSIST_DEST) != 0, answered, asking_new(guest));
+}
+
+void vq_leaving_cancel_move(struct vq_qemu_guest *guest)
+{
+    vq_leaving_of(guest)->wants_commit = false;
+    propose(guest);
+}
+
+void vq_leaving_commit_move(struct vq_qemu_guest *guest)
+{
+    struct vq_leaving *leaving = vq_leaving_of(guest);
+
+    leaving->is_deciding = leaving->wants_commit = true;
+    propose(guest);
 }
 
 /* ---- When nothing depends on it any more ---- */
@@ -161,5 +205,5 @@ static void forgotten(const struct vq_proposal_result *result, const struct vq_e
 
 void vq_leaving_forget_move(struct vq_qemu *qemu, const uint8_t uuid[VQ_UUID_BYTES], uint64_t peer, uint64_t run)
 {
-    propose_cancel(qemu->host, uuid, peer, run, forgotten, NULL);
+    propose_end(qemu->host, uuid, peer, run, false, false, forgotten, NULL);
 }

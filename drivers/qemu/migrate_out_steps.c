@@ -131,7 +131,8 @@ static enum vq_step_result cpus_undo(struct vq_job *job)
     struct vq_leaving *leaving = job->owner;
     struct vq_qemu_guest *guest = leaving->guest;
     bool is_stopped = leaving->has_stopped || leaving->is_switched ||
-                      (guest->state == VIR_DOMAIN_PAUSED && guest->reason == VIR_DOMAIN_PAUSED_MIGRATION);
+                      (guest->state == VIR_DOMAIN_PAUSED && (guest->reason == VIR_DOMAIN_PAUSED_MIGRATION ||
+                                                             guest->reason == VIR_DOMAIN_PAUSED_POSTCOPY));
 
     if (leaving->fate == VQ_LEAVING_GONE || !guest->migration->was_running || leaving->was_stopped_by_user ||
         guest->state == VIR_DOMAIN_SHUTDOWN || guest->state == VIR_DOMAIN_CRASHED || !is_stopped)
@@ -219,7 +220,7 @@ static enum vq_step_result key_undo(struct vq_job *job)
 static int tell(struct vq_leaving *leaving, struct vq_error *err)
 {
     struct vq_qemu_guest *guest = leaving->guest;
-    const struct vq_migrate_options *options = &guest->migration->options;
+    struct vq_migrate_options options = guest->migration->options; /* borrowed */
     VQ_AUTOFREE char *hostname = vq_migrate_tls_hostname(guest->migration);
     struct vq_migrate_pace pace = { .speed_mib = guest->migration_speed_mib, .downtime_ms = guest->migration_downtime_ms,
                                     .xbzrle_cache = guest->migration_cache,
@@ -227,10 +228,12 @@ static int tell(struct vq_leaving *leaving, struct vq_error *err)
                                     .tls_hostname = hostname };
     json_t *capabilities;
 
-    if (vq_migrate_capabilities_out(options, &leaving->own, &leaving->peer, &capabilities, err) < 0)
+    if (guest->migration->peer == 0) /* nobody could decide before the switch: then there is no return path either */
+        options.flags &= ~(uint64_t)VIR_MIGRATE_POSTCOPY;
+    if (vq_migrate_capabilities_out(&options, &leaving->own, &leaving->peer, &capabilities, err) < 0)
         return -1;
     (void)vq_leaving_ask(leaving, "migrate-set-capabilities", capabilities, -1, told);
-    (void)vq_leaving_ask(leaving, "migrate-set-parameters", vq_migrate_parameters_out(options, &pace), -1, answered);
+    (void)vq_leaving_ask(leaving, "migrate-set-parameters", vq_migrate_parameters_out(&options, &pace), -1, answered);
     return 0;
 }
 
@@ -403,6 +406,8 @@ static enum vq_step_result switch_run(struct vq_job *job)
 {
     struct vq_leaving *leaving = job->owner;
 
+    if (leaving->fate == VQ_LEAVING_GONE)
+        return VQ_STEP_DONE; /* vq_leaving_serve() lets it go on */
     if (VQ_FAILPOINT("qemu.migrate.out.switch"))
         return vq_leaving_step_failed(job, "qemu.migrate.out.switch");
     leaving->is_switched = true;
@@ -415,8 +420,8 @@ static enum vq_step_result switch_run(struct vq_job *job)
 /* Can the destination run the guest, as far as is known here? */
 static bool may_be_gone(const struct vq_leaving *leaving)
 {
-    return leaving->is_switched && leaving->guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN &&
-           leaving->qemu != VQ_LEAVING_QEMU_FAILED;
+    return leaving->guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN &&
+           (leaving->is_deciding || (leaving->is_switched && leaving->qemu != VQ_LEAVING_QEMU_FAILED));
 }
 
 static enum vq_step_result switch_undo(struct vq_job *job)
@@ -427,6 +432,25 @@ static enum vq_step_result switch_undo(struct vq_job *job)
         return VQ_STEP_DONE;
     vq_leaving_cancel_move(leaving->guest);
     return leaving->fate == VQ_LEAVING_OPEN ? VQ_STEP_WAIT : VQ_STEP_DONE; /* vq_leaving_decided() */
+}
+
+/* ---- decide, when that comes before the switch over ---- */
+
+static enum vq_step_result decide_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    struct vq_qemu_guest *guest = leaving->guest;
+
+    if (!vq_leaving_decides_early(guest))
+        return VQ_STEP_DONE;
+    if (VQ_FAILPOINT("qemu.migrate.out.decide"))
+        return vq_leaving_step_failed(job, "qemu.migrate.out.decide");
+    guest->migration->stage = VQ_MIGRATE_SENT;
+    vq_leaving_tell_stopped(guest); /* before it is the peer's to tell */
+    vq_leaving_commit_move(guest);
+    if (leaving->fate == VQ_LEAVING_STAYS)
+        return vq_job_fail(job, &leaving->failure);
+    return leaving->fate == VQ_LEAVING_GONE ? VQ_STEP_DONE : VQ_STEP_WAIT; /* vq_leaving_decided() */
 }
 
 /* ---- learn the outcome ---- */
@@ -449,6 +473,10 @@ static enum vq_step_result outcome_run(struct vq_job *job)
 
 static enum vq_step_result numbers_run(struct vq_job *job)
 {
+    const struct vq_leaving *leaving = job->owner;
+
+    if (leaving->is_deciding && leaving->fate == VQ_LEAVING_GONE)
+        return VQ_STEP_DONE; /* it sends still */
     return vq_leaving_ask(job->owner, "query-migrate", NULL, -1, numbers_known) ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
@@ -462,6 +490,7 @@ const struct vq_step vq_leaving_steps[] = {
     { "connect",               connect_run, connect_undo, VQ_LEAVING_CONNECT_MS + 5000 },
     { "send",                  send_run,    send_undo,    0 },
     { "end the copies of disks", vq_leaving_settle_run, NULL, 0 },
+    { "decide",                decide_run,  switch_undo,  0 },
     { "switch over",           switch_run,  switch_undo,  0 },
     { "learn the outcome",     outcome_run, NULL,         0 },
     { "ask for the numbers",   numbers_run, NULL,         2000 },
@@ -477,7 +506,8 @@ static const struct {
     { "none", VQ_LEAVING_QEMU_NONE },           { "setup", VQ_LEAVING_QEMU_ACTIVE },
     { "wait-unplug", VQ_LEAVING_QEMU_ACTIVE },  { "active", VQ_LEAVING_QEMU_ACTIVE },
     { "pre-switchover", VQ_LEAVING_QEMU_PRE_SWITCHOVER }, { "device", VQ_LEAVING_QEMU_DEVICE },
-    { "postcopy-active", VQ_LEAVING_QEMU_POSTCOPY }, { "completed", VQ_LEAVING_QEMU_COMPLETED },
+    { "postcopy-active", VQ_LEAVING_QEMU_POSTCOPY }, { "postcopy-paused", VQ_LEAVING_QEMU_PAUSED },
+    { "postcopy-recover", VQ_LEAVING_QEMU_RECOVER }, { "completed", VQ_LEAVING_QEMU_COMPLETED },
     { "failed", VQ_LEAVING_QEMU_FAILED },       { "cancelled", VQ_LEAVING_QEMU_CANCELLED },
 };
 
@@ -544,6 +574,8 @@ void vq_leaving_status(struct vq_qemu_guest *guest, const char *status)
                (!is_at_work(leaving) || leaving->qemu == VQ_LEAVING_QEMU_NONE)) {
         (void)uv_timer_stop(&leaving->wait_timer);
         vq_leaving_undo_over(leaving);
+    } else if (is_new && vq_leaving_serves(guest)) {
+        vq_leaving_serve_status(guest);
     }
 }
 
@@ -573,6 +605,9 @@ void vq_leaving_tell_stopped(struct vq_qemu_guest *guest)
     }
     leaving->has_stopped = false;
     if (guest->state == VIR_DOMAIN_RUNNING || guest->state == VIR_DOMAIN_NOSTATE)
-        vq_qemu_guest_set_state(guest, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION, VIR_DOMAIN_EVENT_SUSPENDED,
-                                VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_PAUSED,
+                                leaving->wants_postcopy ? VIR_DOMAIN_PAUSED_POSTCOPY : VIR_DOMAIN_PAUSED_MIGRATION,
+                                VIR_DOMAIN_EVENT_SUSPENDED,
+                                leaving->wants_postcopy ? VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY
+                                                        : VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
 }

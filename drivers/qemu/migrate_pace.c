@@ -10,6 +10,7 @@
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/migrate.h"
+#include "drivers/qemu/migrate_out.h"
 #include "drivers/qemu/migrate_qemu.h"
 #include "drivers/qemu/qmp.h"
 #include "proto/gen/remote.h"
@@ -174,25 +175,13 @@ static void get_compression_cache(struct vq_request *request)
 
 /* ---- Post-copy ---- */
 
-/* The destination takes a guest over when it has all of it, so the switch would only make the pause longer, and a cancel behind
- * it finds disks that QEMU has let go of. The migration goes on as it began. */
 static void start_post_copy(struct vq_request *request)
 {
     const struct vq_remote_domain_migrate_start_post_copy_args *args = request->args;
-    const struct vq_qemu_guest *guest;
+    struct vq_qemu_guest *guest;
 
-    if (!vq_qemu_check_flags(request, args->flags, 0) || (guest = vq_qemu_guest_of(request)) == NULL)
-        return;
-    if (guest->migration == NULL || guest->migration->role != VQ_MIGRATE_OUT ||
-        guest->migration->stage != VQ_MIGRATE_SENDING)
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_INVALID,
-                       "post-copy can only be started while outgoing migration is in progress");
-    else if ((guest->migration->options.flags & VIR_MIGRATE_POSTCOPY) == 0)
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_INVALID,
-                       "switching to post-copy requires migration to be started with VIR_MIGRATE_POSTCOPY flag");
-    else
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_UNSUPPORTED,
-                       "switching to post-copy is not supported yet; the migration goes on without it");
+    if (vq_qemu_check_flags(request, args->flags, 0) && (guest = vq_qemu_guest_of(request)) != NULL)
+        vq_leaving_start_post_copy(request, guest);
 }
 
 #define ROW(NAME, fn) { VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_MIGRATE_##NAME, fn }

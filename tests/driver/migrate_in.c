@@ -883,6 +883,37 @@ static void post_copy_runs_before_all_is_there(void **state)
     destroy(domain);
 }
 
+/* The source commits before it lets QEMU send the rest. */
+static void a_commit_before_the_data_waits_for_them(void **state)
+{
+    (void)state;
+    for (int failed = 0; failed <= 1; failed++) {
+        struct fake_domain *domain =
+            remote_domain(failed == 0 ? "incoming active wait postcopy-active completed\n" : "incoming active wait failed\n");
+
+        must_prepare(domain, VIR_MIGRATE_POSTCOPY);
+        while (guest_of(domain)->migration->stage != VQ_MIGRATE_LOADING)
+            (void)uv_run(&fake.loop, UV_RUN_ONCE);
+        domain->info.owner = OWN_NODE;
+        domain->info.run = domain->info.moving_run;
+        domain->info.moving_to = domain->info.moving_run = 0;
+        fake.trace[0] = '\0';
+        driver->changed(driver, domain->info.uuid);
+        driver->session_ended(driver, OWN_NODE, SESSION);
+        for (int i = 0; i < 20; i++)
+            (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        assert_int_equal(guest_of(domain)->migration->stage, VQ_MIGRATE_LOADING);
+        assert_string_equal(fake.trace, "");
+        let_data_come();
+        assert_true(fake_host_until(failed == 0 ? has_arrived : has_ended, domain));
+        assert_null(strstr(fake.trace, "commit"));
+        if (failed == 0)
+            destroy(domain);
+        else
+            assert_non_null(strstr(fake.trace, "5/")); /* it was this node's, and is lost */
+    }
+}
+
 static void post_copy_that_has_failed_goes_on_when_it_is_resumed(void **state)
 {
     struct fake_domain *domain =
@@ -1357,6 +1388,7 @@ int main(void)
         TEST(a_finish_that_waits_too_long_is_told_so),
         TEST(a_move_to_this_node_that_it_does_not_know_is_ended),
         TEST(post_copy_runs_before_all_is_there),
+        TEST(a_commit_before_the_data_waits_for_them),
         TEST(post_copy_that_has_failed_goes_on_when_it_is_resumed),
         TEST(a_restart_during_post_copy_ends_nothing),
         TEST(a_guest_from_outside_runs_when_finish_says_so),

@@ -142,6 +142,14 @@ static void let_it_go_on(void)
     (void)close(fd);
 }
 
+static void let_it_wait_again(void)
+{
+    char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s.go", emulator);
+    (void)unlink(path);
+}
+
 static struct vq_qemu_capabilities *found_caps;
 
 static void caps_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
@@ -1453,6 +1461,286 @@ static void a_restart_after_qemu_has_died_is_judged_by_the_log(void **state)
     }
 }
 
+/* ---- Post-copy ---- */
+
+#define POSTCOPY_SCRIPT "outgoing setup active stop pre-switchover hold postcopy-active wait completed\n"
+
+static void begin_postcopy(struct fake_domain *domain)
+{
+    enter_move(domain);
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_POSTCOPY, PEER_NODE);
+}
+
+static void run_loop_ms(int ms)
+{
+    for (int i = 0; i < ms / 10; i++) {
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        (void)usleep(10000);
+    }
+}
+
+static bool serves(void *data)
+{
+    struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && guest->phase == VQ_GUEST_ACTIVE && vq_leaving_serves(guest) &&
+           vq_leaving_of(guest)->qemu == VQ_LEAVING_QEMU_POSTCOPY;
+}
+
+static bool has_failed(void *data)
+{
+    struct vq_qemu_guest *guest = guest_of(data);
+
+    return guest != NULL && guest->phase == VQ_GUEST_ACTIVE && guest->migration != NULL &&
+           guest->migration->stage == VQ_MIGRATE_POSTCOPY_FAILED && vq_leaving_of(guest)->qemu == VQ_LEAVING_QEMU_PAUSED;
+}
+
+static void it_ends_there(struct fake_domain *domain)
+{
+    domain->info.id = -1;
+    driver->changed(driver, domain->info.uuid);
+}
+
+static void with_the_flag_the_commit_comes_before_the_switch(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    fake.holds_proposals = true;
+    begin_postcopy(domain);
+    until_status(domain, VQ_LEAVING_QEMU_PRE_SWITCHOVER);
+    run_loop_ms(200);
+    assert_int_equal(vq_leaving_of(guest_of(domain))->qemu, VQ_LEAVING_QEMU_PRE_SWITCHOVER); /* it was not told to go on */
+    assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+    assert_int_equal(call("domain_migrate_start_post_copy", domain), VIR_ERR_OPERATION_INVALID);
+    fake_release_proposals();
+    must_perform();
+    assert_string_equal(fake.trace, "event20 3/2+3.1 commit event21 ");
+    it_has_left(domain);
+}
+
+static void pages_are_served_until_all_are_there(void **state)
+{
+    struct fake_domain *domain =
+        run("outgoing setup active wait stop pre-switchover hold postcopy-active wait wait completed\n");
+
+    (void)state;
+    begin_postcopy(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    must("domain_migrate_start_post_copy", domain);
+    let_it_go_on();
+    assert_true(fake_host_until(serves, domain));
+    let_it_wait_again();
+    assert_string_equal(fake.trace, "3/12+3.7 commit ");
+    assert_int_equal(domain->info.owner, PEER_NODE);
+    driver->session_ended(driver, OWN_NODE, SESSION);
+    driver->session_ended(driver, PEER_NODE, 0);
+    assert_int_equal(call("domain_abort_job", domain), VIR_ERR_OPERATION_INVALID);
+    assert_int_equal(call("domain_migrate_start_post_copy", domain), VIR_ERR_OPERATION_INVALID);
+    run_loop_ms(100);
+    assert_true(serves(domain));
+    assert_false(perform_call.is_answered);
+    let_it_go_on();
+    must_perform();
+    assert_true(perform_call.cookie_length > 0);
+    it_has_left(domain);
+}
+
+static void post_copy_is_started_only_where_it_can_be(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active hang\n");
+
+    (void)state;
+    assert_int_equal(call("domain_migrate_start_post_copy", domain), VIR_ERR_OPERATION_INVALID);
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_POSTCOPY | VIR_MIGRATE_POSTCOPY_RESUME, NULL),
+                     VIR_ERR_OPERATION_INVALID);
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    assert_int_equal(call("domain_migrate_start_post_copy", domain), VIR_ERR_OPERATION_INVALID);
+    assert_non_null(strstr(fake_error.message, "VIR_MIGRATE_POSTCOPY flag"));
+    must("domain_abort_job", domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_POSTCOPY, 0);
+    until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
+    assert_int_equal(call("domain_migrate_start_post_copy", domain), VIR_ERR_OPERATION_UNSUPPORTED);
+    must("domain_abort_job", domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    it_runs_here(domain);
+}
+
+static void a_commit_that_the_log_refuses_lets_it_run_on(void **state)
+{
+    struct fake_domain *domain = run(POSTCOPY_SCRIPT);
+
+    (void)state;
+    (void)vq_error_set_from(&fake.refusal, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_FAILED, "node 2 is no member");
+    begin_postcopy(domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    assert_string_equal(perform_call.err.message, "node 2 is no member");
+    assert_null(strstr(fake.trace, "commit"));
+    it_runs_here(domain);
+}
+
+static void a_commit_of_unknown_fate_keeps_it_paused_until_the_log_says(void **state)
+{
+    (void)state;
+    for (int entered = 0; entered <= 1; entered++) {
+        struct fake_domain *domain = run("");
+
+        fake.loses_quorum = true;
+        begin_postcopy(domain);
+        until_status(domain, VQ_LEAVING_QEMU_PRE_SWITCHOVER);
+        while (fake.loses_quorum)
+            (void)uv_run(&fake.loop, UV_RUN_ONCE);
+        (void)vq_error_set_from(&fake.refusal, VIR_FROM_NONE, VIR_ERR_OPERATION_INVALID, "1 of 3 voters reachable");
+        run_loop_ms(300);
+        assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+        assert_int_equal(vq_leaving_of(guest_of(domain))->qemu, VQ_LEAVING_QEMU_PRE_SWITCHOVER);
+        fake.has_quorum = true;
+        if (entered == 1)
+            peer_ends(domain, true); /* the first one, as it turns out */
+        must_perform();
+        it_has_left(domain);
+        begin_anew();
+    }
+}
+
+static void a_cancel_races_the_commit_and_the_log_decides(void **state)
+{
+    (void)state;
+    for (int commit = 0; commit <= 1; commit++) {
+        struct fake_domain *domain = run("");
+
+        fake.holds_proposals = true;
+        begin_postcopy(domain);
+        until_status(domain, VQ_LEAVING_QEMU_PRE_SWITCHOVER);
+        must("domain_abort_job", domain);
+        fake.holds_proposals = false;
+        if (commit == 0)
+            peer_ends(domain, false);
+        fake_release_proposals();
+        assert_int_equal(perform_code(), commit == 1 ? VIR_ERR_OK : VIR_ERR_OPERATION_ABORTED);
+        if (commit == 1)
+            it_has_left(domain);
+        else
+            it_runs_here(domain);
+        begin_anew();
+    }
+}
+
+static void a_stream_that_breaks_before_the_commit_leaves_it_running_here(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active failed\n");
+
+    (void)state;
+    begin_postcopy(domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    assert_null(strstr(fake.trace, "commit"));
+    it_runs_here(domain);
+}
+
+static void a_qemu_that_fails_after_the_commit_is_ended_at_once(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold device failed\n");
+
+    (void)state;
+    begin_postcopy(domain);
+    must_perform(); /* whether it runs there is told by finish */
+    assert_null(strstr(fake.trace, "1/6"));
+    it_has_left(domain);
+}
+
+static void post_copy_that_fails_keeps_the_memory_until_the_guest_has_ended(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold postcopy-active postcopy-paused hang\n");
+
+    (void)state;
+    begin_postcopy(domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    assert_string_equal(perform_call.err.message, "migration out job: post-copy failed");
+    assert_true(has_failed(domain));
+    driver->changed(driver, domain->info.uuid);
+    stop_driver();
+    come_back();
+    assert_true(fake_host_until(has_failed, domain));
+    it_ends_there(domain);
+    it_has_left(domain);
+}
+
+/* A store that is filled again passes through states without the domain. */
+static void a_state_without_the_domain_counts_when_it_is_known_to_be_new(void **state)
+{
+    struct fake_domain *domain = run(POSTCOPY_SCRIPT);
+
+    (void)state;
+    begin_postcopy(domain);
+    assert_true(fake_host_until(serves, domain));
+    stop_driver();
+    domain->is_gone = true;
+    fake.holds_proposals = true;
+    come_back();
+    assert_true(fake_host_until(serves, domain));
+    driver->changed(driver, domain->info.uuid);
+    run_loop_ms(100);
+    assert_true(serves(domain));
+    fake_release_proposals();
+    assert_true(fake_host_until(has_ended, domain));
+    nothing_is_left();
+}
+
+static void a_qemu_that_dies_while_it_serves_is_told(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold postcopy-active die\n");
+
+    (void)state;
+    begin_postcopy(domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    it_has_left(domain);
+}
+
+static void a_restart_while_it_serves_goes_on_serving(void **state)
+{
+    struct fake_domain *domain = run(POSTCOPY_SCRIPT);
+
+    (void)state;
+    begin_postcopy(domain);
+    assert_true(fake_host_until(serves, domain));
+    stop_driver();
+    come_back();
+    assert_true(fake_host_until(serves, domain));
+    run_loop_ms(100);
+    assert_true(serves(domain));
+    let_it_go_on();
+    it_has_left(domain);
+}
+
+static void a_restart_while_the_commit_is_open_is_judged_by_the_log(void **state)
+{
+    (void)state;
+    for (int commit = 0; commit <= 1; commit++) {
+        struct fake_domain *domain = run(POSTCOPY_SCRIPT);
+
+        fake.loses_quorum = true;
+        begin_postcopy(domain);
+        until_status(domain, VQ_LEAVING_QEMU_PRE_SWITCHOVER);
+        while (fake.loses_quorum)
+            (void)uv_run(&fake.loop, UV_RUN_ONCE);
+        stop_driver();
+        fake.has_quorum = true;
+        if (commit == 1)
+            peer_ends(domain, true);
+        come_back();
+        if (commit == 1) {
+            assert_true(fake_host_until(serves, domain));
+            let_it_go_on();
+            it_has_left(domain);
+        } else {
+            it_runs_here(domain);
+        }
+        begin_anew();
+    }
+}
+
 /* ---- Each step ---- */
 
 static void a_failure_at_any_step_is_undone(void **state)
@@ -1511,7 +1799,7 @@ static void a_commit_that_is_quicker_than_a_failure_counts(void **state)
 }
 
 /* Run the departure in a child that dies at the failure point; then recover here, with the log as it would be. */
-static void die_at(const char *point, bool is_committed)
+static void die_at(const char *point, bool is_committed, uint64_t flags)
 {
     struct fake_domain *domain = run("");
     int status;
@@ -1530,7 +1818,7 @@ static void die_at(const char *point, bool is_committed)
         (void)uv_loop_init(&fake.loop);
         come_back();
         (void)fake_host_until(is_idle, domain);
-        begin_perform_to(domain, VIR_MIGRATE_LIVE, PEER_NODE);
+        begin_perform_to(domain, VIR_MIGRATE_LIVE | flags, PEER_NODE);
         (void)fake_host_until(is_sent, domain);
         if (is_committed)
             peer_ends(domain, true);
@@ -1566,15 +1854,19 @@ static void a_daemon_that_dies_at_any_step_leaves_one_owner_and_nothing_else(voi
     static const struct {
         const char *point;
         bool is_committed;
+        uint64_t flags;
     } rows[] = {
-        { "qemu.migrate.out.record", false },  { "qemu.migrate.out.key", false },  { "qemu.migrate.out.tell", false },
-        { "qemu.migrate.out.connect", false }, { "qemu.migrate.out.send", false }, { "qemu.migrate.out.switch", false },
-        { "qemu.migrate.out.outcome", false }, { "qemu.migrate.out.over", true },
+        { "qemu.migrate.out.record", false, 0 },  { "qemu.migrate.out.key", false, 0 },
+        { "qemu.migrate.out.tell", false, 0 },    { "qemu.migrate.out.connect", false, 0 },
+        { "qemu.migrate.out.send", false, 0 },    { "qemu.migrate.out.switch", false, 0 },
+        { "qemu.migrate.out.outcome", false, 0 }, { "qemu.migrate.out.over", true, 0 },
+        { "qemu.migrate.out.decide", false, VIR_MIGRATE_POSTCOPY }, { "qemu.migrate.out.commit", true, VIR_MIGRATE_POSTCOPY },
+        { "qemu.migrate.out.serve", true, VIR_MIGRATE_POSTCOPY },
     };
 
     (void)state;
     for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++) {
-        die_at(rows[i].point, rows[i].is_committed);
+        die_at(rows[i].point, rows[i].is_committed, rows[i].flags);
         begin_anew();
     }
 }
@@ -1629,6 +1921,19 @@ int main(void)
         TEST(a_restart_with_a_state_without_the_domain_waits_for_the_log),
         TEST(a_domain_that_ended_at_the_peer_before_the_commit_was_seen_is_let_go),
         TEST(a_restart_after_qemu_has_died_is_judged_by_the_log),
+        TEST(with_the_flag_the_commit_comes_before_the_switch),
+        TEST(pages_are_served_until_all_are_there),
+        TEST(post_copy_is_started_only_where_it_can_be),
+        TEST(a_commit_that_the_log_refuses_lets_it_run_on),
+        TEST(a_commit_of_unknown_fate_keeps_it_paused_until_the_log_says),
+        TEST(a_cancel_races_the_commit_and_the_log_decides),
+        TEST(a_stream_that_breaks_before_the_commit_leaves_it_running_here),
+        TEST(a_qemu_that_fails_after_the_commit_is_ended_at_once),
+        TEST(post_copy_that_fails_keeps_the_memory_until_the_guest_has_ended),
+        TEST(a_state_without_the_domain_counts_when_it_is_known_to_be_new),
+        TEST(a_qemu_that_dies_while_it_serves_is_told),
+        TEST(a_restart_while_it_serves_goes_on_serving),
+        TEST(a_restart_while_the_commit_is_open_is_judged_by_the_log),
         TEST(a_failure_at_any_step_is_undone),
         TEST(a_failure_after_all_was_sent_asks_the_log),
         TEST(a_commit_that_is_quicker_than_a_failure_counts),
