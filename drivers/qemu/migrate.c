@@ -119,6 +119,8 @@ json_t *vq_migration_pack(const struct vq_migration *migration)
                              (json_int_t)migration->entry_node, "session", (json_int_t)migration->session, "ran",
                              migration->was_running, "flags", (json_int_t)migration->options.flags);
 
+    if (migration->taken_from != 0)
+        (void)json_object_set_new(root, "taken", json_integer((json_int_t)migration->taken_from));
     put_text(root, "uri", migration->options.uri);
     put_text(root, "dname", migration->options.dname);
     put_text(root, "persistent", migration->options.persistent_xml);
@@ -165,6 +167,7 @@ struct vq_migration *vq_migration_unpack(const json_t *object)
     migration->peer = number_of(object, "peer");
     migration->run = number_of(object, "run");
     migration->generation = number_of(object, "generation");
+    migration->taken_from = number_of(object, "taken");
     migration->entry_node = number_of(object, "entry");
     migration->session = number_of(object, "session");
     migration->was_running = json_is_true(json_object_get(object, "ran"));

@@ -132,6 +132,7 @@ struct vq_migration {
     uint64_t peer;           /* node id; 0: a daemon outside the cluster. In: only this node is told the key */
     uint64_t run;            /* between nodes: run number at the destination */
     uint64_t generation;     /* of the owner when the move began */
+    uint64_t taken_from;     /* in, from outside: the node that owned the domain, which is off, until prepare; 0: nobody, or it stays here */
     uint64_t entry_node, session; /* whose connection's end ends it (0, 0: nobody's) */
     bool was_running;        /* out: CPUs ran before */
     bool has_key;            /* in, between nodes: the key below was made for this run; never in the record */

@@ -136,10 +136,10 @@ static void look_at_domain(struct check *check, const struct vq_domain_info *inf
 {
     const struct vq_driver_host *host = check->qemu->host;
     const char *name = check->options.dname != NULL ? check->options.dname : check->def->name;
-    bool is_off_here = info->owner == host->node_id && info->id < 0 && (info->flags & VQ_INFO_CLAIMED) == 0;
+    bool is_off = info->id < 0 && (info->flags & VQ_INFO_CLAIMED) == 0;
 
-    if (check->source == 0 && is_off_here && strcmp(info->name, name) == 0)
-        return; /* the definition of a guest that comes back */
+    if (check->source == 0 && is_off && strcmp(info->name, name) == 0)
+        return; /* the definition of a guest that comes back, here or at another node: prepare takes it over */
     if (check->source == 0)
         REFUSE(VIR_ERR_OPERATION_FAILED, "undefine it there, or give the guest another UUID",
                "a domain with the UUID of '%s' is there already: '%s'", check->def->name, info->name);

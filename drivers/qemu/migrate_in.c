@@ -74,6 +74,8 @@ static void side_free(struct vq_migration *migration)
     if (incoming == NULL)
         return;
     answer_end(incoming);
+    if (migration->taken_from != 0 && !incoming->guest->qemu->stopping)
+        vq_incoming_give_back(incoming->guest, migration->taken_from);
     vq_migrate_cookie_done(&incoming->source);
     vq_migrate_cookie_done(&incoming->last);
     json_decref(incoming->capabilities);

@@ -100,6 +100,8 @@ void vq_incoming_disown(struct vq_qemu *qemu, const struct vq_domain_info *info)
 
 /* A client's connection has ended, or a node was lost (session 0): for calls that have no guest yet. */
 void vq_incoming_prepare_session_ended(uint64_t entry_node, uint64_t session);
+/* It has not come: the domain, which is off, goes back to the node that it was taken from. */
+void vq_incoming_give_back(struct vq_qemu_guest *guest, uint64_t taken_from);
 
 /* ---- migrate_in.c ---- */
 

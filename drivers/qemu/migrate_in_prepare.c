@@ -1,7 +1,7 @@
 /* The destination is asked to prepare: everything is checked before anything is made.
  *
  * From a node of this cluster the domain is there already, and belongs to that node. From a daemon outside it is made here first,
- * transient and this node's, or it is one of this node's that is off. */
+ * transient and this node's; or it is there and off, since it comes back, and becomes this node's if it was another's. */
 #define VQ_FROM VIR_FROM_QEMU
 
 #include <libvirt/libvirt.h>
@@ -9,12 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/domain.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/migrate_check.h"
 #include "drivers/qemu/migrate_facts.h"
 #include "drivers/qemu/migrate_in.h"
+#include "proto/cluster.pb-c.h"
 
 /* One prepare until it has a guest. */
 struct preparing {
@@ -24,6 +26,7 @@ struct preparing {
     struct vq_migrate_cookie cookie;
     struct vq_domain *live;
     uint64_t peer;           /* 0: from outside */
+    uint64_t owner;          /* from outside: of the domain that is off; 0: there is none yet */
     uint64_t generation;
     bool is_abandoned;       /* whoever asked has gone away */
     int data_fd;             /* of a tunnel, -1: none */
@@ -129,7 +132,19 @@ static int check_node(struct preparing *preparing, struct vq_error *err)
     return 0;
 }
 
-/* From outside: 1 the domain is this node's and off; 0 there is none of this name and UUID; -1 something stands against it. */
+/* A node without the others may start its own guests: whether the domain is off there is known only while it is heard of. */
+static int check_owner(const struct vq_qemu *qemu, const struct vq_domain_info *info, struct vq_error *err)
+{
+    const char *owner = qemu->host->node_name_of(info->owner);
+
+    if (info->owner == qemu->host->node_id || qemu->host->node_is_online(info->owner))
+        return 0;
+    return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
+                        "domain '%s' is defined on %s, which is not reachable: bring that node back, or undefine the domain",
+                        info->name, owner != NULL ? owner : "another node");
+}
+
+/* From outside: 1 the domain is there and off; 0 there is none of this name and UUID; -1 something stands against it. */
 static int check_outside(struct preparing *preparing, struct vq_error *err)
 {
     const struct vq_qemu *qemu = vq_qemu_of(preparing->request);
@@ -148,9 +163,11 @@ static int check_outside(struct preparing *preparing, struct vq_error *err)
         return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", info.name, uuid);
     if (info.id >= 0 || (info.flags & VQ_INFO_CLAIMED) != 0)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is already active", info.name);
-    if (info.owner != qemu->host->node_id)
-        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is defined on another node of this cluster",
-                            info.name);
+    if ((info.flags & VQ_INFO_PERSISTENT) == 0)
+        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is being created on another node", info.name);
+    if (check_owner(qemu, &info, err) < 0)
+        return -1;
+    preparing->owner = info.owner;
     preparing->generation = info.generation;
     return 1;
 }
@@ -160,17 +177,23 @@ static int check_outside(struct preparing *preparing, struct vq_error *err)
 /* Everything is checked: the guest answers itself from now on. */
 static void begin_arrival(struct preparing *preparing)
 {
+    bool is_abandoned = preparing->is_abandoned;
     struct vq_qemu *qemu = vq_qemu_of(preparing->request);
     struct vq_qemu_guest *guest = vq_qemu_guest_new(qemu, preparing->live->uuid, preparing->live->name);
     struct vq_migration *migration = vq_new(struct vq_migration);
     const struct vq_caller *caller = preparing->request->caller;
+    uint8_t uuid[VQ_UUID_BYTES];
     struct vq_incoming *incoming;
+    struct vq_error err = VQ_ERROR_INIT;
 
+    memcpy(uuid, guest->uuid, sizeof(uuid));
     migration->role = VQ_MIGRATE_IN;
     migration->stage = VQ_MIGRATE_WAITING;
     vq_migrate_options_copy(&migration->options, &preparing->options);
     migration->peer = preparing->peer;
     migration->generation = preparing->generation;
+    if (preparing->owner != 0 && preparing->owner != qemu->host->node_id)
+        migration->taken_from = preparing->owner;
     migration->entry_node = caller->entry_node;
     migration->session = caller->session;
     migration->owned = vq_strdup(preparing->cookie.owned);
@@ -187,6 +210,10 @@ static void begin_arrival(struct preparing *preparing)
     preparing->cookie = (struct vq_migrate_cookie){ 0 };
     preparing_done(preparing);
     vq_incoming_start(guest);
+    if (!is_abandoned || (guest = vq_qemu_guest_find(qemu, uuid)) == NULL)
+        return;
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the client that migrates domain '%s' has gone away", guest->name);
+    vq_incoming_give_up(guest, &err); /* its domain was made or taken over already: undoing that is undoing all */
 }
 
 static void defined(const struct vq_domain *definition, const struct vq_proposal_result *result,
@@ -207,7 +234,7 @@ static void defined(const struct vq_domain *definition, const struct vq_proposal
     if (err != NULL)
         refuse(preparing, err);
     else
-        begin_arrival(preparing); /* an abandoned one as well: undoing it takes the domain away again */
+        begin_arrival(preparing);
 }
 
 static void define(struct preparing *preparing)
@@ -217,6 +244,65 @@ static void define(struct preparing *preparing)
 
     vq_qemu_of(preparing->request)->n_creating++;
     vq_qemu_define_xml(vq_qemu_of(preparing->request), xml, &options, defined, preparing);
+}
+
+/* ---- A domain that is off, and another node's ---- */
+
+static void change_owner(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t from, uint64_t to,
+                         uint64_t generation, vq_propose_cb cb, void *data)
+{
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__DomainOwner owner = VQ__DOMAIN_OWNER__INIT;
+
+    owner.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid, .len = VQ_UUID_BYTES };
+    owner.from = from;
+    owner.to = to;
+    owner.if_generation = generation;
+    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_OWNER;
+    command.domain_owner = &owner;
+    host->propose(&command, 0, cb, data);
+}
+
+static void given_back(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    (void)result;
+    (void)data;
+    if (err != NULL) /* it is off, and any node can take it: no more is lost than the place */
+        vq_log(WARN, "migrate.in", "a domain that did not come stays this node's: %s", err->message);
+}
+
+void vq_incoming_give_back(struct vq_qemu_guest *guest, uint64_t taken_from)
+{
+    const struct vq_driver_host *host = guest->qemu->host;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    struct vq_domain_info info = { 0 };
+
+    if (host->domain_find(guest->uuid, false, arena, &info) && info.owner == host->node_id)
+        change_owner(host, guest->uuid, host->node_id, taken_from, info.generation, given_back, NULL);
+}
+
+static void taken(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
+{
+    struct preparing *preparing = data;
+    struct vq_qemu *qemu = vq_qemu_of(preparing->request);
+    struct vq_error own = VQ_ERROR_INIT;
+
+    (void)result;
+    if (err == NULL && qemu == NULL)
+        (void)vq_error_set(&own, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
+    else if (err == NULL)
+        (void)check_free(qemu, preparing->live, &own); /* two prepares of one guest: the second was refused by the log */
+    if (err != NULL || own.code != VIR_ERR_OK)
+        refuse(preparing, err != NULL ? err : &own);
+    else
+        begin_arrival(preparing);
+}
+
+static void take(struct preparing *preparing)
+{
+    const struct vq_driver_host *host = vq_qemu_of(preparing->request)->host;
+
+    change_owner(host, preparing->live->uuid, preparing->owner, host->node_id, preparing->generation, taken, preparing);
 }
 
 /* Again what may have changed while the host was looked at. */
@@ -241,6 +327,8 @@ static void checked(const struct vq_migrate_problems *problems, const struct vq_
         refuse(preparing, &err);
     else if (preparing->peer == 0 && rc == 0)
         define(preparing);
+    else if (preparing->peer == 0 && preparing->owner != qemu->host->node_id)
+        take(preparing);
     else
         begin_arrival(preparing);
 }

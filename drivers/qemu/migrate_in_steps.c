@@ -277,6 +277,7 @@ static void arrived(struct vq_qemu_guest *guest, const struct vq_error *err)
                err->message);
     take_owned(guest);
     vq_migrate_disks_keep_created(guest);
+    migration->taken_from = 0;
     guest->is_booted = true;
     guest->start_paused = false;
     if (guest->state == VIR_DOMAIN_PAUSED) { /* it may have ended meanwhile */

@@ -6,7 +6,7 @@ import pytest
 import leftovers
 from guest import Guest, Line, Watch
 from host import Hosts, wait_for
-from migration import RUNNING, SLOW, Move, tls
+from migration import RUNNING, SHUTOFF, SLOW, Move, tls
 
 CLUSTER, STOCK = ("node1", "node2", "node3"), "node4"
 KEEP = ("--persistent", "--undefinesource")
@@ -83,6 +83,16 @@ def test_a_transient_visit(hosts, guest):
     move(guest, STOCK, "node1", "--undefinesource")
     check_in_cluster(hosts, guest, "node1", persistent=False)
     move(guest, "node1", STOCK, "--persistent")
+
+
+def test_a_guest_that_was_only_lent_comes_home(hosts, guest):
+    """Its definition stayed in the cluster, at the node that it left; the way back may lead to another one."""
+    move(guest, STOCK, "node1", *KEEP)
+    move(guest, "node1", STOCK, "--persistent")
+    assert guest.state("node3")[0] == SHUTOFF
+    move(guest, STOCK, "node2", "--undefinesource")
+    check_in_cluster(hosts, guest, "node2")
+    move(guest, "node2", STOCK, *KEEP)
 
 
 def test_a_cancelled_way_in_leaves_it_where_it_was(hosts, guest):

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include "conf/base/buffer.h"
 #include "conf/base/text.h"
@@ -106,13 +107,40 @@ static int apply_move_end(const Vq__DomainMoveEnd *end, struct vq_proposal_resul
     return 0;
 }
 
+/* Of a domain that is off. */
+static int apply_owner(const Vq__DomainOwner *owner, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    struct fake_domain *domain = find(owner->uuid.data);
+
+    if (domain == NULL || domain->info.owner != owner->from || domain->info.generation != owner->if_generation ||
+        domain->info.id >= 0)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "the change of the owner was refused");
+    domain->info.owner = owner->to;
+    trace("owner%d ", (int)owner->to);
+    ret->number = ++domain->info.generation;
+    ret->id = domain->info.id;
+    return 0;
+}
+
+/* The text of a definition, compressed or not; malloc'ed. */
+static char *text_of(const Vq__DomainDefine *define)
+{
+    char *text;
+
+    if (define->xml_size == 0)
+        return strndup((const char *)define->xml.data, define->xml.len);
+    text = vq_calloc(1, define->xml_size + 1);
+    assert(ZSTD_decompress(text, define->xml_size, define->xml.data, define->xml.len) == define->xml_size);
+    return text;
+}
+
 /* A new domain, as migration from outside and clients bring it; or the text of one that is there. */
 static int apply_define(const Vq__DomainDefine *define, struct vq_proposal_result *ret, struct vq_error *err)
 {
     struct fake_domain *domain = find(define->uuid.data);
 
-    if (define->xml_size != 0 || define->xml_sealed)
-        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_NO_SUPPORT, "the fake takes plain definitions");
+    if (define->xml_sealed)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_NO_SUPPORT, "the fake takes definitions without secrets");
     if (domain != NULL && define->must_be_new)
         return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists",
                                  define->name);
@@ -122,7 +150,7 @@ static int apply_define(const Vq__DomainDefine *define, struct vq_proposal_resul
         domain->info.owner = define->owner;
     }
     free(domain->xml);
-    domain->xml = strndup((const char *)define->xml.data, define->xml.len);
+    domain->xml = text_of(define);
     domain->info.version++;
     domain->info.flags |= define->persistent ? VQ_INFO_PERSISTENT : 0;
     ret->version = domain->info.version;
@@ -149,6 +177,9 @@ static int apply(const Vq__Command *command, const ProtobufCBinaryData **ret_uui
     case VQ__COMMAND__CHANGE_DOMAIN_RUN:
         *ret_uuid = NULL; /* the claim tells nobody */
         return apply_run(command->domain_run, ret, err);
+    case VQ__COMMAND__CHANGE_DOMAIN_OWNER:
+        *ret_uuid = &command->domain_owner->uuid;
+        return apply_owner(command->domain_owner, ret, err);
     case VQ__COMMAND__CHANGE_DOMAIN_MOVE:
         *ret_uuid = &command->domain_move->uuid;
         return apply_move(command->domain_move, ret, err);

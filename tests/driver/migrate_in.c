@@ -1081,10 +1081,15 @@ static void a_domain_that_runs_here_or_elsewhere_does_not_come_from_outside(void
 
     (void)state;
     domain->info.owner = SOURCE_NODE;
+    fake.nodes[1].is_online = false; /* it may have started the domain by itself */
+    begin_prepare(domain, 0, 0);
+    assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
+    assert_non_null(strstr(prepare_call.err.message, "is defined on node2, which is not reachable"));
+    fake.nodes[1].is_online = true;
+    domain->info.id = 3;
     begin_prepare(domain, 0, 0);
     assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
     domain->info.owner = OWN_NODE;
-    domain->info.id = 3;
     begin_prepare(domain, 0, 0);
     assert_int_equal(prepare_call.err.code, VIR_ERR_OPERATION_INVALID);
     domain->info.id = -1;
@@ -1092,6 +1097,164 @@ static void a_domain_that_runs_here_or_elsewhere_does_not_come_from_outside(void
     begin_prepare(domain, 0, 0);
     assert_int_not_equal(prepare_call.err.code, VIR_ERR_OK);
     assert_null(qemu()->guests);
+    nothing_is_left();
+}
+
+static void a_guest_that_comes_back_takes_over_its_domain_from_another_node(void **state)
+{
+    struct fake_domain *domain = outside_domain("incoming active completed\n");
+
+    (void)state;
+    domain->info.owner = SOURCE_NODE;
+    must_prepare_from(domain, 0, 0);
+    assert_string_equal(fake.trace, "owner1 ");
+    must_finish(domain);
+    assert_string_equal(fake.trace, "owner1 1/2+2.1+4.1 ");
+    assert_int_equal(domain->info.owner, OWN_NODE);
+    destroy(domain);
+    assert_int_equal(domain->info.owner, OWN_NODE);
+    assert_false(domain->is_gone);
+}
+
+static bool is_given_back(void *data)
+{
+    const struct fake_domain *domain = data;
+
+    return domain->info.owner == SOURCE_NODE;
+}
+
+static void a_domain_whose_guest_does_not_come_back_is_given_back(void **state)
+{
+    enum { CANCELLED, CLIENT_GONE, GONE_EARLY, RESTART, HOWS };
+    struct fake_domain *domain = outside_domain("incoming active completed\n");
+
+    (void)state;
+    for (int how = 0; how < HOWS; how++) {
+        domain->info.owner = SOURCE_NODE;
+        begin_prepare(domain, 0, 0);
+        if (how == GONE_EARLY) {
+            while (domain->info.owner == SOURCE_NODE && !prepare_call.is_answered)
+                (void)uv_run(&fake.loop, UV_RUN_ONCE);
+            driver->session_ended(driver, OWN_NODE, SESSION);
+        }
+        assert_true(fake_host_until(is_answered, &prepare_call));
+        assert_int_equal(prepare_call.err.code, how == GONE_EARLY ? VIR_ERR_OPERATION_ABORTED : VIR_ERR_OK);
+        if (how == CANCELLED) {
+            assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK);
+        } else if (how == CLIENT_GONE) {
+            driver->session_ended(driver, OWN_NODE, SESSION);
+        } else if (how == RESTART) {
+            stop_driver();
+            assert_int_equal(domain->info.owner, OWN_NODE); /* not by a daemon that stops: the next one looks */
+            start_driver();
+            driver->recover(driver);
+        }
+        assert_true(fake_host_until(has_ended, domain));
+        assert_true(fake_host_until(is_given_back, domain));
+        nothing_is_left();
+    }
+}
+
+static void a_domain_that_is_not_given_up_by_the_log_is_not_taken(void **state)
+{
+    struct fake_domain *domain = outside_domain("");
+
+    (void)state;
+    domain->info.owner = SOURCE_NODE;
+    begin_prepare(domain, 0, 0);
+    (void)vq_error_set_from(&fake.refusal, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "it has been started");
+    assert_true(fake_host_until(is_answered, &prepare_call));
+    assert_string_equal(prepare_call.err.message, "it has been started");
+    assert_null(qemu()->guests);
+    assert_int_equal(domain->info.owner, SOURCE_NODE);
+    nothing_is_left();
+}
+
+/* A domain that the cluster does not know yet: what the log makes of it. */
+static struct fake_domain *made_domain(const struct fake_domain *old)
+{
+    for (size_t i = 0; i < fake.n_domains; i++)
+        if (!fake.domains[i].is_gone && memcmp(fake.domains[i].info.uuid, old->info.uuid, sizeof(old->info.uuid)) == 0)
+            return &fake.domains[i];
+    return NULL;
+}
+
+static void a_guest_from_outside_that_nobody_knows_is_transient(void **state)
+{
+    struct fake_domain *old = outside_domain("incoming active completed\n"), *made;
+
+    (void)state;
+    old->is_gone = true;
+    must_prepare_from(old, 0, 0);
+    made = made_domain(old);
+    assert_non_null(made);
+    assert_int_equal(made->info.owner, OWN_NODE);
+    assert_int_equal(made->info.flags & VQ_INFO_PERSISTENT, 0);
+    must_finish(made);
+    assert_string_equal(fake.trace, "1/2+2.1+4.1 ");
+    destroy(made);
+    assert_true(made->is_gone);
+}
+
+static void a_guest_from_outside_that_nobody_knows_and_that_does_not_come_leaves_no_domain(void **state)
+{
+    static const char *const points[] = { NULL, "qemu.migrate.in.begin", "qemu.start.claim", "qemu.start.spawn",
+                                          "qemu.migrate.in.listen", "qemu.migrate.in.loaded" };
+    struct fake_domain *old = outside_domain("incoming active completed\n");
+
+    (void)state;
+    old->is_gone = true;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(points); i++) {
+        char setting[128];
+
+        (void)snprintf(setting, sizeof(setting), "%s=error", points[i] != NULL ? points[i] : "none");
+        (void)setenv("VQ_FAILPOINTS", setting, 1);
+        begin_prepare(old, 0, 0);
+        assert_true(fake_host_until(is_answered, &prepare_call));
+        if (points[i] == NULL)
+            assert_int_equal(finish(old, true), VIR_ERR_MIGRATE_FINISH_OK);
+        assert_true(fake_host_until(has_ended, old));
+        (void)unsetenv("VQ_FAILPOINTS");
+        assert_null(made_domain(old));
+        nothing_is_left();
+    }
+}
+
+static void a_guest_from_outside_is_kept_when_that_is_asked_for(void **state)
+{
+    (void)state;
+    for (int is_known = 0; is_known <= 1; is_known++) {
+        struct fake_domain *old = outside_domain("incoming active completed\n"), *made;
+        uint64_t version = old->info.version;
+
+        old->is_gone = !is_known;
+        begin_prepare(old, VIR_MIGRATE_PERSIST_DEST, 0);
+        assert_true(fake_host_until(is_answered, &prepare_call));
+        assert_int_equal(prepare_call.err.code, VIR_ERR_OK);
+        made = made_domain(old);
+        assert_int_equal(made->info.flags & VQ_INFO_PERSISTENT, is_known ? VQ_INFO_PERSISTENT : 0);
+        must_finish(made);
+        assert_int_equal(made->info.flags & VQ_INFO_PERSISTENT, VQ_INFO_PERSISTENT);
+        assert_non_null(strstr(made->xml, made->name));
+        assert_true(made->info.version > version);
+        destroy(made);
+        assert_false(made->is_gone);
+    }
+}
+
+static void a_definition_that_cannot_be_kept_leaves_the_guest_with_its_source(void **state)
+{
+    struct fake_domain *old = outside_domain("incoming active completed\n");
+
+    (void)state;
+    old->is_gone = true;
+    begin_prepare(old, VIR_MIGRATE_PERSIST_DEST, 0);
+    assert_true(fake_host_until(is_answered, &prepare_call));
+    (void)vq_error_set_from(&fake.refusal, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_FAILED, "not this one");
+    assert_int_equal(finish(old, false), VIR_ERR_OPERATION_FAILED);
+    assert_string_equal(finish_call.err.message, "not this one");
+    assert_true(fake_host_until(has_ended, old));
+    assert_null(made_domain(old));
     nothing_is_left();
 }
 
@@ -1397,6 +1560,13 @@ int main(void)
         TEST(a_guest_from_outside_that_is_cancelled_leaves_its_domain_off),
         TEST(a_restart_clears_a_guest_from_outside_away),
         TEST(a_domain_that_runs_here_or_elsewhere_does_not_come_from_outside),
+        TEST(a_guest_that_comes_back_takes_over_its_domain_from_another_node),
+        TEST(a_domain_whose_guest_does_not_come_back_is_given_back),
+        TEST(a_domain_that_is_not_given_up_by_the_log_is_not_taken),
+        TEST(a_guest_from_outside_that_nobody_knows_is_transient),
+        TEST(a_guest_from_outside_that_nobody_knows_and_that_does_not_come_leaves_no_domain),
+        TEST(a_guest_from_outside_is_kept_when_that_is_asked_for),
+        TEST(a_definition_that_cannot_be_kept_leaves_the_guest_with_its_source),
         TEST(a_restart_before_data_came_ends_the_move),
         TEST(a_restart_when_all_is_loaded_takes_over),
         TEST(a_restart_after_the_commit_lets_it_run),

@@ -10,3 +10,4 @@ vq_unit_test(migrate_p2p vq_conf vq_proto vq_base vq_flags PkgConfig::UV PkgConf
 target_sources(test_migrate_p2p PRIVATE driver/fake_host.c ${CMAKE_SOURCE_DIR}/drivers/qemu/migrate_p2p.c
     ${CMAKE_SOURCE_DIR}/drivers/qemu/migrate_tunnel_out.c
     ${CMAKE_SOURCE_DIR}/drivers/qemu/migrate_params.c)
+target_link_libraries(test_migrate_p2p PRIVATE PkgConfig::ZSTD) # the fake host reads definitions as they travel
