@@ -146,15 +146,15 @@ static int read_feature(struct vq_xml_node *node, struct vq_migrate_cookie *cook
     return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "Unknown migration cookie feature %s", name);
 }
 
-/* A port that is not there is 0. */
+/* A port that is not there is 0. Others write -1 for one that a display does not have. */
 static bool read_port(const struct vq_xml_node *node, const char *name, int *ret)
 {
     const char *text = attr(node, name);
-    uint64_t port = 0;
+    int64_t port = 0;
 
-    if (text != NULL && !vq_parse_u64(text, 10, TCP_PORT_MAX, &port))
+    if (text != NULL && !vq_parse_i64(text, -1, TCP_PORT_MAX, &port))
         return false;
-    *ret = (int)port;
+    *ret = port > 0 ? (int)port : 0;
     return true;
 }
 

@@ -278,9 +278,10 @@ static const struct {
     { BEFORE, "<x:node xmlns:x='urn:x' id='z'/>" BEFORE, 0, NULL },
     { BEFORE, "<network/><lockstate driver='sanlock'><leases>x</leases></lockstate>" BEFORE, 0, NULL },
     { BEFORE, "<graphics/>" BEFORE, VIR_ERR_INTERNAL_ERROR, "missing graphics type element in migration data" },
+    { BEFORE, "<graphics type='spice' port='5900' tlsPort='-1'/>" BEFORE, 0, NULL }, /* of a stock daemon */
     { BEFORE, "<graphics type='vnc' port='65536'/>" BEFORE, VIR_ERR_INTERNAL_ERROR,
       "malformed graphics element in migration data" },
-    { BEFORE, "<graphics type='vnc' tlsPort='-1'/>" BEFORE, VIR_ERR_INTERNAL_ERROR,
+    { BEFORE, "<graphics type='vnc' tlsPort='-2'/>" BEFORE, VIR_ERR_INTERNAL_ERROR,
       "malformed graphics element in migration data" },
     { BEFORE, "<graphics type='vnc'/><graphics type='vnc'/>" BEFORE, VIR_ERR_INTERNAL_ERROR,
       "malformed graphics element in migration data" },
