@@ -1,4 +1,4 @@
-/* The destination of a migration: prepare, what happens meanwhile, finish. See migrate_in.h. */
+/* The destination of a migration: answers, and what happens meanwhile. See migrate_in.h. */
 #define VQ_FROM VIR_FROM_QEMU
 
 #include "drivers/qemu/migrate_in.h"
@@ -13,7 +13,6 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/domain.h"
-#include "drivers/qemu/define.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_qemu.h"
 #include "drivers/qemu/migrate_side.h"
@@ -105,10 +104,8 @@ static void fill_graphics(const struct vq_qemu_guest *guest, struct vq_migrate_c
     }
 }
 
-/* Who we are, and for a node of the cluster the number of the run that it becomes. name: of the guest at the source.
- * capabilities: what QEMU answered when it was asked for them; NULL: that is not told. */
-static int write_cookie(struct vq_qemu_guest *guest, const char *name, const json_t *capabilities, struct vq_arena *arena,
-                        uint8_t **ret_bytes, uint32_t *ret_length, struct vq_error *err)
+int vq_incoming_write_cookie(struct vq_qemu_guest *guest, const char *name, const json_t *capabilities,
+                             struct vq_arena *arena, uint8_t **ret_bytes, uint32_t *ret_length, struct vq_error *err)
 {
     struct vq_migrate_cookie cookie = { 0 };
     int rc;
@@ -157,16 +154,15 @@ void vq_incoming_answer_prepare(struct vq_incoming *incoming, const struct vq_er
 
     if (request == NULL)
         return;
-    if (err == NULL && write_cookie(incoming->guest, source_name(incoming), incoming->capabilities, request->arena, &bytes,
-                                    &length, &own) < 0)
+    if (err == NULL && vq_incoming_write_cookie(incoming->guest, source_name(incoming), incoming->capabilities,
+                                                request->arena, &bytes, &length, &own) < 0)
         err = &own;
     if (err == NULL)
         uri = uri_for_source(incoming, request->arena);
     incoming->prepared(uri, bytes, length, err, incoming->prepare_data);
 }
 
-/* The numbers are the source's; how long the CPUs stood still is known here, but for the difference of two clocks. */
-static void take_stats(struct vq_qemu_guest *guest, const struct vq_migrate_cookie *cookie)
+void vq_incoming_take_stats(struct vq_qemu_guest *guest, const struct vq_migrate_cookie *cookie)
 {
     struct vq_qemu_completed *completed = &guest->completed;
     uint64_t now_ms = guest->qemu->host->time_ms();
@@ -195,27 +191,17 @@ void vq_incoming_answer_finish(struct vq_incoming *incoming, const struct vq_err
         return;
     (void)uv_timer_stop(incoming->finish_timer);
     if (err == NULL)
-        take_stats(incoming->guest, &incoming->last);
+        vq_incoming_take_stats(incoming->guest, &incoming->last);
     if (err == NULL && incoming->is_cancelled) {
         (void)vq_error_set(&own, VIR_ERR_OPERATION_INVALID,
                            "domain '%s' runs here already: its migration cannot be cancelled any more",
                            incoming->guest->name);
         err = &own;
     }
-    if (err == NULL && write_cookie(incoming->guest, source_name(incoming), NULL, request->arena, &bytes, &length, &own) < 0)
+    if (err == NULL && vq_incoming_write_cookie(incoming->guest, source_name(incoming), NULL, request->arena, &bytes,
+                                                &length, &own) < 0)
         err = &own;
     incoming->finished(err == NULL ? incoming->guest : NULL, bytes, length, err, incoming->finish_data);
-}
-
-static void finish_late(uv_timer_t *timer)
-{
-    struct vq_incoming *incoming = timer->data;
-    struct vq_error err = VQ_ERROR_INIT;
-
-    (void)vq_error_set(&err, VIR_ERR_OPERATION_TIMEOUT,
-                       "whether domain '%s' runs here now is not known yet: the cluster has not decided",
-                       incoming->guest->name);
-    vq_incoming_answer_finish(incoming, &err);
 }
 
 /* ---- Failures that a finish asks for when nothing is left of the guest ---- */
@@ -228,7 +214,7 @@ static struct failure {
 } failures[FAILURES_KEPT];
 static size_t next_failure;
 
-static bool take_failure(const char *name, struct vq_error *ret_err)
+bool vq_incoming_take_failure(const char *name, struct vq_error *ret_err)
 {
     for (size_t i = 0; i < FAILURES_KEPT; i++) {
         if (!vq_streq(failures[i].name, name))
@@ -245,7 +231,7 @@ static void remember_failure(const char *name, const struct vq_error *err)
     struct failure *failure = &failures[next_failure++ % FAILURES_KEPT];
     struct vq_error older;
 
-    (void)take_failure(name, &older);
+    (void)vq_incoming_take_failure(name, &older);
     free(failure->name);
     *failure = (struct failure){ .name = vq_strdup(name), .err = *err };
 }
@@ -305,7 +291,7 @@ void vq_incoming_start(struct vq_qemu_guest *guest)
     struct vq_incoming *incoming = vq_incoming_of(guest);
     struct vq_error err = VQ_ERROR_INIT;
 
-    (void)take_failure(guest->name, &err); /* of an earlier attempt: nobody asks for it any more */
+    (void)vq_incoming_take_failure(guest->name, &err); /* of an earlier attempt: nobody asks for it any more */
     err = VQ_ERROR_INIT;
     vq_qemu_guest_set_phase(guest, VQ_GUEST_STARTING);
     if (incoming->data_fd >= 0) {
@@ -383,7 +369,8 @@ static bool in_event(struct vq_qemu_guest *guest, const char *name, const json_t
 static void in_changed(struct vq_qemu_guest *guest, const struct vq_domain_info *info)
 {
     (void)info; /* is looked up again: whatever is applied by now counts */
-    if (vq_migrate_is_incoming(guest) && guest->migration->peer != 0 && (guest->migration->run != 0 || guest->migration->side != NULL))
+    if (vq_migrate_is_incoming(guest) && guest->migration->peer != 0 &&
+        (guest->migration->run != 0 || guest->migration->side != NULL))
         vq_incoming_look(guest);
 }
 
@@ -470,162 +457,3 @@ const struct vq_migrate_side vq_migrate_in_side = {
     .exited = in_exited,
     .side_free = side_free,
 };
-
-/* ---- finish ---- */
-
-/* One finish as it comes. */
-struct finishing {
-    struct vq_request *request;
-    const char *name;
-    bool cancelled;
-    vq_migrate_finish_cb cb;
-    void *data;
-    struct vq_migrate_cookie cookie;
-};
-
-static struct vq_qemu_guest *find_by_name(const struct vq_qemu *qemu, const char *name)
-{
-    for (struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = guest->next)
-        if (vq_streq(guest->name, name))
-            return guest;
-    return NULL;
-}
-
-/* ---- From outside: finish is the word that it is this node's ---- */
-
-/* Whose answer it is: the guest may be gone when it comes, and the driver may have stopped. */
-struct keeping {
-    struct vq_driver *driver;
-    uint8_t uuid[VQ_UUID_BYTES];
-    uint64_t run;
-};
-
-static void let_it_run(struct vq_qemu_guest *guest)
-{
-    vq_incoming_of(guest)->may_run = true;
-    if (guest->job.is_active && guest->job.is_waiting && !guest->job.is_unwinding &&
-        guest->migration->stage == VQ_MIGRATE_LOADED)
-        vq_job_resume(&guest->job, NULL);
-}
-
-static void kept(const struct vq_domain *definition, const struct vq_proposal_result *result, const struct vq_error *err,
-                 void *data)
-{
-    struct keeping *keeping = data;
-    struct vq_qemu *qemu = keeping->driver->state;
-    struct vq_qemu_guest *guest = qemu != NULL ? vq_qemu_guest_find_run(qemu, keeping->uuid, keeping->run) : NULL;
-
-    (void)definition;
-    (void)result;
-    free(keeping);
-    if (guest == NULL || !vq_migrate_is_incoming(guest))
-        return;
-    if (err != NULL)
-        vq_incoming_give_up(guest, err);
-    else
-        let_it_run(guest);
-}
-
-/* What is to be kept is defined before the CPUs run: a failure leaves the guest with its source. */
-static void may_run(struct vq_qemu_guest *guest)
-{
-    static const struct vq_qemu_define_options options = { .persistent = true };
-    const struct vq_incoming *incoming = vq_incoming_of(guest);
-    const char *given = incoming->last.persistent_xml != NULL ? incoming->last.persistent_xml
-                                                              : guest->migration->options.persistent_xml;
-    VQ_AUTOFREE char *xml = NULL;
-    VQ_AUTOPTR(vq_domain) definition = NULL;
-    struct vq_error err = VQ_ERROR_INIT;
-    struct keeping *keeping;
-
-    if ((guest->migration->options.flags & VIR_MIGRATE_PERSIST_DEST) == 0) {
-        let_it_run(guest);
-        return;
-    }
-    if (given != NULL && vq_domain_parse(given, VQ_PARSE_INACTIVE, &definition, &err) < 0) {
-        vq_incoming_give_up(guest, &err);
-        return;
-    }
-    if (definition != NULL) { /* it is the same guest, whatever the text says */
-        vq_set_text(&definition->name, guest->name);
-        memcpy(definition->uuid, guest->uuid, sizeof(definition->uuid));
-        definition->has_uuid = true;
-    }
-    xml = vq_domain_format(definition != NULL ? definition : guest->live, VQ_FORMAT_INACTIVE | VQ_FORMAT_SECURE);
-    keeping = vq_new(struct keeping);
-    *keeping = (struct keeping){ .driver = guest->qemu->driver, .run = guest->run };
-    memcpy(keeping->uuid, guest->uuid, sizeof(keeping->uuid));
-    vq_qemu_define_xml(guest->qemu, xml, &options, kept, keeping);
-}
-
-/* ---- Answers ---- */
-
-/* It is not on its way any more: it has come, or it is not here. */
-static void finish_over(struct finishing *finishing, struct vq_qemu_guest *guest)
-{
-    struct vq_error err = VQ_ERROR_INIT;
-    uint8_t *bytes = NULL;
-    uint32_t length = 0;
-
-    if (guest != NULL && !finishing->cancelled) {
-        take_stats(guest, &finishing->cookie);
-        if (write_cookie(guest, guest->name, NULL, finishing->request->arena, &bytes, &length, &err) == 0) {
-            finishing->cb(guest, bytes, length, NULL, finishing->data);
-            return;
-        }
-    }
-    if (guest != NULL && finishing->cancelled)
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID,
-                           "domain '%s' runs here already: its migration cannot be cancelled any more", guest->name);
-    else if (guest == NULL && !take_failure(finishing->name, &err) && finishing->cancelled)
-        (void)vq_error_set(&err, VIR_ERR_MIGRATE_FINISH_OK, "migration successfully aborted");
-    else if (guest == NULL && err.code == VIR_ERR_OK)
-        (void)vq_error_set(&err, VIR_ERR_NO_DOMAIN, "no domain with matching name '%s'", finishing->name);
-    finishing->cb(NULL, NULL, 0, &err, finishing->data);
-}
-
-/* It waits here: the answer comes when it has arrived, or when nothing is left of it. */
-static void finish_waits(struct finishing *finishing, struct vq_qemu_guest *guest)
-{
-    struct vq_incoming *incoming = vq_incoming_of(guest);
-    struct vq_error err = VQ_ERROR_INIT;
-
-    if (incoming->finish != NULL) {
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "the migration of domain '%s' is being finished already",
-                           guest->name);
-        finishing->cb(NULL, NULL, 0, &err, finishing->data);
-        return;
-    }
-    incoming->finish = finishing->request;
-    incoming->finished = finishing->cb;
-    incoming->finish_data = finishing->data;
-    vq_migrate_cookie_done(&incoming->last);
-    incoming->last = finishing->cookie;
-    finishing->cookie = (struct vq_migrate_cookie){ 0 };
-    (void)uv_timer_start(incoming->finish_timer, finish_late, VQ_INCOMING_FINISH_MS, 0);
-    if (finishing->cancelled) {
-        incoming->is_cancelled = true;
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the migration of domain '%s' was cancelled", guest->name);
-        if (incoming->fate != VQ_INCOMING_OURS)
-            vq_incoming_give_up(guest, &err);
-    } else if (guest->migration->peer == 0) {
-        may_run(guest);
-    }
-}
-
-void vq_migrate_in_finish(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
-                          uint32_t cookie_length, bool cancelled, vq_migrate_finish_cb cb, void *data)
-{
-    struct finishing finishing = { request, options->dname != NULL ? options->dname : "", cancelled, cb, data, { 0 } };
-    struct vq_qemu_guest *guest = find_by_name(vq_qemu_of(request), finishing.name);
-    struct vq_error err = VQ_ERROR_INIT;
-
-    /* Who cancels has nothing to tell, and is not held up by what he tells. */
-    if (!cancelled && vq_migrate_cookie_read(cookie, cookie_length, &finishing.cookie, &err) < 0)
-        cb(NULL, NULL, 0, &err, data);
-    else if (guest != NULL && vq_migrate_is_incoming(guest))
-        finish_waits(&finishing, guest);
-    else
-        finish_over(&finishing, guest);
-    vq_migrate_cookie_done(&finishing.cookie);
-}

@@ -114,3 +114,12 @@ void vq_incoming_give_up(struct vq_qemu_guest *guest, const struct vq_error *why
 /* Answers, if somebody waits; err NULL: well. */
 void vq_incoming_answer_prepare(struct vq_incoming *incoming, const struct vq_error *err);
 void vq_incoming_answer_finish(struct vq_incoming *incoming, const struct vq_error *err);
+/* Who we are, and for a node of the cluster the number of the run that it becomes. name: of the guest at the source.
+ * capabilities: what QEMU answered when it was asked for them; NULL: that is not told. */
+VQ_MUST_CHECK int vq_incoming_write_cookie(struct vq_qemu_guest *guest, const char *name, const json_t *capabilities,
+                                           struct vq_arena *arena, uint8_t **ret_bytes, uint32_t *ret_length,
+                                           struct vq_error *err);
+/* The numbers are the source's; how long the CPUs stood still is known here, but for the difference of two clocks. */
+void vq_incoming_take_stats(struct vq_qemu_guest *guest, const struct vq_migrate_cookie *cookie);
+/* Why the last arrival of that name came to nothing, when nobody was told yet; once. */
+bool vq_incoming_take_failure(const char *name, struct vq_error *ret_err);
