@@ -442,8 +442,8 @@ static void add_graphics(struct vq_buffer *text, const struct vq_migrate_cookie 
     add_attr(text, "type", cookie->graphics.type);
     vq_buffer_addf(text, " port='%d'", cookie->graphics.port);
     add_attr(text, "listen", cookie->graphics.listen);
-    if (cookie->graphics.tls_port != 0)
-        vq_buffer_addf(text, " tlsPort='%d'", cookie->graphics.tls_port);
+    if (strcmp(cookie->graphics.type, "spice") == 0) /* others insist on it */
+        vq_buffer_addf(text, " tlsPort='%d'", cookie->graphics.tls_port != 0 ? cookie->graphics.tls_port : -1);
     if (cookie->graphics.subject == NULL) {
         vq_buffer_add(text, "/>\n");
         return;
