@@ -455,6 +455,12 @@ static bool event(struct vq_qemu_guest *guest, const char *name, const json_t *d
         vq_qemu_emit_migration_iteration(guest, (int)json_integer_value(json_object_get(data, "pass")));
         return true;
     }
+    if (strcmp(name, "SPICE_MIGRATE_COMPLETED") == 0) {
+        leaving->has_viewers = false;
+        if (waits_in(leaving, "let viewers follow"))
+            vq_job_resume(&leaving->job, NULL);
+        return true;
+    }
     if (guest->migration->stage == VQ_MIGRATE_OVER)
         return true; /* what is left of it here says nothing about the guest */
     if (strcmp(name, "STOP") == 0 && guest->state == VIR_DOMAIN_RUNNING && leaving->is_told) {

@@ -21,7 +21,7 @@
 #include "drivers/qemu/qmp.h"
 
 enum { VQ_LEAVING_CONNECT_MS = 10000, VQ_LEAVING_CANCEL_MS = 20000, VQ_LEAVING_RETRY_MS = 200,
-       VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_LOST_MS = 5000, VQ_LEAVING_CALLS_MAX = 16,
+       VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_FOLLOW_MS = 3000, VQ_LEAVING_LOST_MS = 5000, VQ_LEAVING_CALLS_MAX = 16,
        VQ_LEAVING_CONT_MS = 500, VQ_LEAVING_CONT_TRIES = 20, VQ_LEAVING_COMMIT_TRIES = 25 };
 
 /* What is applied in this node's copy of the replicated state. */
@@ -65,6 +65,7 @@ struct vq_leaving {
     bool wants_commit;                /* the next proposal is the commit, else the cancel */
     unsigned commits_refused;
     bool wants_postcopy;              /* QEMU was told to switch to post-copy */
+    bool has_viewers;                 /* told where it goes, and not known to have followed */
     bool has_exited;                  /* QEMU has ended while the outcome was not known */
     bool is_confirmed;                /* the request is that of confirm */
     bool shall_undefine;              /* it said so */
@@ -123,6 +124,11 @@ void vq_leaving_tell_stopped(struct vq_qemu_guest *guest);
 enum vq_step_result vq_leaving_disks_run(struct vq_job *job);
 enum vq_step_result vq_leaving_disks_undo(struct vq_job *job);
 enum vq_step_result vq_leaving_settle_run(struct vq_job *job);
+
+/* ---- migrate_out_viewers.c ---- */
+
+enum vq_step_result vq_leaving_viewers_run(struct vq_job *job);
+enum vq_step_result vq_leaving_follow_run(struct vq_job *job);
 
 /* ---- migrate_out_connect.c ---- */
 

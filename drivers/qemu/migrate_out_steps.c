@@ -487,6 +487,7 @@ const struct vq_step vq_leaving_steps[] = {
     { "get the key",           key_run,     key_undo,     30000 },
     { "tell QEMU how",         tell_run,    NULL,         VQ_QMP_TIMEOUT_MS },
     { "copy disks",            vq_leaving_disks_run, vq_leaving_disks_undo, 0 },
+    { "tell viewers",          vq_leaving_viewers_run, NULL, VQ_QMP_TIMEOUT_MS },
     { "connect",               connect_run, connect_undo, VQ_LEAVING_CONNECT_MS + 5000 },
     { "send",                  send_run,    send_undo,    0 },
     { "end the copies of disks", vq_leaving_settle_run, NULL, 0 },
@@ -494,6 +495,7 @@ const struct vq_step vq_leaving_steps[] = {
     { "switch over",           switch_run,  switch_undo,  0 },
     { "learn the outcome",     outcome_run, NULL,         0 },
     { "ask for the numbers",   numbers_run, NULL,         2000 },
+    { "let viewers follow",    vq_leaving_follow_run, NULL, VQ_LEAVING_FOLLOW_MS },
 };
 const size_t vq_n_leaving_steps = VQ_N_ELEMENTS(vq_leaving_steps);
 

@@ -36,6 +36,7 @@ static struct vq_driver *const driver = &vq_qemu_driver;
 static char emulator[128];
 static int listener = -1;            /* where the data would go */
 static struct fake_peer peer;
+static bool has_display;             /* at the peer, a spice one */
 
 enum { OWN_NODE = 1, PEER_NODE = 2, SESSION = 7 };
 
@@ -314,6 +315,7 @@ static void free_calls(void);
 static int setup(void **state)
 {
     (void)state;
+    has_display = false;
     begin();
     return 0;
 }
@@ -452,6 +454,9 @@ static void perform_with(struct fake_domain *domain, uint64_t flags, uint64_t no
     free(cookie.host_name);
     cookie.host_name = strdup("host2");
     memset(cookie.host_uuid, 0x5a, sizeof(cookie.host_uuid));
+    cookie.graphics.type = has_display ? strdup("spice") : NULL;
+    cookie.graphics.listen = has_display ? strdup("0.0.0.0") : NULL;
+    cookie.graphics.port = has_display ? 5900 : 0;
     cookie.node = node;
     cookie.run = move_run;
     assert_int_equal(vq_migrate_cookie_write(&cookie, perform_call.arena, &bytes, &length, &err), 0);
@@ -598,6 +603,45 @@ static void the_logs_word_may_come_before_qemus(void **state)
     peer_ends(domain, true);
     must_perform();
     it_has_left(domain);
+}
+
+static void viewers_that_were_told_get_time_to_follow(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold device completed wait viewers\n");
+
+    (void)state;
+    has_display = true;
+    begin_perform(domain);
+    assert_true(fake_host_until(is_sent, domain));
+    assert_true(vq_leaving_of(guest_of(domain))->has_viewers);
+    peer_ends(domain, true);
+    for (int i = 0; i < 20; i++) {
+        (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+        (void)usleep(10000);
+    }
+    assert_false(perform_call.is_answered);
+    let_it_go_on();
+    must_perform();
+    it_has_left(domain);
+}
+
+static void viewers_that_do_not_follow_or_cannot_be_told_stop_nothing(void **state)
+{
+    static const char *const scripts[] = { "", "refuse client_migrate_info\n" };
+
+    (void)state;
+    has_display = true;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(scripts); i++) {
+        struct fake_domain *domain = run(scripts[i]);
+
+        begin_perform(domain);
+        assert_true(fake_host_until(is_sent, domain));
+        assert_int_equal(vq_leaving_of(guest_of(domain))->has_viewers, i == 0);
+        peer_ends(domain, true);
+        must_perform();
+        it_has_left(domain);
+        begin_anew();
+    }
 }
 
 static void while_the_outcome_is_unknown_it_stays_paused(void **state)
@@ -1877,6 +1921,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_guest_that_was_sent_is_let_go_when_the_log_says_so),
         TEST(the_logs_word_may_come_before_qemus),
+        TEST(viewers_that_were_told_get_time_to_follow),
+        TEST(viewers_that_do_not_follow_or_cannot_be_told_stop_nothing),
         TEST(while_the_outcome_is_unknown_it_stays_paused),
         TEST(a_peer_that_gives_up_lets_it_run_on),
         TEST(a_peer_that_gives_up_while_it_is_sent_lets_it_run_on),

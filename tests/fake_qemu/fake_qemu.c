@@ -14,8 +14,8 @@
  *   status WORD            what query-status says
  *   incoming WORD...       after migrate-incoming: MIGRATION events with these words, one every 20 ms; "die" leaves, "pause"
  *                          waits half a second, "wait" goes on only when <argv[0]>.go is there, "later" after cont or migrate-recover
- *   outgoing WORD...       after migrate: MIGRATION events with these words, one every 10 ms; and "pass", "stop", "run" their
- *                          events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
+ *   outgoing WORD...       after migrate: MIGRATION events with these words, one every 10 ms; and "pass", "stop", "run", "viewers"
+ *                          their events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
  *   note COMMAND...        write these commands with their arguments into "<argv[0]>.said", a line each
  *   refuse_first COMMAND   answer with an error that says "in use", once
  * It is read anew for each connection.
@@ -178,6 +178,8 @@ static void send_word(void)
         event("MIGRATION_PASS", json_pack("{s:i}", "pass", 1));
     else if (strcmp(word, "run") == 0)
         run_again();
+    else if (strcmp(word, "viewers") == 0)
+        event("SPICE_MIGRATE_COMPLETED", NULL);
     else if (strcmp(word, "stop") == 0 && strcmp(status_word, "running") == 0) {
         was_running = true;
         status_word = "finish-migrate";
