@@ -327,14 +327,17 @@ enum vq_step_result vq_incoming_serve_disks(struct vq_job *job)
     struct vq_qemu_guest *guest = job->owner;
     struct vq_incoming *incoming = vq_incoming_of(guest);
     const struct vq_migrate_options *options = &guest->migration->options;
-    VQ_AUTOFREE char *address = NULL;
+    bool is_socket = options->disks_uri != NULL && strncmp(options->disks_uri, "unix:", 5) == 0;
+    VQ_AUTOFREE char *address = NULL, *host = NULL;
     struct vq_error err = VQ_ERROR_INIT;
 
     if (!vq_migrate_disks_asked(options))
         return VQ_STEP_DONE;
     if (options->disks_port > 0)
         incoming->nbd_port = (uint16_t)options->disks_port;
-    else if (options->disks_uri == NULL && vq_qemu_ports_take_for_migration(guest, &incoming->nbd_port, &err) < 0)
+    if (options->disks_uri != NULL && !is_socket && parse_uri(options->disks_uri, &host, &incoming->nbd_port, &err) < 0)
+        return vq_job_fail(job, &err);
+    if (!is_socket && incoming->nbd_port == 0 && vq_qemu_ports_take_for_migration(guest, &incoming->nbd_port, &err) < 0)
         return vq_job_fail(job, &err);
     address = listen_address(guest, incoming);
     vq_migrate_disks_serve(guest, options, &incoming->source, address, incoming->nbd_port,

@@ -127,6 +127,10 @@ static int check_node(struct preparing *preparing, struct vq_error *err)
         (preparing->options.dname != NULL && strcmp(info.name, preparing->options.dname) != 0))
         return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED,
                             "domain '%s' keeps its name when it moves between nodes of a cluster", info.name);
+    if (preparing->options.persistent_xml != NULL)
+        return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED,
+                            "the definition of domain '%s' stays what it is in the cluster: define it anew, before or after it "
+                            "moves", info.name);
     preparing->peer = info.owner;
     preparing->generation = info.generation;
     return 0;

@@ -193,7 +193,7 @@ static int apply(const Vq__Command *command, const ProtobufCBinaryData **ret_uui
         *ret_uuid = &command->domain_undefine->uuid;
         return apply_undefine(command->domain_undefine, ret, err);
     default:
-        assert(!"a command that the fake knows");
+        assert(false); /* a command that the fake does not know */
         return -1;
     }
 }
