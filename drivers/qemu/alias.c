@@ -55,12 +55,13 @@ static void name_controller(const struct vq_domain *live, struct vq_controller *
                   controller->index);
 }
 
-/* The letters behind the prefix count: vda 0, vdz 25, vdaa 26. */
+/* The letters behind the prefix count: vda 0, vdz 25, vdaa 26. A target without a prefix has no number of its own. */
 static unsigned target_number(const char *target)
 {
+    const char *prefix_end = strchr(target, 'd');
     unsigned number = 0;
 
-    for (const char *c = target + strcspn(target, "d") + 1; *c >= 'a' && *c <= 'z' && number < 100000; c++)
+    for (const char *c = prefix_end != NULL ? prefix_end + 1 : ""; *c >= 'a' && *c <= 'z' && number < 100000; c++)
         number = number * 26 + (unsigned)(*c - 'a') + 1;
     return number == 0 ? 0 : number - 1;
 }
