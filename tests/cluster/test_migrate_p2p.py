@@ -88,7 +88,7 @@ def runs_on(hosts, guest, node):
 
 
 def expect_moved(hosts, guest, source, target):
-    guest.wait_counting()
+    guest.wait_counting(seconds=45)
     assert runs_on(hosts, guest, target)
     assert not runs_on(hosts, guest, source)
     assert guest.faults() == []
