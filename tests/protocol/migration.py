@@ -19,7 +19,7 @@ SET_SPEED, POST_COPY, FEATURE = 207, 364, 60
 INT, ULLONG, STRING = 1, 4, 7
 LIVE, P2P, TUNNELLED, DISK, INC, PROTECTION, OFFLINE, TLS, UNKNOWN = 1, 2, 4, 0x40, 0x80, 0x100, 0x400, 0x10000, 0x200000
 ERR_INTERNAL, ERR_INVALID_ARG, ERR_XML, ERR_RPC, ERR_NO_DOMAIN, ERR_INVALID = 1, 8, 27, 39, 42, 55
-ERR_UNSUPPORTED, ERR_OVERFLOW, ERR_NO_OPERATION, ERR_FINISH_OK = 74, 82, 84, 93
+ERR_UNSUPPORTED, ERR_OVERFLOW, ERR_FINISH_OK = 74, 82, 93
 
 UUID = uuids.uuid4()
 XML = """<domain type='qemu'><name>wanderer</name><uuid>%s</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>
@@ -156,7 +156,7 @@ def flags_that_do_not_fit_are_refused(daemon):
         talk.gets(begin(OFFLINE), ERR_INVALID, "persistent flag")
         talk.gets(prepare(flags=P2P | TUNNELLED), ERR_INTERNAL, "invalid RPC method")
         talk.gets((TUNNEL, params(xml_param()) + text(COOKIE) + u32(LIVE)), ERR_INTERNAL, "no TUNNELLED flag")
-        talk.gets(prepare(flags=LIVE | TLS), ERR_NO_OPERATION, "one cluster")
+        talk.gets(prepare(flags=LIVE | TLS), ERR_INVALID, "migrate_tls_x509_cert_dir")  # there are no certificates
         talk.gets(perform(LIVE, dconnuri="qemu+tls://elsewhere/system"), ERR_INTERNAL, "Unexpected dconnuri")
         talk.gets(perform(P2P, dconnuri="qemu+tls://elsewhere/system"), ERR_INVALID, "unexpected cookie")
         talk.gets((SET_SPEED, domain() + struct.pack(">QI", 1, 8)), ERR_INVALID_ARG, "unsupported flags")
