@@ -266,8 +266,8 @@ def test_its_disk_goes_along(hosts, watch, guest):
     local = Guest(hosts, watch, "local", 3, disk_mib=8, interval=50, disk=path)
     for node in ("node1", "node2"):
         image(node).parent.mkdir(parents=True, exist_ok=True)
-        with open(image(node), "wb") as file:
-            file.truncate(8 << 20)
+    with open(image("node1"), "wb") as file:    # where there is none, it is made
+        file.truncate(8 << 20)
     local.start("node1")
     try:
         for source, target in (("node1", "node2"), ("node2", "node1")):
