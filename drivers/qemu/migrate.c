@@ -98,7 +98,7 @@ void vq_migration_free(struct vq_migration *migration)
 static const char *const role_words[] = { [VQ_MIGRATE_NONE] = "none", [VQ_MIGRATE_OUT] = "out", [VQ_MIGRATE_IN] = "in" };
 
 static const char *const stage_words[VQ_MIGRATE_STAGES] = {
-    [VQ_MIGRATE_BEGUN] = "begun", [VQ_MIGRATE_PREPARED] = "prepared", [VQ_MIGRATE_SENDING] = "sending",
+    [VQ_MIGRATE_BEGUN] = "begun", [VQ_MIGRATE_SENDING] = "sending",
     [VQ_MIGRATE_SENT] = "sent", [VQ_MIGRATE_WAITING] = "waiting", [VQ_MIGRATE_LOADING] = "loading",
     [VQ_MIGRATE_LOADED] = "loaded", [VQ_MIGRATE_POSTCOPY] = "postcopy",
     [VQ_MIGRATE_POSTCOPY_FAILED] = "postcopy-failed", [VQ_MIGRATE_OVER] = "over",

@@ -116,10 +116,10 @@ void vq_migrate_cookie_done(struct vq_migrate_cookie *cookie);
 
 enum vq_migrate_role { VQ_MIGRATE_NONE, VQ_MIGRATE_OUT, VQ_MIGRATE_IN };
 
-/* Out: BEGUN (between begin and perform), PREPARED (the destination waits; p2p only), SENDING, SENT (all sent, CPUs stopped; the outcome is
+/* Out: BEGUN (between begin and perform), SENDING, SENT (all sent, CPUs stopped; the outcome is
  * not known), POSTCOPY (serving pages), POSTCOPY_FAILED, OVER.
  * In: WAITING (for data), LOADING, LOADED (all there; the outcome is not known), POSTCOPY, POSTCOPY_FAILED, OVER. */
-enum vq_migrate_stage { VQ_MIGRATE_BEGUN, VQ_MIGRATE_PREPARED, VQ_MIGRATE_SENDING, VQ_MIGRATE_SENT, VQ_MIGRATE_WAITING,
+enum vq_migrate_stage { VQ_MIGRATE_BEGUN, VQ_MIGRATE_SENDING, VQ_MIGRATE_SENT, VQ_MIGRATE_WAITING,
                         VQ_MIGRATE_LOADING, VQ_MIGRATE_LOADED, VQ_MIGRATE_POSTCOPY, VQ_MIGRATE_POSTCOPY_FAILED, VQ_MIGRATE_OVER,
                         VQ_MIGRATE_STAGES };
 
