@@ -1,6 +1,6 @@
 # Does a client understand us: raw sockets for what no stock client sends, and stock clients.
 if(TARGET virtquorumd)
-    foreach(name every_procedure hostile migration)
+    foreach(name every_procedure hostile migration served)
         add_test(NAME protocol/${name}
             COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/protocol/${name}.py)
         set_tests_properties(protocol/${name} PROPERTIES LABELS protocol TIMEOUT 400
