@@ -63,5 +63,6 @@ VQ_MUST_CHECK int vq_qemu_write_controllers(struct vq_qemu_writer *writer, struc
 VQ_MUST_CHECK int vq_qemu_write_disks(struct vq_qemu_writer *writer, struct vq_error *err);
 VQ_MUST_CHECK int vq_qemu_write_firmware(struct vq_qemu_writer *writer, struct vq_buffer *machine,
                                          struct vq_error *err);
+VQ_MUST_CHECK int vq_qemu_write_ports(struct vq_qemu_writer *writer, struct vq_error *err);
 VQ_MUST_CHECK int vq_qemu_write_devices(struct vq_qemu_writer *writer, struct vq_error *err);
 VQ_MUST_CHECK int vq_qemu_write_displays(struct vq_qemu_writer *writer, struct vq_error *err);
