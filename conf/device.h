@@ -35,6 +35,8 @@ enum vq_address_type {
 struct vq_pci_address {
     uint32_t domain, bus, slot, function; /* all 0: not assigned yet (slot 0 of bus 0 is the host bridge's) */
     enum vq_switch multifunction;
+    bool has_zpci_uid, has_zpci_fid;
+    uint32_t zpci_uid, zpci_fid;
 };
 
 struct vq_address {
@@ -94,8 +96,8 @@ struct vq_auth {
 };
 
 struct vq_encryption {
-    char *format;             /* "luks" */
-    char *engine;
+    char *format;             /* "luks", "luks2", "qcow", "default" */
+    char *engine;             /* "qemu", "librbd" */
     struct vq_secret_ref secret;
 };
 
@@ -167,6 +169,12 @@ struct vq_cookie {
     char *name, *value;       /* secret */
 };
 
+/* Whether and after how many seconds a client connects again to a socket that was closed. */
+struct vq_reconnect {
+    enum vq_switch enabled;
+    uint32_t timeout_s;
+};
+
 /* A part of an image file: <slice type='storage'>. */
 struct vq_slice {
     char *type;
@@ -176,11 +184,14 @@ struct vq_slice {
 struct vq_source {
     enum vq_source_type type; /* from the element around <source> */
     char *path;               /* file, block, dir, vhost-user socket */
+    char *fd_group;           /* file: descriptors that a client handed over */
+    struct vq_reconnect reconnect; /* vhost-user */
     enum vq_net_protocol protocol; /* network, from here: */
     char *name, *query;
     enum vq_switch tls;
     char *tls_hostname;
     char *config_file, *snapshot, *initiator;
+    char *identity_user, *identity_group; /* nfs, ssh */
     enum vq_switch ssl_verify;
     struct vq_cookie **cookies;
     size_t n_cookies;
@@ -211,6 +222,20 @@ struct vq_backing {
     struct vq_source source;
     bool is_terminator;
     char *format;
+    uint64_t metadata_cache_size; /* bytes, <metadata_cache><max_size> */
+    struct vq_backing *backing;
+};
+
+/* Live: where a disk is being copied or committed to. */
+enum vq_mirror_ready { VQ_MIRROR_READY_UNSET, VQ_MIRROR_READY, VQ_MIRROR_PIVOT, VQ_MIRROR_ABORT, VQ_MIRROR_READY_N };
+
+struct vq_mirror {
+    struct vq_source source;      /* its type is an attribute of the mirror */
+    char *format;
+    uint64_t metadata_cache_size;
+    char *file, *file_format;     /* attributes: the same again, as old clients know it */
+    char *job;                    /* "copy", "active-commit" */
+    enum vq_mirror_ready ready;
     struct vq_backing *backing;
 };
 
@@ -311,6 +336,8 @@ struct vq_disk {
     struct vq_auth *auth;         /* <auth> beside <source>, the older place */
     struct vq_encryption *encryption;
     struct vq_backing *backing;
+    struct vq_mirror *mirror;
+    char *domain_name;            /* <backenddomain> */
     char *target;                 /* "vda" */
     enum vq_disk_bus bus;
     enum vq_disk_tray tray;
@@ -427,10 +454,29 @@ struct vq_ip {
 };
 
 struct vq_ip_route {
-    char *family, *address, *gateway;
+    char *family, *address, *netmask, *gateway;
     bool has_prefix;
     uint32_t prefix;
     uint32_t metric;
+};
+
+/* <portForward>: ports of the host that lead into the guest; an excluded range does not. */
+struct vq_port_range {
+    uint32_t start, end, to;      /* end, to: 0: not said */
+    enum vq_switch exclude;
+};
+
+struct vq_port_forward {
+    char *proto;                  /* "tcp", "udp" */
+    char *address, *dev;
+    struct vq_port_range **ranges;
+    size_t n_ranges;
+};
+
+/* A virtio interface and a host device that stand in for each other. */
+struct vq_teaming {
+    char *type;                   /* "persistent", "transient" */
+    char *persistent;             /* transient: alias of the other */
 };
 
 /* Offload switches of <driver><host> and <guest>. */
@@ -458,6 +504,11 @@ struct vq_interface {
     uint32_t source_local_port;
     char *internal_name;
     struct vq_pci_address hostdev_address;
+    struct vq_reconnect reconnect; /* vhostuser */
+    struct vq_ip **source_ips;    /* the host's end: ethernet, and others on their own links */
+    size_t n_source_ips;
+    struct vq_ip_route **source_routes;
+    size_t n_source_routes;
     char *portid;                 /* live: of the network's port */
     struct vq_virtualport *virtualport;
     struct vq_vlan *vlan;
@@ -488,7 +539,9 @@ struct vq_interface {
     struct vq_ip_route **routes;
     size_t n_routes;
     enum vq_switch port_isolated;
-    char *teaming_type, *teaming_persistent;
+    struct vq_port_forward **port_forwards;
+    size_t n_port_forwards;
+    struct vq_teaming teaming;
     uint32_t coalesce_rx_frames;
     struct vq_device_info info;
 };
@@ -530,8 +583,7 @@ struct vq_chardev {
     char *host, *service;         /* tcp */
     char *protocol;               /* tcp: "raw", "telnet", "telnets", "tls" */
     enum vq_switch tls;
-    enum vq_switch reconnect;
-    uint32_t reconnect_timeout;
+    struct vq_reconnect reconnect; /* tcp, unix */
     struct vq_chardev_end **ends; /* udp: one or two */
     size_t n_ends;
     char *channel;                /* spiceport, dbus */
@@ -835,6 +887,7 @@ struct vq_hostdev {
     uint8_t mdev_uuid[16];
     enum vq_switch write_filtering;
     bool is_readonly, is_shareable;
+    struct vq_teaming teaming;
     struct vq_device_info info;
 };
 
@@ -920,9 +973,9 @@ struct vq_shmem {
     struct vq_device_info info;
 };
 
-/* <memory> device: a DIMM, NVDIMM or virtio-mem. */
+/* <memory> device. */
 struct vq_memory_device {
-    char *model;                  /* "dimm", "nvdimm", "virtio-pmem", "virtio-mem" */
+    char *model;                  /* "dimm", "nvdimm", "virtio-pmem", "virtio-mem", "sgx-epc" */
     char *access;
     enum vq_switch discard;
     bool has_uuid;
@@ -931,8 +984,14 @@ struct vq_memory_device {
     uint64_t source_pagesize_kib, alignsize_kib;
     bool is_pmem;
     uint64_t size_kib, block_kib, requested_kib, label_kib;
+    uint64_t current_kib;         /* live: virtio-mem */
     bool has_node;
     uint32_t node;
     bool is_readonly;
+    struct vq_device_info info;
+};
+
+/* The store of settings of a pSeries machine. */
+struct vq_nvram {
     struct vq_device_info info;
 };

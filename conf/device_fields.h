@@ -22,4 +22,6 @@ extern const struct vq_fields vq_smartcard_fields, vq_input_fields, vq_tpm_field
 extern const struct vq_fields vq_audio_fields, vq_video_fields, vq_hostdev_fields, vq_redirdev_fields, vq_hub_fields;
 extern const struct vq_fields vq_watchdog_fields, vq_memballoon_fields, vq_rng_fields, vq_panic_fields, vq_shmem_fields;
 extern const struct vq_fields vq_memory_device_fields, vq_iommu_fields, vq_vsock_fields, vq_redir_filter_fields;
+extern const char *const vq_chardev_type_names[VQ_CHARDEV_N], *const vq_chardev_mode_names[VQ_CHARDEV_MODE_N];
+extern const struct vq_fields vq_nvram_fields, vq_reconnect_fields, vq_teaming_fields;
 extern const struct vq_fields vq_lease_fields, vq_crypto_fields;

@@ -76,11 +76,28 @@ VQ_FIELDS(ip_fields, "ip", vq_ip, ip_rows);
 static const struct vq_field route_rows[] = {
     VQ_STRING("@family", vq_ip_route, family),
     VQ_STRING("@address", vq_ip_route, address),
+    VQ_STRING("@netmask", vq_ip_route, netmask),
     VQ_UINT("@prefix", vq_ip_route, prefix, VQ_HAS(vq_ip_route, has_prefix), .max = 128),
     VQ_STRING("@gateway", vq_ip_route, gateway),
     VQ_UINT("@metric", vq_ip_route, metric),
 };
 VQ_FIELDS(route_fields, "route", vq_ip_route, route_rows);
+
+static const struct vq_field port_range_rows[] = {
+    VQ_UINT("@start", vq_port_range, start, .flags = VQ_FIELD_REQUIRED, .max = 65535),
+    VQ_UINT("@end", vq_port_range, end, .max = 65535),
+    VQ_UINT("@to", vq_port_range, to, .max = 65535),
+    VQ_YES_NO("@exclude", vq_port_range, exclude),
+};
+VQ_FIELDS(port_range_fields, "range", vq_port_range, port_range_rows);
+
+static const struct vq_field port_forward_rows[] = {
+    VQ_STRING("@proto", vq_port_forward, proto, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@address", vq_port_forward, address),
+    VQ_STRING("@dev", vq_port_forward, dev),
+    VQ_LIST("range", vq_port_forward, ranges, port_range_fields),
+};
+VQ_FIELDS(port_forward_fields, "portForward", vq_port_forward, port_forward_rows);
 
 static const struct vq_field host_offload_rows[] = {
     VQ_ON_OFF("@csum", vq_offloads, csum),
@@ -115,7 +132,7 @@ static const struct vq_field interface_rows[] = {
     VQ_STRING("source/@portid", vq_interface, portid, .flags = VQ_FIELD_LIVE, FOR(OF(NETWORK))),
     VQ_STRING("source/@bridge", vq_interface, bridge, .flags = VQ_FIELD_LIVE, FOR(OF(NETWORK))),
     VQ_STRING("source/@bridge", vq_interface, bridge, .flags = VQ_FIELD_REQUIRED, FOR(OF(BRIDGE))),
-    VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(ETHERNET) | OF(VDPA))),
+    VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(ETHERNET) | OF(VDPA) | OF(USER))),
     VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(DIRECT)), .flags = VQ_FIELD_REQUIRED),
     VQ_STRING("source/@type", vq_interface, source_type, FOR(OF(VHOSTUSER))),
     VQ_STRING("source/@path", vq_interface, source_path, FOR(OF(VHOSTUSER))),
@@ -125,6 +142,9 @@ static const struct vq_field interface_rows[] = {
     VQ_UINT("source/@port", vq_interface, source_port, FOR(SOCKETS), .max = 65535),
     VQ_STRING("source/local/@address", vq_interface, source_local_address, FOR(OF(UDP))),
     VQ_UINT("source/local/@port", vq_interface, source_local_port, FOR(OF(UDP)), .max = 65535),
+    VQ_LIST("source/ip", vq_interface, source_ips, ip_fields, .size = 256),
+    VQ_LIST("source/route", vq_interface, source_routes, route_fields, .size = 256),
+    VQ_STRUCT("source/reconnect", vq_interface, reconnect, vq_reconnect_fields, FOR(OF(VHOSTUSER))),
     VQ_CONSTANT("source/address/@type", "pci", FOR(OF(HOSTDEV))),
     VQ_STRUCT("source/address", vq_interface, hostdev_address, vq_pci_address_fields, FOR(OF(HOSTDEV))),
     VQ_OPTIONAL("vlan", vq_interface, vlan, vlan_fields),
@@ -134,6 +154,7 @@ static const struct vq_field interface_rows[] = {
     VQ_YES_NO("port/@isolated", vq_interface, port_isolated),
     VQ_LIST("ip", vq_interface, ips, ip_fields, .size = 256),
     VQ_LIST("route", vq_interface, routes, route_fields, .size = 256),
+    VQ_LIST("portForward", vq_interface, port_forwards, port_forward_fields, .size = 256),
     VQ_STRING("script/@path", vq_interface, script),
     VQ_STRING("downscript/@path", vq_interface, downscript),
     VQ_STRING("backenddomain/@name", vq_interface, domain_name),
@@ -160,8 +181,7 @@ static const struct vq_field interface_rows[] = {
     VQ_STRING("backend/@logFile", vq_interface, backend_logfile),
     VQ_STRING("filterref/@filter", vq_interface, filter),
     VQ_LIST("filterref/parameter", vq_interface, filter_parameters, parameter_fields, .size = 256),
-    VQ_STRING("teaming/@type", vq_interface, teaming_type),
-    VQ_STRING("teaming/@persistent", vq_interface, teaming_persistent),
+    VQ_STRUCT("teaming", vq_interface, teaming, vq_teaming_fields),
     VQ_U64("tune/sndbuf", vq_interface, sndbuf, VQ_HAS(vq_interface, has_sndbuf)),
     VQ_ENUM("link/@state", vq_interface, link, link_names),
     VQ_UINT("mtu/@size", vq_interface, mtu),

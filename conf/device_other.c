@@ -76,7 +76,9 @@ static const struct vq_field tpm_rows[] = {
     VQ_YES_NO("backend/@persistent_state", vq_tpm, persistent_state, EMULATOR),
     VQ_UUID("backend/encryption/@secret", vq_tpm, encryption_secret, VQ_HAS(vq_tpm, has_encryption), EMULATOR),
     VQ_STRUCT("backend/active_pcr_banks", vq_tpm, pcr_banks, pcr_bank_fields, EMULATOR),
-    VQ_STRUCT("backend/source", vq_tpm, source, vq_chardev_fields, EXTERNAL),
+    VQ_ENUM("backend/source/@type", vq_tpm, source.type, vq_chardev_type_names, EXTERNAL, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("backend/source/@mode", vq_tpm, source.mode, vq_chardev_mode_names, EXTERNAL),
+    VQ_STRING("backend/source/@path", vq_tpm, source.path, EXTERNAL),
     VQ_STRUCT("", vq_tpm, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_tpm_fields, "tpm", vq_tpm, tpm_rows);
@@ -111,7 +113,7 @@ static const struct vq_field hostdev_rows[] = {
     VQ_STRING("driver/@name", vq_hostdev, driver_name, FOR(OF(PCI))),
     VQ_ENUM("source/@startupPolicy", vq_hostdev, startup_policy, vq_startup_policy_names, FOR(OF(USB))),
     VQ_STRING("source/@guestReset", vq_hostdev, guest_reset, FOR(OF(USB))),
-    VQ_ON_OFF("source/@writeFiltering", vq_hostdev, write_filtering, FOR(OF(PCI))),
+    VQ_YES_NO("source/@writeFiltering", vq_hostdev, write_filtering, FOR(OF(PCI))),
     VQ_STRING("source/@protocol", vq_hostdev, source_protocol, FOR(OF(SCSI) | OF(SCSI_HOST))),
     VQ_STRING("source/@name", vq_hostdev, source_name, FOR(OF(SCSI))),
     VQ_STRING("source/@wwpn", vq_hostdev, wwpn, FOR(OF(SCSI_HOST))),
@@ -130,6 +132,7 @@ static const struct vq_field hostdev_rows[] = {
     VQ_OPTIONAL("source/auth", vq_hostdev, source_auth, vq_auth_fields, FOR(OF(SCSI))),
     VQ_STRING("source/initiator/iqn/@name", vq_hostdev, source_initiator, FOR(OF(SCSI))),
     VQ_UUID("source/address/@uuid", vq_hostdev, mdev_uuid, VQ_HAS(vq_hostdev, has_mdev_uuid), FOR(OF(MDEV))),
+    VQ_STRUCT("teaming", vq_hostdev, teaming, vq_teaming_fields, FOR(OF(PCI))),
     VQ_PRESENT("readonly", vq_hostdev, is_readonly, FOR(OF(SCSI))),
     VQ_PRESENT("shareable", vq_hostdev, is_shareable, FOR(OF(SCSI))),
     VQ_STRUCT("", vq_hostdev, info, vq_info_fields),
@@ -221,6 +224,7 @@ static const struct vq_field memory_device_rows[] = {
     VQ_PRESENT("target/readonly", vq_memory_device, is_readonly),
     VQ_SIZE("target/block", vq_memory_device, block_kib, 1024),
     VQ_SIZE("target/requested", vq_memory_device, requested_kib, 1024),
+    VQ_SIZE("target/current", vq_memory_device, current_kib, 1024, .flags = VQ_FIELD_LIVE),
     VQ_STRUCT("", vq_memory_device, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_memory_device_fields, "memory", vq_memory_device, memory_device_rows);
@@ -256,3 +260,6 @@ static const struct vq_field crypto_rows[] = {
     VQ_STRUCT("", vq_crypto, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_crypto_fields, "crypto", vq_crypto, crypto_rows);
+
+static const struct vq_field nvram_rows[] = {VQ_STRUCT("", vq_nvram, info, vq_info_fields)};
+VQ_FIELDS_EXPORT(vq_nvram_fields, "nvram", vq_nvram, nvram_rows);

@@ -34,6 +34,10 @@ VQ_FIELDS_EXPORT(vq_pci_address_fields, "PCI address", vq_pci_address, pci_addre
 static const struct vq_field address_rows[] = {
     VQ_ENUM("@type", vq_address, type, address_type_names, .flags = VQ_FIELD_REQUIRED),
     VQ_STRUCT("", vq_address, pci, vq_pci_address_fields, AT(PCI)),
+    VQ_UINT("zpci/@uid", vq_address, pci.zpci_uid, VQ_HAS(vq_address, pci.has_zpci_uid), .flags = VQ_FIELD_HEX,
+            .width = 4, .max = 0xffff, AT(PCI)),
+    VQ_UINT("zpci/@fid", vq_address, pci.zpci_fid, VQ_HAS(vq_address, pci.has_zpci_fid), .flags = VQ_FIELD_HEX,
+            .width = 8, AT(PCI)),
     VQ_UINT("@controller", vq_address, drive.controller, ALWAYS, AT(DRIVE)),
     VQ_UINT("@bus", vq_address, drive.bus, ALWAYS, AT(DRIVE)),
     VQ_UINT("@target", vq_address, drive.target, ALWAYS, AT(DRIVE)),
@@ -138,9 +142,21 @@ static const struct vq_field seclabel_rows[] = {
 };
 VQ_FIELDS_EXPORT(vq_seclabel_fields, "seclabel", vq_seclabel, seclabel_rows);
 
+static const struct vq_field reconnect_rows[] = {
+    VQ_YES_NO("@enabled", vq_reconnect, enabled, .flags = VQ_FIELD_REQUIRED),
+    VQ_UINT("@timeout", vq_reconnect, timeout_s),
+};
+VQ_FIELDS_EXPORT(vq_reconnect_fields, "reconnect", vq_reconnect, reconnect_rows);
+
+static const struct vq_field teaming_rows[] = {
+    VQ_STRING("@type", vq_teaming, type, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@persistent", vq_teaming, persistent),
+};
+VQ_FIELDS_EXPORT(vq_teaming_fields, "teaming", vq_teaming, teaming_rows);
+
 /* ---- character devices ---- */
 
-static const char *const chardev_type_names[VQ_CHARDEV_N] = {
+const char *const vq_chardev_type_names[VQ_CHARDEV_N] = {
     [VQ_CHARDEV_NULL] = "null",         [VQ_CHARDEV_VC] = "vc",
     [VQ_CHARDEV_PTY] = "pty",           [VQ_CHARDEV_DEV] = "dev",
     [VQ_CHARDEV_FILE] = "file",         [VQ_CHARDEV_PIPE] = "pipe",
@@ -151,7 +167,7 @@ static const char *const chardev_type_names[VQ_CHARDEV_N] = {
     [VQ_CHARDEV_DBUS] = "dbus",
 };
 
-static const char *const chardev_mode_names[VQ_CHARDEV_MODE_N] = {
+const char *const vq_chardev_mode_names[VQ_CHARDEV_MODE_N] = {
     [VQ_CHARDEV_CONNECT] = "connect",
     [VQ_CHARDEV_BIND] = "bind",
 };
@@ -160,7 +176,7 @@ static const char *const chardev_mode_names[VQ_CHARDEV_MODE_N] = {
 #define FOR(kinds) VQ_WHEN(vq_chardev, type, kinds)
 
 static const struct vq_field chardev_end_rows[] = {
-    VQ_ENUM("@mode", vq_chardev_end, mode, chardev_mode_names),
+    VQ_ENUM("@mode", vq_chardev_end, mode, vq_chardev_mode_names),
     VQ_STRING("@host", vq_chardev_end, host),
     VQ_STRING("@service", vq_chardev_end, service),
 };
@@ -175,11 +191,11 @@ static bool has_mode(const void *object)
 }
 
 static const struct vq_field chardev_rows[] = {
-    VQ_ENUM("@type", vq_chardev, type, chardev_type_names, .flags = VQ_FIELD_ALWAYS),
+    VQ_ENUM("@type", vq_chardev, type, vq_chardev_type_names, .flags = VQ_FIELD_ALWAYS),
     VQ_LIST("source", vq_chardev, ends, chardev_end_fields, FOR(OF(UDP)), .size = 2),
     VQ_STRING("source/@master", vq_chardev, master, FOR(OF(NMDM))),
     VQ_STRING("source/@slave", vq_chardev, slave, FOR(OF(NMDM))),
-    VQ_ENUM("source/@mode", vq_chardev, mode, chardev_mode_names, FOR(OF(TCP) | OF(UNIX)), .shown = has_mode),
+    VQ_ENUM("source/@mode", vq_chardev, mode, vq_chardev_mode_names, FOR(OF(TCP) | OF(UNIX)), .shown = has_mode),
     VQ_STRING("source/@host", vq_chardev, host, FOR(OF(TCP))),
     VQ_STRING("source/@service", vq_chardev, service, FOR(OF(TCP))),
     VQ_YES_NO("source/@tls", vq_chardev, tls, FOR(OF(TCP))),
@@ -191,8 +207,7 @@ static const struct vq_field chardev_rows[] = {
     VQ_YES_NO("source/clipboard/@copypaste", vq_chardev, clipboard, FOR(OF(QEMU_VDAGENT))),
     VQ_STRING("source/mouse/@mode", vq_chardev, mouse, FOR(OF(QEMU_VDAGENT))),
     VQ_LIST("source/seclabel", vq_chardev, seclabels, vq_seclabel_fields),
-    VQ_YES_NO("source/reconnect/@enabled", vq_chardev, reconnect, FOR(OF(TCP) | OF(UNIX))),
-    VQ_UINT("source/reconnect/@timeout", vq_chardev, reconnect_timeout, FOR(OF(TCP) | OF(UNIX))),
+    VQ_STRUCT("source/reconnect", vq_chardev, reconnect, vq_reconnect_fields, FOR(OF(TCP) | OF(UNIX))),
     VQ_STRING("protocol/@type", vq_chardev, protocol, FOR(OF(TCP))),
     VQ_STRING("log/@file", vq_chardev, log_file),
     VQ_ON_OFF("log/@append", vq_chardev, log_append),

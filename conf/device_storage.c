@@ -46,6 +46,7 @@ VQ_FIELDS(slice_fields, "slice", vq_slice, slice_rows);
 
 static const struct vq_field source_rows[] = {
     VQ_STRING("@file", vq_source, path, FOR(OF(FILE) | OF(UNSET))),
+    VQ_STRING("@fdgroup", vq_source, fd_group, FOR(OF(FILE) | OF(UNSET))),
     VQ_STRING("@dev", vq_source, path, FOR(OF(BLOCK) | OF(VHOST_VDPA))),
     VQ_STRING("@dir", vq_source, path, FOR(OF(DIR))),
     VQ_ENUM("@protocol", vq_source, protocol, protocol_names, FOR(OF(NETWORK)), .flags = VQ_FIELD_REQUIRED),
@@ -61,12 +62,15 @@ static const struct vq_field source_rows[] = {
     VQ_UINT("@namespace", vq_source, nvme_namespace, FOR(OF(NVME))),
     VQ_CONSTANT("@type", "unix", FOR(OF(VHOST_USER))),
     VQ_STRING("@path", vq_source, path, FOR(OF(VHOST_USER))),
+    VQ_STRUCT("reconnect", vq_source, reconnect, vq_reconnect_fields, FOR(OF(VHOST_USER))),
     VQ_ENUM("@startupPolicy", vq_source, startup_policy, vq_startup_policy_names),
     VQ_UINT("@index", vq_source, index, .flags = VQ_FIELD_LIVE),
     VQ_LIST("host", vq_source, hosts, vq_source_host_fields, FOR(OF(NETWORK)), .size = 64),
     VQ_STRING("snapshot/@name", vq_source, snapshot, FOR(OF(NETWORK))),
     VQ_STRING("config/@file", vq_source, config_file, FOR(OF(NETWORK))),
     VQ_STRING("initiator/iqn/@name", vq_source, initiator, FOR(OF(NETWORK))),
+    VQ_STRING("identity/@user", vq_source, identity_user, FOR(OF(NETWORK))),
+    VQ_STRING("identity/@group", vq_source, identity_group, FOR(OF(NETWORK))),
     VQ_STRUCT("address", vq_source, nvme_address, vq_pci_address_fields, FOR(OF(NVME))),
     VQ_LIST("slices/slice", vq_source, slices, slice_fields, .size = 16),
     VQ_YES_NO("ssl/@verify", vq_source, ssl_verify, FOR(OF(NETWORK))),
@@ -91,10 +95,30 @@ static const struct vq_field backing_rows[] = {
     VQ_ENUM("@type", vq_backing, source.type, vq_source_type_names),
     VQ_UINT("@index", vq_backing, source.index, .flags = VQ_FIELD_LIVE),
     VQ_STRING("format/@type", vq_backing, format),
+    VQ_SIZE("format/metadata_cache/max_size", vq_backing, metadata_cache_size, 1),
     VQ_STRUCT("source", vq_backing, source, vq_source_fields),
     VQ_OPTIONAL("backingStore", vq_backing, backing, backing_fields, .flags = VQ_FIELD_ALWAYS),
 };
 VQ_FIELDS(backing_fields, "backingStore", vq_backing, backing_rows);
+
+static const char *const mirror_ready_names[VQ_MIRROR_READY_N] = {
+    [VQ_MIRROR_READY] = "yes",
+    [VQ_MIRROR_PIVOT] = "pivot",
+    [VQ_MIRROR_ABORT] = "abort",
+};
+
+static const struct vq_field mirror_rows[] = {
+    VQ_ENUM("@type", vq_mirror, source.type, vq_source_type_names),
+    VQ_STRING("@file", vq_mirror, file),
+    VQ_STRING("@format", vq_mirror, file_format),
+    VQ_STRING("@job", vq_mirror, job),
+    VQ_ENUM("@ready", vq_mirror, ready, mirror_ready_names),
+    VQ_STRING("format/@type", vq_mirror, format),
+    VQ_SIZE("format/metadata_cache/max_size", vq_mirror, metadata_cache_size, 1),
+    VQ_STRUCT("source", vq_mirror, source, vq_source_fields),
+    VQ_OPTIONAL("backingStore", vq_mirror, backing, backing_fields, .flags = VQ_FIELD_ALWAYS),
+};
+VQ_FIELDS(mirror_fields, "mirror", vq_mirror, mirror_rows);
 
 static const char *const device_names[VQ_DISK_DEVICE_N] = {
     [VQ_DISK_DEVICE_DISK] = "disk",
@@ -181,12 +205,14 @@ static const struct vq_field disk_rows[] = {
     VQ_OPTIONAL("auth", vq_disk, auth, vq_auth_fields),
     VQ_STRUCT("source", vq_disk, source, vq_source_fields),
     VQ_OPTIONAL("backingStore", vq_disk, backing, backing_fields, .flags = VQ_FIELD_ALWAYS),
+    VQ_STRING("backenddomain/@name", vq_disk, domain_name),
     VQ_UINT("geometry/@cyls", vq_disk, cylinders),
     VQ_UINT("geometry/@heads", vq_disk, heads),
     VQ_UINT("geometry/@secs", vq_disk, sectors),
     VQ_STRING("geometry/@trans", vq_disk, trans),
     VQ_UINT("blockio/@logical_block_size", vq_disk, logical_block_size),
     VQ_UINT("blockio/@physical_block_size", vq_disk, physical_block_size),
+    VQ_OPTIONAL("mirror", vq_disk, mirror, mirror_fields, .flags = VQ_FIELD_LIVE),
     VQ_STRING("target/@dev", vq_disk, target, .flags = VQ_FIELD_REQUIRED),
     VQ_ENUM("target/@bus", vq_disk, bus, bus_names),
     VQ_ENUM("target/@tray", vq_disk, tray, tray_names),

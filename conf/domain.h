@@ -56,7 +56,7 @@ struct vq_os {
     size_t n_initargs;
     struct vq_init_env **initenvs;
     size_t n_initenvs;
-    enum vq_switch loader_readonly, loader_secure;
+    enum vq_switch loader_readonly, loader_secure, loader_stateless;
     enum vq_loader_type loader_type;
     char *loader;                 /* path */
     char *nvram, *nvram_template; /* paths */
@@ -156,6 +156,22 @@ struct vq_numa_distance {
     uint32_t id, value;
 };
 
+/* A memory-side cache of a cell. */
+struct vq_numa_cache {
+    uint32_t level;
+    char *associativity;          /* "none", "direct", "full" */
+    char *policy;                 /* "none", "writeback", "writethrough" */
+    uint64_t size_kib, line_bytes;
+};
+
+/* How far apart two cells are: nanoseconds of latency, or KiB per second of bandwidth. */
+struct vq_numa_link {
+    uint32_t initiator, target;
+    uint32_t cache;               /* 0: not of a cache */
+    char *type;                   /* "access", "read", "write" */
+    uint64_t value;
+};
+
 struct vq_numa_cell {
     bool has_id;
     uint32_t id;
@@ -165,6 +181,8 @@ struct vq_numa_cell {
     enum vq_switch discard;
     struct vq_numa_distance **distances;
     size_t n_distances;
+    struct vq_numa_cache **caches;
+    size_t n_caches;
 };
 
 struct vq_cpu {
@@ -187,6 +205,8 @@ struct vq_cpu {
     size_t n_features;
     struct vq_numa_cell **cells;
     size_t n_cells;
+    struct vq_numa_link **latencies, **bandwidths; /* <interconnects> */
+    size_t n_latencies, n_bandwidths;
 };
 
 enum vq_clock_offset {
@@ -289,6 +309,41 @@ struct vq_scheduler {
     int32_t priority;
 };
 
+/* Shares of the last-level cache and of memory bandwidth, and what is watched of them. */
+struct vq_resource_monitor {
+    uint32_t level;               /* of caches */
+    char *vcpus;
+};
+
+struct vq_cache_share {
+    bool has_id;
+    uint32_t id, level;
+    char *type;                   /* "both", "code", "data" */
+    uint64_t size_kib;
+};
+
+struct vq_cachetune {
+    char *vcpus;
+    char *id;                     /* live: the group's name */
+    struct vq_cache_share **caches;
+    size_t n_caches;
+    struct vq_resource_monitor **monitors;
+    size_t n_monitors;
+};
+
+struct vq_bandwidth_share {
+    bool has_id;
+    uint32_t id, percent;
+};
+
+struct vq_memorytune {
+    char *vcpus;
+    struct vq_bandwidth_share **nodes;
+    size_t n_nodes;
+    struct vq_resource_monitor **monitors;
+    size_t n_monitors;
+};
+
 struct vq_cputune {
     uint64_t shares;
     bool has_shares;
@@ -301,6 +356,9 @@ struct vq_cputune {
     size_t n_iothread_pins;
     struct vq_scheduler **vcpu_scheds, **iothread_scheds, **emulator_scheds;
     size_t n_vcpu_scheds, n_iothread_scheds, n_emulator_scheds;
+    struct vq_cachetune **cachetunes;
+    struct vq_memorytune **memorytunes;
+    size_t n_cachetunes, n_memorytunes;
 };
 
 struct vq_blkio_device {
@@ -402,6 +460,7 @@ struct vq_devices {
     struct vq_memory_device **memories;
     struct vq_iommu *iommu;
     struct vq_vsock *vsock;
+    struct vq_nvram *nvram;
     size_t n_disks, n_controllers, n_filesystems, n_interfaces, n_smartcards, n_serials, n_parallels, n_consoles,
         n_channels, n_inputs, n_tpms, n_graphics, n_sounds, n_audios, n_videos, n_hostdevs, n_redirdevs, n_hubs,
         n_watchdogs, n_rngs, n_panics, n_shmems, n_memories, n_leases, n_cryptos;

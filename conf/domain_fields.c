@@ -197,6 +197,7 @@ static const struct vq_field devices_rows[] = {
     VQ_LIST("watchdog", vq_devices, watchdogs, vq_watchdog_fields),
     VQ_OPTIONAL("memballoon", vq_devices, memballoon, vq_memballoon_fields),
     VQ_LIST("rng", vq_devices, rngs, vq_rng_fields),
+    VQ_OPTIONAL("nvram", vq_devices, nvram, vq_nvram_fields, .flags = VQ_FIELD_ALWAYS),
     VQ_LIST("panic", vq_devices, panics, vq_panic_fields),
     VQ_LIST("shmem", vq_devices, shmems, vq_shmem_fields),
     VQ_LIST("memory", vq_devices, memories, vq_memory_device_fields),

@@ -53,6 +53,7 @@ static const struct vq_field os_rows[] = {
     VQ_YES_NO("loader/@readonly", vq_os, loader_readonly),
     VQ_YES_NO("loader/@secure", vq_os, loader_secure),
     VQ_ENUM("loader/@type", vq_os, loader_type, loader_names),
+    VQ_YES_NO("loader/@stateless", vq_os, loader_stateless),
     VQ_STRING("loader", vq_os, loader),
     VQ_STRING("nvram/@template", vq_os, nvram_template),
     VQ_ENUM("nvram/@type", vq_os, nvram_source.type, vq_source_type_names),
@@ -195,11 +196,40 @@ static const struct vq_field cpu_feature_rows[] = {
 };
 VQ_FIELDS(cpu_feature_fields, "feature", vq_cpu_feature, cpu_feature_rows);
 
+static const char *const byte_unit[] = {"B"};
+
 static const struct vq_field sibling_rows[] = {
     VQ_UINT("@id", vq_numa_distance, id, .flags = VQ_FIELD_ALWAYS),
     VQ_UINT("@value", vq_numa_distance, value, REQUIRED, .min = 10, .max = 255),
 };
 VQ_FIELDS(sibling_fields, "sibling", vq_numa_distance, sibling_rows);
+
+static const struct vq_field cache_rows[] = {
+    VQ_UINT("@level", vq_numa_cache, level, REQUIRED, .min = 1, .max = 255),
+    VQ_STRING("@associativity", vq_numa_cache, associativity, REQUIRED),
+    VQ_STRING("@policy", vq_numa_cache, policy, REQUIRED),
+    VQ_SIZE("size/@value", vq_numa_cache, size_kib, 1024, REQUIRED),
+    VQ_SIZE("line/@value", vq_numa_cache, line_bytes, 1, REQUIRED, .names = byte_unit, .n_names = 1),
+};
+VQ_FIELDS(cache_fields, "cache", vq_numa_cache, cache_rows);
+
+static const struct vq_field latency_rows[] = {
+    VQ_UINT("@initiator", vq_numa_link, initiator, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@target", vq_numa_link, target, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@cache", vq_numa_link, cache),
+    VQ_STRING("@type", vq_numa_link, type, REQUIRED),
+    VQ_U64("@value", vq_numa_link, value, REQUIRED),
+};
+VQ_FIELDS(latency_fields, "latency", vq_numa_link, latency_rows);
+
+static const struct vq_field bandwidth_rows[] = {
+    VQ_UINT("@initiator", vq_numa_link, initiator, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@target", vq_numa_link, target, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@cache", vq_numa_link, cache),
+    VQ_STRING("@type", vq_numa_link, type, REQUIRED),
+    VQ_SIZE("@value", vq_numa_link, value, 1024, REQUIRED),
+};
+VQ_FIELDS(bandwidth_fields, "bandwidth", vq_numa_link, bandwidth_rows);
 
 static const struct vq_field cell_rows[] = {
     VQ_UINT("@id", vq_numa_cell, id, VQ_HAS(vq_numa_cell, has_id), .max = 1023),
@@ -208,6 +238,7 @@ static const struct vq_field cell_rows[] = {
     VQ_STRING("@memAccess", vq_numa_cell, mem_access),
     VQ_YES_NO("@discard", vq_numa_cell, discard),
     VQ_LIST("distances/sibling", vq_numa_cell, distances, sibling_fields, .size = 1024),
+    VQ_LIST("cache", vq_numa_cell, caches, cache_fields, .size = 16),
 };
 VQ_FIELDS(cell_fields, "cell", vq_numa_cell, cell_rows);
 
@@ -253,6 +284,8 @@ static const struct vq_field cpu_rows[] = {
     VQ_UINT("maxphysaddr/@bits", vq_cpu, maxphysaddr_bits),
     VQ_LIST("feature", vq_cpu, features, cpu_feature_fields),
     VQ_LIST("numa/cell", vq_cpu, cells, cell_fields, .size = 1024),
+    VQ_LIST("numa/interconnects/latency", vq_cpu, latencies, latency_fields),
+    VQ_LIST("numa/interconnects/bandwidth", vq_cpu, bandwidths, bandwidth_fields),
 };
 VQ_FIELDS_EXPORT(vq_cpu_fields, "cpu", vq_cpu, cpu_rows, .parsed = cpu_parsed);
 

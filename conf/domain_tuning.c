@@ -79,6 +79,46 @@ static const struct vq_field emulator_sched_rows[] = {
 };
 VQ_FIELDS(emulator_sched_fields, "emulatorsched", vq_scheduler, emulator_sched_rows);
 
+static const struct vq_field cache_monitor_rows[] = {
+    VQ_UINT("@level", vq_resource_monitor, level, REQUIRED),
+    VQ_CPUSET("@vcpus", vq_resource_monitor, vcpus, REQUIRED),
+};
+VQ_FIELDS(cache_monitor_fields, "monitor", vq_resource_monitor, cache_monitor_rows);
+
+static const struct vq_field cache_share_rows[] = {
+    VQ_UINT("@id", vq_cache_share, id, VQ_HAS(vq_cache_share, has_id), REQUIRED),
+    VQ_UINT("@level", vq_cache_share, level, REQUIRED),
+    VQ_STRING("@type", vq_cache_share, type, REQUIRED),
+    VQ_SIZE("@size", vq_cache_share, size_kib, 1024, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_PRETTY),
+};
+VQ_FIELDS(cache_share_fields, "cache", vq_cache_share, cache_share_rows);
+
+static const struct vq_field cachetune_rows[] = {
+    VQ_CPUSET("@vcpus", vq_cachetune, vcpus, REQUIRED),
+    VQ_STRING("@id", vq_cachetune, id, .flags = VQ_FIELD_LIVE),
+    VQ_LIST("cache", vq_cachetune, caches, cache_share_fields, .size = 256),
+    VQ_LIST("monitor", vq_cachetune, monitors, cache_monitor_fields, .size = 256),
+};
+VQ_FIELDS(cachetune_fields, "cachetune", vq_cachetune, cachetune_rows);
+
+static const struct vq_field bandwidth_share_rows[] = {
+    VQ_UINT("@id", vq_bandwidth_share, id, VQ_HAS(vq_bandwidth_share, has_id), REQUIRED),
+    VQ_UINT("@bandwidth", vq_bandwidth_share, percent, REQUIRED),
+};
+VQ_FIELDS(bandwidth_share_fields, "node", vq_bandwidth_share, bandwidth_share_rows);
+
+static const struct vq_field memory_monitor_rows[] = {
+    VQ_CPUSET("@vcpus", vq_resource_monitor, vcpus, REQUIRED),
+};
+VQ_FIELDS(memory_monitor_fields, "monitor", vq_resource_monitor, memory_monitor_rows);
+
+static const struct vq_field memorytune_rows[] = {
+    VQ_CPUSET("@vcpus", vq_memorytune, vcpus, REQUIRED),
+    VQ_LIST("node", vq_memorytune, nodes, bandwidth_share_fields, .size = 256),
+    VQ_LIST("monitor", vq_memorytune, monitors, memory_monitor_fields, .size = 256),
+};
+VQ_FIELDS(memorytune_fields, "memorytune", vq_memorytune, memorytune_rows);
+
 static const struct vq_field cputune_rows[] = {
     VQ_U64("shares", vq_cputune, shares, VQ_HAS(vq_cputune, has_shares)),
     VQ_U64("period", vq_cputune, period),
@@ -95,6 +135,8 @@ static const struct vq_field cputune_rows[] = {
     VQ_LIST("emulatorsched", vq_cputune, emulator_scheds, emulator_sched_fields, .size = 1),
     VQ_LIST("vcpusched", vq_cputune, vcpu_scheds, vcpu_sched_fields),
     VQ_LIST("iothreadsched", vq_cputune, iothread_scheds, iothread_sched_fields),
+    VQ_LIST("cachetune", vq_cputune, cachetunes, cachetune_fields, .size = 256),
+    VQ_LIST("memorytune", vq_cputune, memorytunes, memorytune_fields, .size = 256),
 };
 VQ_FIELDS_EXPORT(vq_cputune_fields, "cputune", vq_cputune, cputune_rows);
 

@@ -31,8 +31,8 @@ static int add_socket(struct vq_buffer *buffer, const struct vq_chardev *source,
     }
     if (source->mode == VQ_CHARDEV_BIND)
         vq_buffer_add(buffer, ",server=on,wait=off");
-    else if (source->reconnect == VQ_SWITCH_ON)
-        vq_buffer_addf(buffer, ",reconnect=%u", source->reconnect_timeout);
+    else if (source->reconnect.enabled == VQ_SWITCH_ON)
+        vq_buffer_addf(buffer, ",reconnect=%u", source->reconnect.timeout_s);
     return 0;
 }
 
