@@ -9,6 +9,7 @@
 
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
+#include "drivers/aside.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
@@ -254,6 +255,7 @@ static void driver_stop(struct vq_driver *driver, void (*stopped)(void *data), v
         vq_qemu_guest_answer_waiting(guest, &err);
         vq_qemu_guest_free(guest);
     }
+    vq_asides_stop(); /* those of guests went with them */
     (void)uv_timer_start(&qemu->minute, guests_gone, 10, 0);
 }
 

@@ -84,12 +84,14 @@ static struct vq_node_migrate_problem *pack_problems(const struct vq_migrate_pro
 }
 
 /* An error without a refusal: it could not be checked at all. */
-static void checked(const struct vq_migrate_problems *problems, const struct vq_error *err, void *data)
+static void checked(const struct vq_migrate_problems *problems, const struct vq_facts *facts, const struct vq_error *err,
+                    void *data)
 {
     struct vq_request *request = data;
     struct vq_node_migrate_check_ret *ret = request->ret;
     struct vq_error ignored = VQ_ERROR_INIT;
 
+    (void)facts;
     if (err != NULL && !vq_migrate_problems_error(problems, &ignored)) {
         vq_request_fail(request, err);
         return;

@@ -92,7 +92,7 @@ static void tell(struct check *check, const struct vq_error *err)
     check->n_waiting++; /* closing a peer calls back */
     if (check->peer != NULL)
         check->peer->class->close(vq_take(check->peer));
-    cb(&check->problems, err, check->data);
+    cb(&check->problems, check->facts, err, check->data);
     if (--check->n_waiting == 0)
         check_free(check);
 }

@@ -12,6 +12,7 @@
 #include "conf/base/error.h"
 #include "conf/base/macros.h"
 
+struct vq_facts;
 struct vq_migrate_cookie;
 struct vq_migrate_options;
 struct vq_request;
@@ -45,9 +46,11 @@ bool vq_migrate_problems_error(const struct vq_migrate_problems *problems, struc
 
 /* On the destination. options as for prepare: dxml is the XML of the guest as it would come. cookie: the source's, as read, borrowed
  * until the call-back; cookie->node says whom to ask what the source has. Called back exactly once, maybe before this returns,
- * within VQ_MIGRATE_CHECK_MS, also when the driver stops. problems: borrowed for the call, warnings too. err NULL: nothing
- * stands against it; else all refusals in one, or that the XML cannot be read. The request, only looked at, lives until then. */
-typedef void (*vq_migrate_check_cb)(const struct vq_migrate_problems *problems, const struct vq_error *err, void *data);
+ * within VQ_MIGRATE_CHECK_MS, also when the driver stops. problems: borrowed for the call, warnings too; facts: too, what this host
+ * has, NULL when it was not looked at. err NULL: nothing stands against it; else all refusals in one, or that the XML cannot be
+ * read. The request, only looked at, lives until then. */
+typedef void (*vq_migrate_check_cb)(const struct vq_migrate_problems *problems, const struct vq_facts *facts,
+                                    const struct vq_error *err, void *data);
 void vq_migrate_check_run(struct vq_request *request, const struct vq_migrate_options *options,
                           const struct vq_migrate_cookie *cookie, vq_migrate_check_cb cb, void *data);
 

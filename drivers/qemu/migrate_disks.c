@@ -6,6 +6,7 @@
 #include <libvirt/libvirt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/base/memory.h"
 #include "conf/domain.h"
@@ -30,6 +31,8 @@ static void item_done(struct vq_disks_item *item)
     free(item->alias);
     free(item->format);
     free(item->path);
+    if (item->fd >= 0)
+        (void)close(item->fd); /* its maker has it, or it is thrown away */
 }
 
 void vq_disks_offer_free(struct vq_disks_offer *offer)
@@ -62,6 +65,8 @@ void vq_migrate_disks_free(struct vq_migrate_disks *disks)
     vq_disks_offer_free(disks->offer);
     vq_disks_copy_free(disks->copy);
     vq_process_free(disks->maker);
+    if (disks->aside != NULL)
+        vq_aside_forget(disks->aside);
     if (disks->timer != NULL) {
         (void)uv_timer_stop(disks->timer);
         uv_close((uv_handle_t *)disks->timer, timer_closed);
@@ -159,7 +164,7 @@ struct vq_disks_item *vq_disks_add_item(struct vq_migrate_disks *disks, const st
     item = &disks->items[disks->n_items++];
     *item = (struct vq_disks_item){ .target = vq_strdup(disk->target), .alias = vq_strdup(disk->info.alias),
                            .format = vq_strdup(disk->format != NULL ? disk->format : "raw"),
-                           .path = vq_strdup(disk->source.path), .capacity = capacity };
+                           .path = vq_strdup(disk->source.path), .capacity = capacity, .fd = -1 };
     return item;
 }
 
@@ -217,7 +222,7 @@ struct vq_migrate_disks *vq_migrate_disks_unpack(const json_t *list)
                                       .format = text_of(object, "format"), .path = text_of(object, "path"),
                                       .capacity = vq_disks_number_of(object, "capacity"),
                                       .was_made = json_is_true(json_object_get(object, "made")),
-                                      .inode = vq_disks_number_of(object, "inode") };
+                                      .inode = vq_disks_number_of(object, "inode"), .fd = -1 };
 
         if (i >= VQ_MIGRATE_DISKS_MAX || item.target == NULL || item.alias == NULL || item.format == NULL) {
             item_done(&item);

@@ -60,8 +60,10 @@ void vq_migrate_disks_serve(struct vq_qemu_guest *guest, const struct vq_migrate
                             vq_migrate_disks_cb cb);
 /* Before the CPUs run. */
 void vq_migrate_disks_unserve(struct vq_qemu_guest *guest, vq_migrate_disks_cb cb);
-/* The guest did not come: what was made for it goes. */
-void vq_migrate_disks_remove_created(struct vq_qemu_guest *guest);
+/* Images are not made any more; without a call-back. */
+void vq_migrate_disks_stop_making(struct vq_qemu_guest *guest);
+/* The guest did not come: what was made for it goes. False: nothing was made, and there is no call-back; else without an error. */
+bool vq_migrate_disks_remove_created(struct vq_qemu_guest *guest, vq_migrate_disks_cb cb);
 /* The guest came: what was made stays. */
 void vq_migrate_disks_keep_created(struct vq_qemu_guest *guest);
 

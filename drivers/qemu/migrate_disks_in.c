@@ -2,12 +2,9 @@
 #define VQ_FROM VIR_FROM_QEMU
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libvirt/libvirt.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "conf/base/failpoint.h"
 #include "conf/base/log.h"
@@ -17,7 +14,7 @@
 #include "drivers/qemu/migrate_disks_internal.h"
 #include "drivers/qemu/process.h"
 
-enum { MAKE_MS = 120000 };
+enum { FILES_MS = 10000, MAKE_MS = 120000 };
 
 /* ---- Images that are not there yet ---- */
 
@@ -86,74 +83,121 @@ static int run_maker(struct vq_migrate_disks *disks, const struct vq_disks_item 
     return 0;
 }
 
-/* The directory of a path, held while something is done in it; *ret_base: the last component. */
-static int open_dir_of(const char *path, const char **ret_base, struct vq_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    VQ_AUTOFREE char *dir = NULL;
-    int fd;
-
-    if (slash == NULL || slash[1] == '\0')
-        return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' is not the path of an image", path);
-    dir = vq_strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    *ret_base = slash + 1;
-    fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? vq_error_system(err, errno, "cannot look into '%s'", dir) : fd;
-}
-
-/* 1: made here, *ret_fd is open; 0: it was there; -1. The record names it before it is made. */
-static int make_file(struct vq_migrate_disks *disks, struct vq_disks_item *item, int *ret_fd, struct vq_error *err)
-{
-    const struct vq_qemu_settings *settings = &disks->guest->qemu->settings;
-    VQ_AUTOCLOSE int dir = -1, fd = -1;
-    const char *base;
-    struct stat status;
-
-    if (access(item->path, F_OK) == 0)
-        return 0;
-    if (errno != ENOENT) /* one that cannot be seen is not taken for one of ours */
-        return vq_error_system(err, errno, "cannot look at image '%s' of disk '%s'", item->path, item->target);
-    item->was_made = true;
-    if (vq_qemu_record_write(disks->guest, err) < 0)
-        return -1;
-    if (VQ_FAILPOINT("qemu.migrate.disks.make"))
-        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "failure point qemu.migrate.disks.make");
-    dir = open_dir_of(item->path, &base, err);
-    if (dir < 0)
-        return -1;
-    fd = openat(dir, base, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        item->was_made = errno != EEXIST;
-        return vq_error_system(err, errno, "cannot make image '%s' of disk '%s'", item->path, item->target);
-    }
-    if ((settings->has_user && fchown(fd, settings->uid, settings->gid) < 0) || fstat(fd, &status) < 0 ||
-        (vq_streq(item->format, "raw") && ftruncate(fd, (off_t)item->capacity) < 0))
-        return vq_error_system(err, errno, "cannot make image '%s' of disk '%s'", item->path, item->target);
-    item->inode = status.st_ino;
-    *ret_fd = fd;
-    fd = -1;
-    return 1;
-}
-
+/* All files are there; those that were made here get the format of their disk, one after the other. */
 static void make_next(struct vq_migrate_disks *disks)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
     for (; disks->making < disks->n_items; disks->making++) {
         struct vq_disks_item *item = &disks->items[disks->making];
-        VQ_AUTOCLOSE int fd = -1;
-        int rc = make_file(disks, item, &fd, &err);
+        VQ_AUTOCLOSE int fd = item->fd;
 
-        if (rc > 0 && !vq_streq(item->format, "raw"))
-            rc = run_maker(disks, item, fd, &err) < 0 ? -1 : 2;
-        if (rc == 2)
-            return; /* maker_exited() goes on */
-        if (rc < 0) {
+        item->fd = -1;
+        if (fd < 0 || vq_streq(item->format, "raw"))
+            continue;
+        if (run_maker(disks, item, fd, &err) < 0)
             make_failed(disks, &err);
-            return;
-        }
+        return; /* maker_exited() goes on */
     }
     vq_disks_over_later(disks);
+}
+
+static struct vq_disks_files *files_of(const struct vq_migrate_disks *disks, bool made_only)
+{
+    const struct vq_qemu_settings *settings = &disks->guest->qemu->settings;
+    struct vq_disks_files *files = vq_new(struct vq_disks_files);
+
+    files->error = VQ_ERROR_INIT;
+    files->has_user = settings->has_user;
+    files->uid = settings->uid;
+    files->gid = settings->gid;
+    for (size_t i = 0; i < disks->n_items; i++)
+        if (disks->items[i].was_made || !made_only)
+            vq_disks_files_add(files, &disks->items[i]);
+    return files;
+}
+
+static void no_answer(struct vq_migrate_disks *disks)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_TIMEOUT, "the file system of the guest's images does not answer");
+    make_failed(disks, &err);
+}
+
+/* The items that were to be made, in their order. */
+static void made(void *take_work, void *data)
+{
+    struct vq_migrate_disks *disks = data;
+    struct vq_disks_files *files = take_work;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    disks->aside = NULL;
+    if (files == NULL) {
+        no_answer(disks);
+        return;
+    }
+    for (size_t i = 0, k = 0; i < disks->n_items; i++) {
+        struct vq_disks_file *file = &files->items[k];
+
+        if (!disks->items[i].was_made)
+            continue;
+        k++;
+        disks->items[i].was_made = file->number != EEXIST;
+        disks->items[i].inode = file->inode;
+        disks->items[i].fd = file->fd;
+        file->fd = -1;
+    }
+    err = files->error;
+    vq_disks_files_free(files);
+    if (err.code != VIR_ERR_OK)
+        make_failed(disks, &err);
+    else
+        make_next(disks);
+}
+
+/* What is there stays as it is. The record names what is missing before it is made. */
+static int note_missing(struct vq_migrate_disks *disks, const struct vq_disks_files *files, bool *ret_any, struct vq_error *err)
+{
+    for (size_t i = 0; i < disks->n_items; i++) {
+        struct vq_disks_item *item = &disks->items[i];
+        int number = files->items[i].number;
+
+        if (number == ENOENT && item->needed_for != NULL)
+            return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "disk '%s': '%s' must be there before %s", item->target,
+                                item->path, item->needed_for);
+        if (number != 0 && number != ENOENT) /* one that cannot be seen is not taken for one of ours */
+            return vq_error_system(err, number, "cannot look at image '%s' of disk '%s'", item->path, item->target);
+        item->was_made = number == ENOENT;
+        *ret_any |= item->was_made;
+    }
+    return *ret_any ? vq_qemu_record_write(disks->guest, err) : 0;
+}
+
+static void looked(void *take_work, void *data)
+{
+    struct vq_migrate_disks *disks = data;
+    struct vq_disks_files *files = take_work;
+    struct vq_error err = VQ_ERROR_INIT;
+    bool any = false;
+    int rc;
+
+    disks->aside = NULL;
+    if (files == NULL) {
+        no_answer(disks);
+        return;
+    }
+    rc = note_missing(disks, files, &any, &err);
+    vq_disks_files_free(files);
+    if (rc == 0 && any && VQ_FAILPOINT("qemu.migrate.disks.make"))
+        rc = vq_error_set(&err, VIR_ERR_INTERNAL_ERROR, "failure point qemu.migrate.disks.make");
+    if (rc < 0)
+        make_failed(disks, &err);
+    else if (!any)
+        vq_disks_over_later(disks);
+    else
+        disks->aside = vq_aside_start(disks->guest->qemu->host->loop, &vq_disks_make, files_of(disks, true), FILES_MS, made,
+                                      disks);
 }
 
 static int take_item(struct vq_migrate_disks *disks, const struct vq_migrate_options *options,
@@ -169,12 +213,10 @@ static int take_item(struct vq_migrate_disks *disks, const struct vq_migrate_opt
                             "cannot be copied", told->target);
     if (disk->source.path == NULL)
         return vq_error_set(err, VIR_ERR_INVALID_ARG, "disk '%s' has no path", told->target);
-    if (access(disk->source.path, F_OK) < 0 &&
-        (disk->source.type == VQ_SOURCE_BLOCK || (options->flags & VIR_MIGRATE_NON_SHARED_INC) != 0))
-        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "disk '%s': '%s' must be there before %s", told->target,
-                            disk->source.path, disk->source.type == VQ_SOURCE_BLOCK
-                            ? "a block device can be copied to" : "only what differs from its backing image can be copied");
-    (void)vq_disks_add_item(disks, disk, told->capacity);
+    vq_disks_add_item(disks, disk, told->capacity)->needed_for =
+        disk->source.type == VQ_SOURCE_BLOCK                 ? "a block device can be copied to"
+        : (options->flags & VIR_MIGRATE_NON_SHARED_INC) != 0 ? "only what differs from its backing image can be copied"
+                                                             : NULL;
     return 0;
 }
 
@@ -192,38 +234,51 @@ void vq_migrate_disks_create(struct vq_qemu_guest *guest, const struct vq_migrat
             make_failed(disks, &err);
             return;
         }
-    make_next(disks);
+    disks->aside = vq_aside_start(guest->qemu->host->loop, &vq_disks_look, files_of(disks, false), FILES_MS, looked, disks);
 }
 
-/* Only what is still the file that was made: another one that has its name now is not ours. */
-static int remove_made(const struct vq_disks_item *item, struct vq_error *err)
-{
-    const char *base;
-    VQ_AUTOCLOSE int dir = open_dir_of(item->path, &base, err);
-    struct stat status;
-
-    if (dir < 0)
-        return -1;
-    if (fstatat(dir, base, &status, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : vq_error_system(err, errno, "cannot look at '%s'", item->path);
-    if (!S_ISREG(status.st_mode) || (item->inode != 0 && status.st_ino != item->inode))
-        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "'%s' is another file now", item->path);
-    return unlinkat(dir, base, 0) < 0 ? vq_error_system(err, errno, "cannot remove '%s'", item->path) : 0;
-}
-
-void vq_migrate_disks_remove_created(struct vq_qemu_guest *guest)
+void vq_migrate_disks_stop_making(struct vq_qemu_guest *guest)
 {
     struct vq_migrate_disks *disks = guest->migration != NULL ? guest->migration->disks : NULL;
 
-    for (size_t i = 0; disks != NULL && i < disks->n_items; i++) {
-        if (!disks->items[i].was_made)
-            continue;
-        struct vq_error err = VQ_ERROR_INIT;
+    if (disks == NULL)
+        return;
+    disks->cb = NULL;
+    if (disks->aside != NULL)
+        vq_aside_forget(vq_take(disks->aside));
+    if (disks->timer != NULL)
+        (void)uv_timer_stop(disks->timer);
+    vq_process_free(vq_take(disks->maker)); /* it writes into its own descriptor, and ends by itself */
+}
 
-        if (remove_made(&disks->items[i], &err) < 0)
-            vq_log(WARN, "guest.migrate", "domain=%s: an image that was made for it stays: %s", guest->name, err.message);
-        disks->items[i].was_made = false;
-    }
+static void removed(void *take_work, void *data)
+{
+    struct vq_migrate_disks *disks = data;
+    struct vq_disks_files *files = take_work;
+
+    disks->aside = NULL;
+    if (files == NULL || files->error.code != VIR_ERR_OK)
+        vq_log(WARN, "guest.migrate", "domain=%s: an image that was made for it stays: %s", disks->guest->name,
+               files != NULL ? files->error.message : "its file system does not answer");
+    if (files != NULL)
+        vq_disks_files_free(files);
+    vq_migrate_disks_keep_created(disks->guest);
+    vq_disks_over(disks);
+}
+
+bool vq_migrate_disks_remove_created(struct vq_qemu_guest *guest, vq_migrate_disks_cb cb)
+{
+    struct vq_migrate_disks *disks = guest->migration != NULL && guest->migration->disks != NULL ? vq_disks_of(guest) : NULL;
+    bool any = false;
+
+    for (size_t i = 0; disks != NULL && i < disks->n_items; i++)
+        any |= disks->items[i].was_made;
+    if (!any)
+        return false;
+    vq_migrate_disks_stop_making(guest);
+    vq_disks_begin(disks, cb);
+    disks->aside = vq_aside_start(guest->qemu->host->loop, &vq_disks_remove, files_of(disks, true), FILES_MS, removed, disks);
+    return true;
 }
 
 void vq_migrate_disks_keep_created(struct vq_qemu_guest *guest)

@@ -1,8 +1,10 @@
-/* What the two sides of copying disks share: migrate_disks.c has the object, _out.c the source, _in.c the destination. */
+/* What the two sides of copying disks share: migrate_disks.c has the object, _out.c the source, _in.c the destination, _files.c what
+ * is done to its files. */
 #pragma once
 
 #include <uv.h>
 
+#include "drivers/aside.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/qmp.h"
@@ -21,6 +23,8 @@ struct vq_disks_item {
     uint64_t capacity;
     bool was_made;           /* destination: the image is of our making */
     uint64_t inode;          /* of that image, 0: not known (yet) */
+    const char *needed_for;  /* destination: it is not made, it must be there before this; NULL: it is made */
+    int fd;                  /* of an image just made, whose format is still to be written; -1: none */
     bool is_seen;            /* in the last answer of query-block-jobs */
 };
 
@@ -35,6 +39,7 @@ struct vq_migrate_disks {
     struct vq_error error;   /* the first one */
     vq_migrate_disks_cb cb;
     uv_timer_t *timer;
+    struct vq_aside *aside;  /* files are being looked for, made or removed; NULL: they are not */
     struct vq_process *maker; /* qemu-img */
     size_t making;           /* index of the image that is made */
     uint64_t *calls;         /* ids of questions to QEMU that are answered to us, to be cancelled when we go */
@@ -64,6 +69,29 @@ void vq_disks_over_later(struct vq_migrate_disks *disks);
 void vq_disks_keep_error(struct vq_migrate_disks *disks, const struct vq_error *err);
 /* Ask QEMU; the answer is for us, and is not wanted any more when we have gone. */
 void vq_disks_call(struct vq_migrate_disks *disks, const char *command, json_t *take_arguments, vq_qmp_cb cb);
+
+/* ---- migrate_disks_files.c ---- */
+
+/* A piece of work for vq_aside_start(), with one of the classes below. */
+struct vq_disks_files {
+    struct vq_disks_file {
+        char *path, *target;
+        uint64_t size;       /* make: bytes, 0: empty */
+        uint64_t inode;      /* remove: of the file that was made, 0: not known; made: of it */
+        int number;          /* look: error number, 0: it is there. make: why it was not made, 0: another reason */
+        int fd;              /* made: whoever takes it keeps the file, and sets this to -1 */
+    } *items;
+    size_t n_items;
+    bool has_user;           /* make: whose they shall be */
+    unsigned uid, gid;
+    struct vq_error error;   /* make, remove: the first one */
+};
+
+void vq_disks_files_add(struct vq_disks_files *files, const struct vq_disks_item *item);
+void vq_disks_files_free(void *files); /* what was made and not taken is removed again: may block */
+extern const struct vq_aside_class vq_disks_look, vq_disks_make, vq_disks_remove;
+
+/* ---- migrate_disks.c ---- */
 
 struct vq_disks_item *vq_disks_find_item(struct vq_migrate_disks *disks, const char *job); /* by the name of its job */
 struct vq_disks_item *vq_disks_add_item(struct vq_migrate_disks *disks, const struct vq_disk *disk, uint64_t capacity);

@@ -452,13 +452,21 @@ void vq_facts_gather(struct vq_facts *facts, const char *root)
 
 /* ---- Media ---- */
 
-void vq_facts_drop_missing_media(struct vq_domain *live)
+static bool is_missing(const struct vq_facts *facts, size_t disk)
+{
+    for (size_t i = 0; i < facts->n_files; i++)
+        if (facts->files[i].use == VQ_USE_MEDIUM && facts->files[i].disk == disk)
+            return facts->files[i].error != 0;
+    return false;
+}
+
+void vq_facts_drop_missing_media(const struct vq_facts *facts, struct vq_domain *live)
 {
     for (size_t i = 0; i < live->devices.n_disks; i++) {
         struct vq_disk *disk = live->devices.disks[i];
         enum vq_startup_policy policy = disk->source.startup_policy;
-        if (!is_medium(disk) || (policy != VQ_STARTUP_OPTIONAL && policy != VQ_STARTUP_REQUISITE) || disk->source.path == NULL ||
-            access(disk->source.path, F_OK) == 0)
+
+        if ((policy != VQ_STARTUP_OPTIONAL && policy != VQ_STARTUP_REQUISITE) || !is_missing(facts, i))
             continue;
         free(vq_take(disk->source.path));
         disk->source.startup_policy = VQ_STARTUP_UNSET;

@@ -76,6 +76,6 @@ VQ_DEFINE_AUTOPTR(vq_facts);
 /* The answers; blocks: on a worker. root: "" or, for tests, a directory that has proc and sys. */
 void vq_facts_gather(struct vq_facts *facts, const char *root);
 
-/* Media that are not here and need not be (startupPolicy optional, requisite): the drives are empty. After the check, which has just
- * seen that the files answer. */
-void vq_facts_drop_missing_media(struct vq_domain *live);
+/* Media that are not here and need not be (startupPolicy optional, requisite): the drives are empty. facts: gathered, of the same
+ * definition. */
+void vq_facts_drop_missing_media(const struct vq_facts *facts, struct vq_domain *live);

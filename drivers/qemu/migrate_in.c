@@ -269,8 +269,8 @@ static void resume_with(struct vq_qemu_guest *guest)
     if (guest->job.is_waiting && !guest->job.is_unwinding)
         vq_job_resume(&guest->job, incoming->fate == VQ_INCOMING_OURS ? NULL : &err);
     else if (guest->job.is_waiting && strcmp(guest->job.steps[guest->job.cursor].name, "take the right to come") == 0) {
-        vq_incoming_settle(guest);
-        vq_job_resume(&guest->job, NULL);
+        if (!vq_incoming_settle(guest))
+            vq_job_resume(&guest->job, NULL);
     }
 }
 

@@ -69,8 +69,8 @@ void vq_incoming_postcopy_status(struct vq_qemu_guest *guest, const char *status
 /* The last step is over: the guest is this node's. The CPUs run, unless they shall not; then everybody is told. */
 void vq_incoming_arrive(struct vq_qemu_guest *guest);
 /* Between nodes, when the log has decided and nothing runs here: if it gave the guest to this node all the same, its run has
- * ended; if not, the images that were made for it go. */
-void vq_incoming_settle(struct vq_qemu_guest *guest);
+ * ended; if not, the images that were made for it go. True: that takes a while, and the job is resumed after it. */
+bool vq_incoming_settle(struct vq_qemu_guest *guest);
 
 /* ---- migrate_in_listen.c: QEMU is told how to receive ---- */
 

@@ -317,9 +317,10 @@ enum vq_step_result vq_incoming_make_disks_undo(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = vq_qemu_undoing(job);
 
-    if (guest->migration->peer == 0) /* else the log may say that they are the guest's now: vq_incoming_settle() */
-        vq_migrate_disks_remove_created(guest);
-    return VQ_STEP_DONE;
+    vq_migrate_disks_stop_making(guest);
+    if (guest->migration->peer != 0) /* the log may say that they are the guest's now: vq_incoming_settle() */
+        return VQ_STEP_DONE;
+    return vq_migrate_disks_remove_created(guest, disks_over) ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
 enum vq_step_result vq_incoming_serve_disks(struct vq_job *job)

@@ -310,7 +310,8 @@ static void take(struct preparing *preparing)
 }
 
 /* Again what may have changed while the host was looked at. */
-static void checked(const struct vq_migrate_problems *problems, const struct vq_error *check_err, void *data)
+static void checked(const struct vq_migrate_problems *problems, const struct vq_facts *facts,
+                    const struct vq_error *check_err, void *data)
 {
     struct preparing *preparing = data;
     struct vq_error err = check_err != NULL ? *check_err : VQ_ERROR_INIT;
@@ -325,8 +326,8 @@ static void checked(const struct vq_migrate_problems *problems, const struct vq_
         rc = check_free(qemu, preparing->live, &err);
     if (rc == 0)
         rc = preparing->peer != 0 ? check_node(preparing, &err) : check_outside(preparing, &err);
-    if (rc >= 0)
-        vq_facts_drop_missing_media(preparing->live);
+    if (rc >= 0 && facts != NULL)
+        vq_facts_drop_missing_media(facts, preparing->live);
     if (rc < 0)
         refuse(preparing, &err);
     else if (preparing->peer == 0 && rc == 0)

@@ -91,15 +91,20 @@ static enum vq_step_result claim_run(struct vq_job *job)
     return guest->ticket != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
-void vq_incoming_settle(struct vq_qemu_guest *guest)
+static void images_removed(struct vq_qemu_guest *guest, const struct vq_error *err)
 {
-    if (vq_incoming_of(guest)->fate == VQ_INCOMING_OURS) {
-        guest->run = guest->migration->run;
-        guest->is_published = true;
-        vq_qemu_guest_publish_end(guest);
-    } else {
-        vq_migrate_disks_remove_created(guest);
-    }
+    (void)err; /* told already */
+    vq_qemu_step_over(guest, NULL);
+}
+
+bool vq_incoming_settle(struct vq_qemu_guest *guest)
+{
+    if (vq_incoming_of(guest)->fate == VQ_INCOMING_NOT_OURS)
+        return vq_migrate_disks_remove_created(guest, images_removed);
+    guest->run = guest->migration->run;
+    guest->is_published = true;
+    vq_qemu_guest_publish_end(guest);
+    return false;
 }
 
 /* No process of the guest is left here. */
@@ -119,8 +124,7 @@ static enum vq_step_result claim_undo(struct vq_job *job)
         vq_incoming_cancel(guest);
     if (incoming->fate == VQ_INCOMING_OPEN)
         return VQ_STEP_WAIT; /* vq_incoming_decided() */
-    vq_incoming_settle(guest);
-    return VQ_STEP_DONE;
+    return vq_incoming_settle(guest) ? VQ_STEP_WAIT : VQ_STEP_DONE;
 }
 
 /* ---- Data ---- */

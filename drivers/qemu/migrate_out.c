@@ -247,8 +247,6 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
         return -1;
     if (!is_begun && vq_leaving_check(guest, options, err) < 0)
         return -1;
-    if (peer->node == 0 && vq_leaving_check_storage(guest, options, err) < 0)
-        return -1;
     return is_begun ? 0 : vq_leaving_begin_activity(guest, err);
 }
 
@@ -692,6 +690,8 @@ static void side_free(struct vq_migration *migration)
         vq_qmp_cancel(guest->qmp, leaving->calls[i]);
     vq_leaving_disconnect(leaving);
     vq_leaving_forget_key(leaving);
+    if (leaving->storage != NULL)
+        vq_leaving_forget_storage(vq_take(leaving->storage));
     vq_migrate_cookie_done(&leaving->own);
     vq_migrate_cookie_done(&leaving->peer);
     leaving->guest = NULL;

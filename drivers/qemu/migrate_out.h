@@ -22,6 +22,7 @@
 
 enum { VQ_LEAVING_CONNECT_MS = 10000, VQ_LEAVING_CANCEL_MS = 20000, VQ_LEAVING_RETRY_MS = 200,
        VQ_LEAVING_EXITED_MS = 10000, VQ_LEAVING_FOLLOW_MS = 3000, VQ_LEAVING_LOST_MS = 5000, VQ_LEAVING_CALLS_MAX = 16,
+       VQ_LEAVING_STORAGE_MS = 5000,
        VQ_LEAVING_CONT_MS = 500, VQ_LEAVING_CONT_TRIES = 20, VQ_LEAVING_COMMIT_TRIES = 25 };
 
 /* What is applied in this node's copy of the replicated state. */
@@ -35,6 +36,7 @@ enum vq_leaving_qemu { VQ_LEAVING_QEMU_NONE, VQ_LEAVING_QEMU_ACTIVE, VQ_LEAVING_
 struct vq_leaving_connection;
 struct vq_leaving_beginning;
 struct vq_leaving_key;
+struct vq_leaving_storage;
 
 /* migration->side of a guest that leaves. */
 struct vq_leaving {
@@ -50,6 +52,7 @@ struct vq_leaving {
     unsigned n_calls;
     struct vq_leaving_connection *connection; /* NULL: none is being made */
     struct vq_leaving_key *key;       /* NULL: none is being asked for */
+    struct vq_leaving_storage *storage; /* NULL: it is not being looked at */
     struct vq_leaving_beginning *beginning; /* begin waits for the sizes of disks; NULL: it does not */
     bool has_credentials;             /* QEMU has an object with what encrypts the data */
     enum vq_leaving_qemu qemu;
@@ -91,9 +94,14 @@ bool vq_leaving_ask(struct vq_leaving *leaving, const char *command, json_t *tak
 VQ_MUST_CHECK int vq_leaving_check(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
                                    struct vq_error *err);
 /* Do both hosts see the same images? Between nodes the destination compares the files themselves, when it prepares; towards a daemon
- * outside only their file system can be looked at, before anything is sent. Errors: VIR_ERR_MIGRATE_UNSAFE. */
-VQ_MUST_CHECK int vq_leaving_check_storage(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
-                                           struct vq_error *err);
+ * outside only their file system can be looked at, before anything is sent. Called back once, never from inside, within
+ * VQ_LEAVING_STORAGE_MS. NULL: there is nothing to look at, and no call-back. Errors: VIR_ERR_MIGRATE_UNSAFE,
+ * VIR_ERR_OPERATION_TIMEOUT. */
+typedef void (*vq_leaving_storage_cb)(const struct vq_error *err, void *data);
+struct vq_leaving_storage *vq_leaving_check_storage(const struct vq_qemu_guest *guest,
+                                                    const struct vq_migrate_options *options, vq_leaving_storage_cb cb,
+                                                    void *data);
+void vq_leaving_forget_storage(struct vq_leaving_storage *storage); /* no call-back. Not from inside it */
 /* Is this node a member of a cluster, so that begin cannot know yet which of the two it will be? */
 bool vq_leaving_may_have_peers(const struct vq_driver_host *host);
 

@@ -145,6 +145,29 @@ static void begin_known(json_t *reply, const struct vq_error *err, void *data)
     over(beginning, NULL, NULL, 0, &own);
 }
 
+static void ask_capabilities(struct vq_leaving_beginning *beginning)
+{
+    struct vq_qemu_guest *guest = vq_qemu_guest_find_run(beginning->qemu, beginning->uuid, beginning->run);
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (guest != NULL && guest->phase == VQ_GUEST_ACTIVE) {
+        (void)vq_qmp_call(guest->qmp, "query-migrate-capabilities", NULL, VQ_QMP_TIMEOUT_MS, begin_known, beginning);
+        return;
+    }
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+    over(beginning, NULL, NULL, 0, &err);
+}
+
+static void storage_known(const struct vq_error *err, void *data)
+{
+    struct vq_leaving_beginning *beginning = data;
+
+    if (err != NULL)
+        over(beginning, NULL, NULL, 0, err);
+    else
+        ask_capabilities(beginning);
+}
+
 void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_options *options, vq_migrate_begin_cb cb,
                           void *data)
 {
@@ -158,9 +181,7 @@ void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_op
     else if (guest->phase != VQ_GUEST_ACTIVE)
         (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "QEMU of domain '%s' does not respond: %s; it is tried again",
                            guest->name, guest->degraded);
-    else if (vq_leaving_check(guest, options, &err) == 0 &&
-             (vq_leaving_may_have_peers(qemu->host) || vq_leaving_check_storage(guest, options, &err) == 0) &&
-             guest->activity.is_active)
+    else if (vq_leaving_check(guest, options, &err) == 0 && guest->activity.is_active)
         (void)vq_qemu_activity_refuse(guest, &err);
     if (err.code != VIR_ERR_OK) {
         cb(NULL, NULL, 0, &err, data);
@@ -174,7 +195,10 @@ void vq_migrate_out_begin(struct vq_request *request, const struct vq_migrate_op
     vq_migrate_options_copy(&beginning->options, options);
     beginning->cb = cb;
     beginning->data = data;
-    (void)vq_qmp_call(guest->qmp, "query-migrate-capabilities", NULL, VQ_QMP_TIMEOUT_MS, begin_known, beginning);
+    /* In a cluster it is not known yet whether the destination will compare the files: then perform looks. */
+    if (vq_leaving_may_have_peers(qemu->host) ||
+        vq_leaving_check_storage(guest, options, storage_known, beginning) == NULL)
+        ask_capabilities(beginning);
 }
 
 void vq_leaving_fail_begin(struct vq_leaving *leaving, const struct vq_error *err)

@@ -2,6 +2,7 @@
  * our words, and within our deadline. */
 #define VQ_FROM VIR_FROM_QEMU
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "conf/base/failpoint.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
+#include "drivers/aside.h"
 #include "drivers/qemu/migrate_out.h"
 
 /* Lives until its handles have closed; leaving is NULL when nobody waits any more. */
@@ -28,7 +30,7 @@ struct vq_leaving_connection {
     } socket;
     bool has_socket;
     uv_timer_t timer;
-    uv_getaddrinfo_t lookup;
+    struct vq_aside *lookup;    /* NULL: none is under way */
     uv_connect_t connect;
     struct addrinfo *addresses, *next;
     unsigned pending;           /* call-backs of libuv that are still to come */
@@ -106,7 +108,8 @@ static void release_when_over(struct vq_leaving_connection *connection)
 {
     if (connection->pending > 0)
         return;
-    uv_freeaddrinfo(connection->addresses);
+    if (connection->addresses != NULL)
+        freeaddrinfo(connection->addresses);
     free(connection->host);
     free(connection->path);
     free(connection);
@@ -134,7 +137,8 @@ static void close_all(struct vq_leaving_connection *connection)
         connection->pending++;
         uv_close(&connection->socket.handle, handle_closed);
     }
-    (void)uv_cancel((uv_req_t *)&connection->lookup); /* its call-back comes, however late */
+    if (connection->lookup != NULL)
+        vq_aside_forget(vq_take(connection->lookup));
 }
 
 static void fail(struct vq_leaving_connection *connection, int code, const char *why)
@@ -223,35 +227,63 @@ static void try_next(struct vq_leaving_connection *connection)
     (void)uv_tcp_nodelay(&connection->socket.tcp, 1);
 }
 
-static void looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
-{
-    struct vq_leaving_connection *connection = request->data;
+/* Looking up a name takes as long as the name servers like, and must not hold up the end of the daemon. */
+struct lookup {
+    char *host;
+    char service[8];
+    struct addrinfo *addresses;
+    int rc;
+};
 
-    connection->pending--;
-    connection->addresses = addresses;
-    if (connection->is_closing) {
-        release_when_over(connection);
+static void lookup_run(void *work)
+{
+    const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP };
+    struct lookup *lookup = work;
+
+    lookup->rc = getaddrinfo(lookup->host, lookup->service, &hints, &lookup->addresses);
+}
+
+static void lookup_free(void *work)
+{
+    struct lookup *lookup = work;
+
+    if (lookup->addresses != NULL)
+        freeaddrinfo(lookup->addresses);
+    free(lookup->host);
+    free(lookup);
+}
+
+static const struct vq_aside_class lookup_class = { lookup_run, lookup_free };
+
+static void looked_up(void *take_work, void *data)
+{
+    struct vq_leaving_connection *connection = data;
+    struct lookup *lookup = take_work;
+
+    connection->lookup = NULL;
+    if (lookup == NULL) {
+        fail(connection, VIR_ERR_OPERATION_TIMEOUT, "the name servers do not answer");
         return;
     }
-    if (status < 0) {
-        fail(connection, VIR_ERR_OPERATION_FAILED, uv_strerror(status));
+    if (lookup->rc != 0) {
+        fail(connection, VIR_ERR_OPERATION_FAILED, gai_strerror(lookup->rc));
+        lookup_free(lookup);
         return;
     }
-    connection->next = addresses;
+    connection->addresses = connection->next = vq_take(lookup->addresses);
     connection->last_error = UV_EAI_NONAME;
+    lookup_free(lookup);
     try_next(connection);
 }
 
-static int begin_tcp(struct vq_leaving_connection *connection, struct vq_error *err)
+static void begin_tcp(struct vq_leaving_connection *connection)
 {
-    const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP };
-    int rc = uv_getaddrinfo(connection->timer.loop, &connection->lookup, looked_up, connection->host,
-                            connection->service, &hints);
+    struct lookup *lookup = vq_new(struct lookup);
 
-    if (rc < 0)
-        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "cannot look up '%s': %s", connection->host, uv_strerror(rc));
-    connection->pending++;
-    return 0;
+    lookup->host = vq_strdup(connection->host);
+    memcpy(lookup->service, connection->service, sizeof(lookup->service));
+    connection->lookup = vq_aside_start(connection->timer.loop, &lookup_class, lookup, VQ_LEAVING_CONNECT_MS, looked_up,
+                                        connection);
 }
 
 static void begin_unix(struct vq_leaving_connection *connection)
@@ -279,16 +311,14 @@ int vq_leaving_connect(struct vq_leaving *leaving, const char *uri, vq_leaving_c
     (void)snprintf(connection->service, sizeof(connection->service), "%u", port);
     connection->leaving = leaving;
     connection->cb = cb;
-    connection->lookup.data = connection->connect.data = connection;
+    connection->connect.data = connection;
     (void)uv_timer_init(leaving->guest->qemu->host->loop, &connection->timer);
     connection->timer.data = connection;
     leaving->connection = connection;
-    if (connection->host != NULL && begin_tcp(connection, err) < 0) {
-        close_all(connection);
-        return -1;
-    }
     if (connection->path != NULL)
         begin_unix(connection);
+    else
+        begin_tcp(connection);
     (void)uv_timer_start(&connection->timer, too_late, VQ_LEAVING_CONNECT_MS, 0);
     return 0;
 }

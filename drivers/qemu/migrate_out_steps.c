@@ -95,6 +95,35 @@ static enum vq_step_result record_undo(struct vq_job *job)
     return VQ_STEP_DONE;
 }
 
+/* ---- look at the images ---- */
+
+static void storage_known(const struct vq_error *err, void *data)
+{
+    struct vq_leaving *leaving = data;
+
+    leaving->storage = NULL;
+    vq_leaving_step_over(leaving, err);
+}
+
+static enum vq_step_result storage_run(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    const struct vq_migration *migration = leaving->guest->migration;
+
+    if (migration->peer == 0)
+        leaving->storage = vq_leaving_check_storage(leaving->guest, &migration->options, storage_known, leaving);
+    return leaving->storage != NULL ? VQ_STEP_WAIT : VQ_STEP_DONE;
+}
+
+static enum vq_step_result storage_undo(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+
+    if (leaving->storage != NULL)
+        vq_leaving_forget_storage(vq_take(leaving->storage));
+    return VQ_STEP_DONE;
+}
+
 /* ---- the CPUs, in the end ---- */
 
 static void run_on_again(uv_timer_t *timer)
@@ -483,6 +512,7 @@ static enum vq_step_result numbers_run(struct vq_job *job)
 const struct vq_step vq_leaving_steps[] = {
     /* name                    run          undo          timeout_ms */
     { "write the record",      record_run,  record_undo,  0 },
+    { "look at the images",    storage_run, storage_undo, 0 },
     { "let the CPUs run on",   NULL,        cpus_undo,    0 },
     { "get the key",           key_run,     key_undo,     30000 },
     { "tell QEMU how",         tell_run,    NULL,         VQ_QMP_TIMEOUT_MS },

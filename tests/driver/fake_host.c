@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <libvirt/libvirt.h>
 #include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -865,4 +867,62 @@ int fake_call(struct vq_driver *driver, enum vq_program program, const char *nam
         return fake_error.code;
     }
     return VIR_ERR_NO_SUPPORT;
+}
+
+/* ---- Storage that is dead ---- */
+
+static int dead_fd = -1;
+static char dead_dir[256];
+
+/* A file system in user space whose server never says a word. */
+bool fake_dead_storage_begin(const char *dir)
+{
+    static bool has_own_mounts;
+    char options[64];
+
+    if (!has_own_mounts && (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+        return false;
+    has_own_mounts = true;
+    dead_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (dead_fd < 0)
+        return false;
+    (void)snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", dead_fd);
+    (void)snprintf(dead_dir, sizeof(dead_dir), "%s", dir);
+    if (mount("fuse", dir, "fuse", MS_NOSUID | MS_NODEV, options) == 0)
+        return true;
+    (void)close(dead_fd);
+    dead_fd = -1;
+    return false;
+}
+
+void fake_dead_storage_end(void)
+{
+    if (dead_fd < 0)
+        return;
+    (void)close(dead_fd); /* who hangs gets an error now */
+    dead_fd = -1;
+    (void)umount2(dead_dir, MNT_DETACH);
+}
+
+static void turn_over(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+unsigned fake_host_slowest_turn(unsigned ms)
+{
+    uint64_t begin = uv_hrtime(), last = begin, slowest = 0;
+    uv_timer_t timer;
+
+    (void)uv_timer_init(&fake.loop, &timer);
+    (void)uv_timer_start(&timer, turn_over, 10, 10);
+    while (last - begin < (uint64_t)ms * 1000000) {
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+        uint64_t now = uv_hrtime();
+        slowest = now - last > slowest ? now - last : slowest;
+        last = now;
+    }
+    uv_close((uv_handle_t *)&timer, NULL);
+    (void)uv_run(&fake.loop, UV_RUN_NOWAIT);
+    return (unsigned)(slowest / 1000000);
 }

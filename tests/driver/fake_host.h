@@ -82,6 +82,13 @@ void fake_peer_answer(struct fake_peer *peer);
 /* The connection ends by itself: calls fail, then lost is called back. */
 void fake_peer_lose(struct fake_peer *peer);
 
+/* A file system at this directory that answers nothing, like one of the network whose server has died. False: the kernel or our rights
+ * do not allow it. Until the end of it who looks at a path in it hangs. */
+bool fake_dead_storage_begin(const char *dir);
+void fake_dead_storage_end(void);
+/* Runs the loop for that long; the longest time that one turn of it took, in ms. */
+unsigned fake_host_slowest_turn(unsigned ms);
+
 /* Runs the loop until the condition holds; false after ten seconds. */
 bool fake_host_until(bool (*condition)(void *data), void *data);
 

@@ -109,6 +109,8 @@ static bool has_caps(void *data)
 }
 
 static char live_xml[16384];
+static const char *more_devices = ""; /* of the next domain */
+static const char *offered_disk;      /* that the source wants to copy; NULL: none */
 
 /* A domain that runs on the other node; its live XML is in live_xml. */
 static struct fake_domain *remote_domain(const char *script)
@@ -124,8 +126,8 @@ static struct fake_domain *remote_domain(const char *script)
                    "<domain type='qemu'><name>t%zu</name><uuid>%s%02zx</uuid>"
                    "<memory unit='MiB'>32</memory><currentMemory unit='MiB'>32</currentMemory><vcpu>1</vcpu>"
                    "<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>"
-                   "<devices><emulator>%s</emulator><graphics type='vnc' port='-1' autoport='yes'/></devices></domain>",
-                   fake.n_domains + 1, fake_uuid_prefix(), fake.n_domains + 1, emulator);
+                   "<devices><emulator>%s</emulator><graphics type='vnc' port='-1' autoport='yes'/>%s</devices></domain>",
+                   fake.n_domains + 1, fake_uuid_prefix(), fake.n_domains + 1, emulator, more_devices);
     if (vq_domain_parse(text, 0, &definition, &err) < 0)
         fail_msg("%s", err.message);
     found_caps = NULL;
@@ -249,6 +251,8 @@ static void begin_anew(void)
 static int setup(void **state)
 {
     (void)state;
+    more_devices = "";
+    offered_disk = NULL;
     begin();
     return 0;
 }
@@ -256,6 +260,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    fake_dead_storage_end();
     stop_driver();
     fake_release_proposals();
     (void)signal_processes(SIGKILL);
@@ -354,6 +359,9 @@ static void begin_prepare(const struct fake_domain *domain, uint64_t flags, uint
     cookie.node = source_node;
     memcpy(cookie.cluster_id, fake.cluster_id, sizeof(cookie.cluster_id));
     cookie.owned = strdup("[[\"/nonsense\",1,2],[]]");
+    cookie.has_nbd = offered_disk != NULL;
+    if (offered_disk != NULL)
+        vq_migrate_cookie_add_disk(&cookie, offered_disk, 1048576);
     assert_int_equal(vq_migrate_cookie_write(&cookie, prepare_call.arena, &bytes, &length, &err), 0);
     vq_migrate_in_prepare(&prepare_call.request, &options, bytes, length, -1, prepared, &prepare_call);
     vq_migrate_cookie_done(&cookie);
@@ -946,6 +954,127 @@ static void a_restart_during_post_copy_ends_nothing(void **state)
     assert_true(fake_host_until(is_postcopy, domain));
     assert_string_equal(fake.trace, "1/10 1/10 "); /* as it was, and after QEMU was asked */
     destroy(domain);
+}
+
+/* ---- Images that are copied ---- */
+
+static char image_path[160], image_xml[512];
+
+static struct fake_domain *domain_with_image(const char *format, const char *script)
+{
+    (void)snprintf(image_path, sizeof(image_path), "%s/images", fake.dir);
+    assert_int_equal(mkdir(image_path, 0755), 0);
+    (void)snprintf(image_path, sizeof(image_path), "%s/images/vda", fake.dir);
+    (void)snprintf(image_xml, sizeof(image_xml),
+                   "<disk type='file' device='disk'><driver name='qemu' type='%s'/><source file='%s'/>"
+                   "<target dev='vda' bus='virtio'/></disk>", format, image_path);
+    more_devices = image_xml;
+    offered_disk = "vda";
+    return remote_domain(script);
+}
+
+static void no_images_are_left(void)
+{
+    char dir[160];
+
+    assert_int_equal(access(image_path, F_OK), -1);
+    (void)snprintf(dir, sizeof(dir), "%s/images", fake.dir);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static void an_image_that_is_missing_is_made_and_goes_again_when_the_guest_does_not_come(void **state)
+{
+    static const char *const formats[] = { "raw", "qcow2" };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(formats); i++) {
+        struct fake_domain *domain = domain_with_image(formats[i], "");
+        struct stat status;
+
+        must_prepare(domain, VIR_MIGRATE_NON_SHARED_DISK);
+        assert_int_equal(stat(image_path, &status), 0);
+        if (i == 0)
+            assert_int_equal(status.st_size, 1048576);
+        else
+            assert_true(status.st_size > 1000); /* its format was written */
+        assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK);
+        assert_true(fake_host_until(has_ended, domain));
+        it_stays_where_it_was(domain);
+        no_images_are_left();
+    }
+}
+
+static void an_image_that_is_there_is_neither_made_nor_removed(void **state)
+{
+    struct fake_domain *domain = domain_with_image("raw", "");
+    int fd;
+
+    (void)state;
+    fd = open(image_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, 1048576), 0);
+    (void)close(fd);
+    must_prepare(domain, VIR_MIGRATE_NON_SHARED_DISK);
+    assert_int_equal(finish(domain, true), VIR_ERR_MIGRATE_FINISH_OK);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(unlink(image_path), 0);
+    no_images_are_left();
+}
+
+static void a_failure_while_images_are_made_leaves_none(void **state)
+{
+    struct fake_domain *domain = domain_with_image("raw", "");
+
+    (void)state;
+    (void)setenv("VQ_FAILPOINTS", "qemu.migrate.disks.make=error", 1);
+    assert_int_equal(prepare(domain, VIR_MIGRATE_NON_SHARED_DISK), VIR_ERR_INTERNAL_ERROR);
+    (void)unsetenv("VQ_FAILPOINTS");
+    assert_true(fake_host_until(has_ended, domain));
+    it_stays_where_it_was(domain);
+    no_images_are_left();
+}
+
+static void begin_dead_storage(void)
+{
+    char dir[160];
+
+    (void)snprintf(dir, sizeof(dir), "%s/images", fake.dir);
+    if (!fake_dead_storage_begin(dir)) {
+        (void)rmdir(dir);
+        skip();
+    }
+}
+
+/* Storage that answered when it was looked at, and does not when images are made, or removed. */
+static void storage_that_hangs_holds_up_neither_the_loop_nor_the_stop(void **state)
+{
+    uint64_t begin_ns;
+
+    (void)state;
+    for (int is_prepared = 0; is_prepared <= 1; is_prepared++) {
+        struct fake_domain *domain = domain_with_image("raw", "");
+
+        if (is_prepared)
+            must_prepare(domain, VIR_MIGRATE_NON_SHARED_DISK);
+        begin_dead_storage();
+        if (is_prepared)
+            begin_finish(domain, 0, true);
+        else
+            begin_prepare(domain, VIR_MIGRATE_NON_SHARED_DISK, SOURCE_NODE);
+        assert_in_range(fake_host_slowest_turn(500), 0, 300);
+        begin_ns = uv_hrtime();
+        stop_driver();
+        assert_in_range((uv_hrtime() - begin_ns) / 1000000, 0, 1000);
+        assert_true(is_answered(is_prepared ? &finish_call : &prepare_call));
+        fake_dead_storage_end();
+        (void)signal_processes(SIGKILL);
+        start_driver();
+        driver->recover(driver);
+        driver->autostart(driver);
+        assert_true(fake_host_until(has_ended, domain));
+        it_stays_where_it_was(domain);
+        no_images_are_left();
+    }
 }
 
 /* ---- From a daemon outside ---- */
@@ -1554,6 +1683,10 @@ int main(void)
         TEST(a_commit_before_the_data_waits_for_them),
         TEST(post_copy_that_has_failed_goes_on_when_it_is_resumed),
         TEST(a_restart_during_post_copy_ends_nothing),
+        TEST(an_image_that_is_missing_is_made_and_goes_again_when_the_guest_does_not_come),
+        TEST(an_image_that_is_there_is_neither_made_nor_removed),
+        TEST(a_failure_while_images_are_made_leaves_none),
+        TEST(storage_that_hangs_holds_up_neither_the_loop_nor_the_stop),
         TEST(a_guest_from_outside_runs_when_finish_says_so),
         TEST(from_outside_certificates_encrypt_if_asked_and_go_afterwards),
         TEST(a_certificate_that_qemu_refuses_ends_prepare),

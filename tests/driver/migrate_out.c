@@ -37,6 +37,7 @@ static char emulator[128];
 static int listener = -1;            /* where the data would go */
 static struct fake_peer peer;
 static bool has_display;             /* at the peer, a spice one */
+static const char *more_devices = ""; /* of the next domain */
 
 enum { OWN_NODE = 1, PEER_NODE = 2, SESSION = 7 };
 
@@ -204,8 +205,8 @@ static struct fake_domain *run(const char *script)
     use_script(script);
     (void)snprintf(text, sizeof(text),
                    "<domain type='qemu'><name>t%zu</name><uuid>%s%02zx</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-                   "<os><type arch='x86_64' machine='q35'>hvm</type></os><devices><emulator>%s</emulator></devices></domain>",
-                   fake.n_domains + 1, fake_uuid_prefix(), fake.n_domains + 1, emulator);
+                   "<os><type arch='x86_64' machine='q35'>hvm</type></os><devices><emulator>%s</emulator>%s</devices></domain>",
+                   fake.n_domains + 1, fake_uuid_prefix(), fake.n_domains + 1, emulator, more_devices);
     assert_int_equal(vq_domain_parse(text, 0, &definition, &err), 0);
     found_caps = NULL;
     vq_qemu_emulators_get(qemu()->emulators, emulator, caps_known, NULL);
@@ -316,6 +317,7 @@ static int setup(void **state)
 {
     (void)state;
     has_display = false;
+    more_devices = "";
     begin();
     return 0;
 }
@@ -324,6 +326,7 @@ static int teardown(void **state)
 {
     (void)state;
     free_calls();
+    fake_dead_storage_end();
     (void)signal_processes(SIGKILL);
     end();
     return 0;
@@ -1050,6 +1053,96 @@ static void outside_a_client_that_is_lost_before_confirm_leaves_it_paused(void *
     assert_true(fake_host_until(is_idle, domain));
     assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
     must("domain_resume", domain);
+    it_runs_here(domain);
+}
+
+/* ---- Images that both hosts should see ---- */
+
+static char image_dir[128], image_xml[512];
+
+static struct fake_domain *run_with_image(void)
+{
+    char path[160];
+    int fd;
+
+    (void)snprintf(image_dir, sizeof(image_dir), "%s/images", fake.dir);
+    assert_int_equal(mkdir(image_dir, 0755), 0);
+    (void)snprintf(path, sizeof(path), "%s/vda", image_dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    (void)snprintf(image_xml, sizeof(image_xml),
+                   "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/>"
+                   "<target dev='vda' bus='virtio'/></disk>", path);
+    more_devices = image_xml;
+    return run("");
+}
+
+static void outside_an_image_of_this_host_alone_is_unsafe(void **state)
+{
+    struct fake_domain *domain = run_with_image();
+
+    (void)state;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    assert_false(perform_call.is_answered); /* it is looked at aside */
+    assert_int_equal(perform_code(), VIR_ERR_MIGRATE_UNSAFE);
+    assert_non_null(strstr(perform_call.err.message, "Migration without shared storage is unsafe"));
+    assert_string_equal(fake.trace, "");
+    assert_true(is_idle(domain));
+    begin_perform_to(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_UNSAFE, 0);
+    must_perform();
+    assert_int_equal(confirm(domain, VIR_MIGRATE_LIVE, true), VIR_ERR_OK);
+    it_runs_here(domain);
+}
+
+/* A host that is in no cluster tells it in begin already. */
+static void on_a_host_of_its_own_begin_tells_that_an_image_is_unsafe(void **state)
+{
+    struct fake_domain *domain = run_with_image();
+
+    (void)state;
+    memset(fake.cluster_id, 0, sizeof(fake.cluster_id));
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, NULL), VIR_ERR_MIGRATE_UNSAFE);
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_UNSAFE, NULL), VIR_ERR_OK);
+    it_runs_here(domain);
+}
+
+static void storage_that_hangs_holds_up_neither_the_loop_nor_the_stop(void **state)
+{
+    struct fake_domain *domain = run_with_image();
+    uint64_t begin_ns;
+
+    (void)state;
+    if (!fake_dead_storage_begin(image_dir))
+        skip();
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    assert_in_range(fake_host_slowest_turn(500), 0, 300);
+    assert_false(perform_call.is_answered);
+    must("domain_abort_job", domain);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    begin_ns = uv_hrtime();
+    stop_driver();
+    assert_in_range((uv_hrtime() - begin_ns) / 1000000, 0, 1000);
+    assert_true(perform_call.is_answered);
+    fake_dead_storage_end();
+    start_driver();
+    driver->recover(driver);
+    driver->autostart(driver);
+    it_runs_here(domain);
+}
+
+static void storage_that_does_not_answer_is_told(void **state)
+{
+    struct fake_domain *domain = run_with_image();
+
+    (void)state;
+    if (!fake_dead_storage_begin(image_dir))
+        skip();
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_TIMEOUT);
+    assert_string_equal(perform_call.err.message, "the file systems of the guest's images do not answer");
+    fake_dead_storage_end();
     it_runs_here(domain);
 }
 
@@ -1948,6 +2041,10 @@ int main(void)
         TEST(outside_confirm_undefines_it_if_asked),
         TEST(outside_confirm_cancelled_lets_it_run_on),
         TEST(outside_a_client_that_is_lost_before_confirm_leaves_it_paused),
+        TEST(outside_an_image_of_this_host_alone_is_unsafe),
+        TEST(on_a_host_of_its_own_begin_tells_that_an_image_is_unsafe),
+        TEST(storage_that_hangs_holds_up_neither_the_loop_nor_the_stop),
+        TEST(storage_that_does_not_answer_is_told),
         TEST(to_a_daemon_outside_certificates_encrypt_if_asked),
         TEST(certificates_are_taken_back_when_it_stays),
         TEST(certificates_that_were_left_do_not_stop_the_next_one),

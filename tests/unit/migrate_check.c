@@ -205,12 +205,16 @@ static void only_media_that_may_be_missing_are_taken_out(void **state)
         VQ_AUTOFREE char *drive = vq_asprintf("<disk type='file' device='cdrom'><source file='/not/there.iso' startupPolicy='%s'/>"
                                               "<target dev='sda' bus='sata'/></disk>", policies[i]);
         plain_guest(drive);
-        vq_facts_drop_missing_media(t.def);
+        vq_facts_drop_missing_media(t.facts, t.def);
+        assert_non_null(t.def->devices.disks[0]->source.path);
+        file_named("/not/there.iso")->error = ENOENT;
+        vq_facts_drop_missing_media(t.facts, t.def);
         assert_int_equal(t.def->devices.disks[0]->source.path == NULL, i < 2);
         (void)guest_gone(NULL);
     }
     plain_guest(DISK);
-    vq_facts_drop_missing_media(t.def);
+    file_named("/images/web1")->error = ENOENT;
+    vq_facts_drop_missing_media(t.facts, t.def);
     assert_string_equal(t.def->devices.disks[0]->source.path, "/images/web1");
 }
 
