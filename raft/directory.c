@@ -43,6 +43,34 @@ int vq_directory_has_log(const char *dir, struct vq_error *err)
     return found;
 }
 
+/* What raft_bootstrap() makes: its terms, its first segment, and what is being prepared for the next ones. */
+static bool belongs_to_beginning(const char *name)
+{
+    static const char first[] = "0000000000000001-0000000000000001";
+
+    return strncmp(name, "metadata", 8) == 0 || strncmp(name, "open-", 5) == 0 || strncmp(name, "tmp-", 4) == 0 ||
+           strcmp(name, first) == 0;
+}
+
+int vq_directory_clear_beginning(const char *dir, struct vq_error *err)
+{
+    DIR *handle = opendir(dir);
+    struct dirent *entry;
+    bool is_beginning = true;
+    int rc = 0;
+
+    if (handle == NULL)
+        return vq_error_system(err, errno, "reading '%s'", dir);
+    while (is_beginning && (entry = readdir(handle)) != NULL)
+        is_beginning = entry->d_name[0] == '.' || belongs_to_beginning(entry->d_name);
+    rewinddir(handle);
+    while (is_beginning && rc == 0 && (entry = readdir(handle)) != NULL)
+        if (entry->d_name[0] != '.' && unlinkat(dirfd(handle), entry->d_name, 0) < 0)
+            rc = vq_error_system(err, errno, "removing '%s' of '%s'", entry->d_name, dir);
+    closedir(handle);
+    return rc < 0 ? -1 : is_beginning;
+}
+
 bool vq_directory_is_known(const char *dir, uint64_t node_id)
 {
     VQ_AUTOFREE char *path = vq_asprintf("%s.known", dir);

@@ -100,7 +100,7 @@ static void stop_at_once(const struct vq_error *err, void *data)
 {
     (void)data;
     vq_log(ERROR, "raft.failed", "%s, ending", err->message);
-    abort();
+    _exit(VQ_GUARD_EXIT);
 }
 
 /* ---- The instance ---- */
@@ -202,6 +202,15 @@ static bool check_directory(struct vq_raft_thread *thread, bool has_log, struct 
     return false; /* the way out is for the status to name: it knows whether others have what is lost */
 }
 
+/* 1: a log that was not finished is out of the way, and another one is to be begun. Nobody was told anything yet, or
+ * the mark would be there. */
+static int clear_unfinished(const struct vq_raft_thread *thread, struct vq_error *err)
+{
+    if (!thread->options.bootstrap || thread->is_known || vq_store_applied(thread->options.store) != 0)
+        return 0;
+    return vq_directory_clear_beginning(thread->options.dir, err);
+}
+
 static int open_instance(struct vq_raft_thread *thread, struct vq_error *err)
 {
     struct vq_transport_options options = {.node_id = thread->options.node_id,
@@ -231,7 +240,7 @@ static int open_instance(struct vq_raft_thread *thread, struct vq_error *err)
 
 static int try_start(struct vq_raft_thread *thread, bool *ret_may_retry, struct vq_error *err)
 {
-    int has_log;
+    int has_log, is_cleared;
 
     *ret_may_retry = true;
     if (vq_directory_make(thread->options.dir, err) < 0 ||
@@ -241,13 +250,13 @@ static int try_start(struct vq_raft_thread *thread, bool *ret_may_retry, struct 
         *ret_may_retry = false;
         return -1;
     }
-    if (open_instance(thread, err) < 0)
+    if ((is_cleared = clear_unfinished(thread, err)) < 0 || open_instance(thread, err) < 0)
         return -1;
     if (thread->options.alone && vq_core_recover(thread->core, err) < 0) {
         *ret_may_retry = err->code != VIR_ERR_OPERATION_INVALID;
         return -1;
     }
-    if (!has_log && thread->options.bootstrap && vq_core_bootstrap(thread->core, err) < 0)
+    if ((!has_log || is_cleared) && thread->options.bootstrap && vq_core_bootstrap(thread->core, err) < 0)
         return -1;
     if (vq_core_start(thread->core, uv_now(&thread->loop), err) < 0) {
         *ret_may_retry = err->code != VIR_ERR_OPERATION_INVALID;

@@ -314,6 +314,47 @@ static void a_full_reserve_refuses_and_recovers(void **state)
 
 /* ---- What must not come back ---- */
 
+static void remove_file(const char *dir, const char *name)
+{
+    VQ_AUTOFREE char *path = vq_asprintf("%s/%s", dir, name);
+
+    (void)unlink(path); /* of a log there may be fewer files */
+}
+
+/* As after a kill in the middle of the very first start, of which a term is all that is left. */
+static void a_log_that_was_not_finished_is_begun_again(void **state)
+{
+    struct node *node = *state;
+
+    start(node);
+    stop(node);
+    remove_file(node->raft_dir, "0000000000000001-0000000000000001");
+    remove_file(node->raft_dir, "0000000000000002-0000000000000002");
+    remove_file(node->root, "raft.known");
+    remove_file(node->store_dir, "data.mdb");
+    start(node);
+    define(node, 1, "web1");
+    assert_int_equal(node->outcome, VQ_RAFT_APPLIED);
+}
+
+/* Whatever a log holds beyond its beginning, it is not taken away: then something else is wrong. */
+static void a_log_without_its_mark_is_kept(void **state)
+{
+    struct node *node = *state;
+
+    start(node);
+    define(node, 1, "web1");
+    stop(node);
+    remove_file(node->root, "raft.known");
+    start(node);
+    assert_int_equal(count_domains(node), 1);
+    stop(node);
+    remove_file(node->root, "raft.known");
+    remove_file(node->store_dir, "data.mdb");
+    start(node);
+    assert_int_equal(count_domains(node), 1);
+}
+
 static void an_emptied_directory_is_not_used_again(void **state)
 {
     struct node *node = *state;
@@ -695,7 +736,7 @@ static void an_entry_that_cannot_be_applied_ends_the_process_and_is_tried_again(
     struct node *node = *state;
 
     int status = in_child(fail_the_apply, node);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == VQ_GUARD_EXIT);
     start(node);
     assert_int_equal(count_domains(node), 1);
 }
@@ -847,6 +888,8 @@ int main(void)
         TEST(damaged_and_oversized_commands_are_refused),
         TEST(everything_is_there_after_a_restart),
         TEST(a_full_reserve_refuses_and_recovers),
+        TEST(a_log_that_was_not_finished_is_begun_again),
+        TEST(a_log_without_its_mark_is_kept),
         TEST(an_emptied_directory_is_not_used_again),
         TEST(a_log_that_lost_its_end_is_refused),
         TEST(a_log_can_begin_with_what_the_store_has),
