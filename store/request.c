@@ -9,6 +9,7 @@ enum { BUCKETS = VQ_STORE_REQUESTS_MAX * 4, SLOT_NONE = 0 };
 struct vq_request_index {
     uint32_t buckets[BUCKETS]; /* slot + 1, SLOT_NONE: empty */
     uint8_t ids[VQ_STORE_REQUESTS_MAX][16];
+    bool is_used; /* fresh memory is clear already */
 };
 
 struct vq_request_index *vq_request_index_new(void)
@@ -81,7 +82,9 @@ int vq_request_load(struct vq_store *store, MDB_txn *txn, struct vq_error *err)
 
     if (rc != 0)
         return vq_store_mdb_error(err, rc, "reading the request ids");
-    memset(store->requests, 0, sizeof(*store->requests));
+    if (store->requests->is_used)
+        memset(store->requests->buckets, 0, sizeof(store->requests->buckets)); /* ids count only where a bucket names them */
+    store->requests->is_used = true;
     while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
         uint32_t slot;
         if (key.mv_size != sizeof(slot) || !record_is_valid(&value))

@@ -1,6 +1,15 @@
+# Consensus and store are compiled anew for it, optimized: the faster it is, the more it finds in a night.
+set(simulated)
+foreach(library vq_raft_core vq_store)
+    get_target_property(files ${library} SOURCES)
+    get_target_property(folder ${library} SOURCE_DIR)
+    list(TRANSFORM files PREPEND ${folder}/)
+    list(APPEND simulated ${files})
+endforeach()
 add_executable(simulation simulation/clients.c simulation/io.c simulation/moves.c simulation/nodes.c simulation/simulation.c
-    simulation/world.c)
-target_link_libraries(simulation PRIVATE vq_raft_core)
+    simulation/world.c ${simulated})
+target_compile_options(simulation PRIVATE -O2)
+target_link_libraries(simulation PRIVATE vq_proto vq_base PkgConfig::RAFT PkgConfig::UV PkgConfig::LMDB PkgConfig::XXHASH PkgConfig::ZSTD)
 foreach(mode seeds repeat planted)
     add_test(NAME simulation/${mode} COMMAND simulation ${mode})
     set_tests_properties(simulation/${mode} PROPERTIES LABELS simulation TIMEOUT 600)
