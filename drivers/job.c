@@ -104,6 +104,21 @@ void vq_job_resume(struct vq_job *job, const struct vq_error *err)
     job->done(job);
 }
 
+static void deadline_over(uv_timer_t *timer)
+{
+    struct vq_job *job = timer->data;
+
+    job->late(job);
+}
+
+void vq_job_deadline(struct vq_job *job, uint64_t ms, void (*late)(struct vq_job *job))
+{
+    assert(job->is_active && !job->is_waiting);
+    assert(job->steps[job->cursor].timeout_ms == 0);
+    job->late = late;
+    (void)uv_timer_start(job->timer, deadline_over, ms, 0);
+}
+
 enum vq_step_result vq_job_fail(struct vq_job *job, const struct vq_error *err)
 {
     assert(err->code != VIR_ERR_OK);

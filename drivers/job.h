@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "conf/base/error.h"
@@ -33,6 +34,7 @@ struct vq_job {
     struct vq_error error;   /* the first one; VIR_ERR_OK while all is well */
     uv_timer_t *timer;       /* the owner's, initialised, free for the job while it is active */
     void (*done)(struct vq_job *job); /* at the end of either direction; may free the job */
+    void (*late)(struct vq_job *job); /* of vq_job_deadline() */
     void *owner;
 };
 
@@ -45,6 +47,10 @@ void vq_job_unwind(struct vq_job *job, const struct vq_step *steps, size_t n_ste
 
 /* The waiting step is over, well or (err not NULL) badly. Undo steps take no errors: log them. */
 void vq_job_resume(struct vq_job *job, const struct vq_error *err);
+
+/* From a step that is about to wait, and whose row has no timeout: late is called when it still waits after so long. It may end the
+ * wait, or not. */
+void vq_job_deadline(struct vq_job *job, uint64_t ms, void (*late)(struct vq_job *job));
 
 /* A step's way to fail at once: return vq_job_fail(job, &err). Keeps the first error. */
 enum vq_step_result vq_job_fail(struct vq_job *job, const struct vq_error *err);

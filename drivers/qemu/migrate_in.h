@@ -16,7 +16,7 @@
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
 
-enum { VQ_INCOMING_DATA_MS = 30000, VQ_INCOMING_FINISH_MS = 60000, VQ_INCOMING_RETRY_MS = 200, VQ_INCOMING_PORT_TRIES = 16,
+enum { VQ_INCOMING_DATA_MS = 30000, VQ_INCOMING_SILENT_MS = 60000, VQ_INCOMING_WATCH_MS = 5000, VQ_INCOMING_FINISH_MS = 60000, VQ_INCOMING_RETRY_MS = 200, VQ_INCOMING_PORT_TRIES = 16,
        VQ_INCOMING_COMMIT_TRIES = 5 };
 
 /* What is applied in this node's copy of the replicated state. */
@@ -44,6 +44,7 @@ struct vq_incoming {
     unsigned pending;               /* answers of QEMU that are still to come */
     bool is_listening;              /* from here on the source may send */
     bool has_data, is_loaded;
+    uint64_t loads_since;           /* by the loop's clock */
     bool is_postcopy;               /* the CPUs may run before all is loaded */
     bool was_claimed;               /* DomainMove was answered in this life of the daemon: the state here is not older */
     bool is_current;                /* an end of the move was answered: the same */
@@ -85,6 +86,13 @@ void vq_incoming_recover(struct vq_qemu_guest *guest);
 void vq_incoming_forget_key(struct vq_qemu_guest *guest);
 /* Host part of the URI that the source gets; malloc'ed. */
 VQ_MUST_CHECK int vq_incoming_choose_host(struct vq_qemu_guest *guest, char **ret_host, struct vq_error *err);
+
+/* ---- migrate_in_silence.c ---- */
+
+/* While it loads: when no data have come for VQ_INCOMING_SILENT_MS, it is given up. */
+void vq_incoming_watch(struct vq_incoming *incoming);
+/* How long ago did data come to a connection of this port? UINT64_MAX: there is none. False: the kernel does not tell. */
+bool vq_incoming_data_age(uint16_t port, uint64_t *ret_ms);
 
 /* ---- migrate_in_decide.c: what the log says ---- */
 

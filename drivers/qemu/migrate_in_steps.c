@@ -170,7 +170,11 @@ static enum vq_step_result load_run(struct vq_job *job)
     guest->migration->stage = VQ_MIGRATE_LOADING;
     if (VQ_FAILPOINT("qemu.migrate.in.load"))
         return vq_qemu_step_failed(job, "qemu.migrate.in.load");
-    return incoming->is_loaded || incoming->is_postcopy ? VQ_STEP_DONE : VQ_STEP_WAIT;
+    if (incoming->is_loaded || incoming->is_postcopy)
+        return VQ_STEP_DONE;
+    incoming->loads_since = uv_now(guest->qemu->host->loop);
+    vq_incoming_watch(incoming);
+    return VQ_STEP_WAIT;
 }
 
 /* ---- Whose it is ---- */
@@ -183,6 +187,8 @@ static enum vq_step_result take_over_run(struct vq_job *job)
     struct vq_incoming *incoming = vq_incoming_of(guest);
 
     guest->migration->stage = VQ_MIGRATE_LOADED;
+    if (!incoming->wants_end)
+        (void)uv_timer_stop(incoming->timer); /* the watch of the load */
     if (VQ_FAILPOINT("qemu.migrate.in.loaded"))
         return vq_qemu_step_failed(job, "qemu.migrate.in.loaded");
     if (guest->migration->peer == 0)
@@ -211,7 +217,7 @@ const struct vq_step vq_qemu_incoming_steps[] = {
     { "serve images",             vq_incoming_serve_disks, NULL,         30000 },
     { "listen for data",          vq_incoming_listen, NULL,              30000 },
     { "wait for data",            wait_run, wait_undo,                   0 },
-    { "load",                     load_run, NULL,                        0 },
+    { "load",                     load_run, wait_undo,                   0 },
     { "take over",                take_over_run, NULL,                   0 },
 };
 #undef STEP

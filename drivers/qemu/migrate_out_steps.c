@@ -431,6 +431,24 @@ void vq_leaving_go_on(struct vq_leaving *leaving)
     (void)vq_leaving_ask(leaving, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), -1, told);
 }
 
+/* QEMU was told to go on, and does not come to an end: most likely the destination's does not take what is sent. What the log says
+ * ends the step, whatever was asked of it; with a daemon outside the guest is this node's until its client says otherwise. */
+static void switch_late(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_TIMEOUT,
+                       "migration out job: the destination's QEMU does not take the rest of the guest");
+    vq_leaving_give_up(leaving->guest, &err);
+}
+
+/* How long it may take when all goes well, as far as somebody has said so. QEMU takes no more than 2000 s. */
+static uint64_t downtime_of(const struct vq_qemu_guest *guest)
+{
+    return guest->migration_downtime_ms < VQ_LEAVING_DOWNTIME_MAX_MS ? guest->migration_downtime_ms : VQ_LEAVING_DOWNTIME_MAX_MS;
+}
+
 static enum vq_step_result switch_run(struct vq_job *job)
 {
     struct vq_leaving *leaving = job->owner;
@@ -443,6 +461,7 @@ static enum vq_step_result switch_run(struct vq_job *job)
     leaving->guest->migration->stage = VQ_MIGRATE_SENT;
     vq_leaving_go_on(leaving);
     vq_leaving_tell_stopped(leaving->guest); /* after it: its record and report cost time */
+    vq_job_deadline(job, VQ_LEAVING_SWITCH_MS + downtime_of(leaving->guest), switch_late);
     return VQ_STEP_WAIT; /* vq_leaving_status(), or the log's word that the destination has everything */
 }
 
@@ -484,6 +503,17 @@ static enum vq_step_result decide_run(struct vq_job *job)
 
 /* ---- learn the outcome ---- */
 
+/* All was sent, and the destination does not ask for the guest. */
+static void outcome_late(struct vq_job *job)
+{
+    struct vq_leaving *leaving = job->owner;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_TIMEOUT, "migration out job: all of the guest was sent, and the destination "
+                       "does not take it over");
+    vq_leaving_give_up(leaving->guest, &err);
+}
+
 /* The numbers come meanwhile. A guest that went over takes its QEMU's last word with it, so they come first. */
 static enum vq_step_result outcome_run(struct vq_job *job)
 {
@@ -495,9 +525,10 @@ static enum vq_step_result outcome_run(struct vq_job *job)
         vq_leaving_look(leaving->guest);
     if (leaving->fate == VQ_LEAVING_STAYS) /* seen just now: this step does not wait, so nothing has ended it */
         return vq_job_fail(job, &leaving->failure);
-    if (leaving->guest->migration->peer != 0 && leaving->fate != VQ_LEAVING_GONE)
-        return VQ_STEP_WAIT; /* vq_leaving_decided() */
-    return VQ_STEP_DONE;
+    if (leaving->guest->migration->peer == 0 || leaving->fate == VQ_LEAVING_GONE)
+        return VQ_STEP_DONE;
+    vq_job_deadline(job, VQ_LEAVING_OUTCOME_MS, outcome_late);
+    return VQ_STEP_WAIT; /* vq_leaving_decided() */
 }
 
 static enum vq_step_result numbers_run(struct vq_job *job)

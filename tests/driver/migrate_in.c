@@ -7,11 +7,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <libvirt/libvirt.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -599,6 +601,64 @@ static void without_data_it_is_given_up(void **state)
     assert_true(fake_host_until(has_ended, domain));
     assert_int_equal(finish(domain, false), VIR_ERR_OPERATION_TIMEOUT); /* the reason is kept for whoever asks */
     it_stays_where_it_was(domain);
+}
+
+/* QEMU of the source hangs: what came stays, and nothing follows. */
+static void a_load_that_nothing_comes_for_asks_the_log_for_a_cancel(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active hang\n");
+    struct vq_incoming *incoming;
+
+    (void)state;
+    must_prepare(domain, 0);
+    incoming = vq_incoming_of(guest_of(domain));
+    while (guest_of(domain)->migration->stage != VQ_MIGRATE_LOADING)
+        (void)uv_run(&fake.loop, UV_RUN_ONCE);
+    assert_true(uv_is_active((uv_handle_t *)incoming->timer));
+    incoming->timer->timer_cb(incoming->timer);
+    assert_false(incoming->wants_end); /* it has only just begun */
+    fake.holds_proposals = true;
+    incoming->loads_since -= VQ_INCOMING_SILENT_MS; /* a minute later */
+    incoming->timer->timer_cb(incoming->timer);
+    assert_true(incoming->wants_end);
+    assert_int_equal(signal_processes(0), 1); /* nothing is ended before the log has decided */
+    fake_release_proposals();
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(finish(domain, false), VIR_ERR_OPERATION_TIMEOUT);
+    assert_non_null(strstr(finish_call.err.message, "has sent nothing"));
+    assert_string_equal(fake.trace, "cancel ");
+    it_stays_where_it_was(domain);
+}
+
+static void a_connection_tells_when_data_came_last(void **state)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t length = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), sender = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    uint64_t age = 0;
+    uint16_t port;
+    int receiver;
+
+    (void)state;
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+    port = ntohs(address.sin_port);
+    if (!vq_incoming_data_age(port, &age))
+        skip();
+    assert_true(age == UINT64_MAX);
+    assert_int_equal(connect(sender, (struct sockaddr *)&address, sizeof(address)), 0);
+    receiver = accept(listener, NULL, NULL);
+    assert_int_equal(write(sender, "x", 1), 1);
+    (void)usleep(200000);
+    assert_true(vq_incoming_data_age(port, &age));
+    assert_in_range(age, 150, 5000);
+    assert_int_equal(write(sender, "x", 1), 1);
+    assert_true(vq_incoming_data_age(port, &age));
+    assert_in_range(age, 0, 140);
+    (void)close(receiver);
+    (void)close(sender);
+    (void)close(listener);
 }
 
 static void the_end_of_the_clients_connection_clears_away(void **state)
@@ -1663,6 +1723,8 @@ int main(void)
         TEST(a_cancel_before_data_came_clears_away),
         TEST(a_cancel_by_the_source_clears_away),
         TEST(without_data_it_is_given_up),
+        TEST(a_load_that_nothing_comes_for_asks_the_log_for_a_cancel),
+        TEST(a_connection_tells_when_data_came_last),
         TEST(the_end_of_the_clients_connection_clears_away),
         TEST(a_client_that_goes_away_before_prepare_is_answered_leaves_nothing),
         TEST(the_loss_of_the_source_clears_away),

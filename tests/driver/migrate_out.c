@@ -826,6 +826,76 @@ static void a_peer_that_is_lost_when_all_is_sent_gets_time_to_take_it(void **sta
     }
 }
 
+/* ---- The peer's QEMU hangs ---- */
+
+/* The deadline of the step that waits passes. */
+static void let_time_pass(struct fake_domain *domain, unsigned from_ms, unsigned to_ms)
+{
+    uv_timer_t *timer = &vq_leaving_of(guest_of(domain))->job_timer;
+
+    assert_true(uv_is_active((uv_handle_t *)timer));
+    assert_in_range(uv_timer_get_due_in(timer), from_ms, to_ms);
+    timer->timer_cb(timer);
+}
+
+static void a_switch_over_or_an_outcome_that_does_not_come_asks_the_log_for_a_cancel(void **state)
+{
+    static const struct {
+        const char *script;
+        enum vq_leaving_qemu status;
+    } rows[] = { { "outgoing setup active stop pre-switchover hold device hang\n", VQ_LEAVING_QEMU_DEVICE },
+                 { "", VQ_LEAVING_QEMU_COMPLETED } };
+
+    (void)state;
+    for (size_t i = 0; i < 2 * VQ_N_ELEMENTS(rows); i++) {
+        bool is_committed = i % 2 != 0;
+        struct fake_domain *domain = run(rows[i / 2].script);
+
+        begin_perform(domain);
+        until_status(domain, rows[i / 2].status);
+        fake.holds_proposals = true;
+        let_time_pass(domain, 25000, 30000);
+        assert_true(vq_leaving_of(guest_of(domain))->is_asking);
+        assert_false(perform_call.is_answered); /* nothing is decided here */
+        assert_int_equal(guest_of(domain)->state, VIR_DOMAIN_PAUSED);
+        fake.holds_proposals = false;
+        if (is_committed) /* the destination was quicker after all */
+            peer_ends(domain, true);
+        fake_release_proposals();
+        assert_int_equal(perform_code(), is_committed ? VIR_ERR_OK : VIR_ERR_OPERATION_TIMEOUT);
+        if (is_committed)
+            it_has_left(domain);
+        else
+            it_runs_here(domain);
+        begin_anew();
+    }
+}
+
+static void the_deadline_leaves_room_for_the_downtime_that_was_allowed(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold device hang\n");
+
+    (void)state;
+    guest_of(domain)->migration_downtime_ms = 100000;
+    begin_perform(domain);
+    until_status(domain, VQ_LEAVING_QEMU_DEVICE);
+    let_time_pass(domain, 120000, 130000);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_TIMEOUT);
+    it_runs_here(domain);
+}
+
+static void outside_a_switch_over_that_does_not_end_lets_it_run_on(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold device hang\n");
+
+    (void)state;
+    begin_perform_to(domain, VIR_MIGRATE_LIVE, 0);
+    until_status(domain, VQ_LEAVING_QEMU_DEVICE);
+    let_time_pass(domain, 25000, 30000);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_TIMEOUT);
+    it_runs_here(domain);
+}
+
 /* ---- QEMU dies ---- */
 
 static void a_qemu_that_dies_before_all_was_sent_is_this_nodes_loss(void **state)
@@ -2027,6 +2097,9 @@ int main(void)
         TEST(a_client_that_goes_away_when_all_is_sent_stops_nothing),
         TEST(a_peer_that_is_lost_while_it_is_sent_ends_it),
         TEST(a_peer_that_is_lost_when_all_is_sent_gets_time_to_take_it),
+        TEST(a_switch_over_or_an_outcome_that_does_not_come_asks_the_log_for_a_cancel),
+        TEST(the_deadline_leaves_room_for_the_downtime_that_was_allowed),
+        TEST(outside_a_switch_over_that_does_not_end_lets_it_run_on),
         TEST(a_qemu_that_dies_before_all_was_sent_is_this_nodes_loss),
         TEST(a_qemu_that_dies_when_all_was_sent_is_judged_by_the_log),
         TEST(begin_tells_what_goes_and_changes_nothing),

@@ -195,6 +195,48 @@ static void no_timeout_fires_while_undoing(void **state)
     assert_int_equal(n_done, 1);
 }
 
+static void look_late(struct vq_job *j)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    note("late");
+    if (strstr(trace, "go-on") == NULL)
+        return;
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "enough");
+    vq_job_cancel(j, &err);
+}
+
+static enum vq_step_result run_with_deadline(struct vq_job *j)
+{
+    note("d");
+    vq_job_deadline(j, 5, look_late);
+    return VQ_STEP_WAIT;
+}
+
+static void a_deadline_of_a_steps_own_may_end_it_or_not(void **state)
+{
+    static const struct vq_step steps[] = { { "d", run_with_deadline, undo_a, 0 } };
+
+    (void)state;
+    for (int ends = 0; ends <= 1; ends++) {
+        trace[0] = '\0';
+        n_done = 0;
+        if (ends)
+            note("go-on");
+        start(steps, 1);
+        (void)uv_run(&loop, UV_RUN_DEFAULT);
+        assert_string_equal(trace, ends ? "go-on d late -a " : "d late ");
+        assert_int_equal(n_done, ends);
+        if (!ends)
+            vq_job_resume(&job, NULL);
+        assert_int_equal(n_done, 1);
+    }
+    start(steps, 1);
+    vq_job_resume(&job, NULL); /* in time */
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_string_equal(trace, "go-on d late -a d ");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -207,6 +249,7 @@ int main(void)
         TEST(cancelling_turns_a_waiting_job_round_once),
         TEST(unwinding_undoes_all_steps_from_the_last),
         TEST(no_timeout_fires_while_undoing),
+        TEST(a_deadline_of_a_steps_own_may_end_it_or_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
