@@ -16,6 +16,8 @@
 
 struct vq_driver;
 struct vq_request;
+struct vq_secret_ref;
+struct vq_source;
 struct vq_stream;
 struct vq_stream_callbacks;
 
@@ -187,6 +189,14 @@ struct vq_driver_host {
     void (*peer_open)(const char *uri, const struct vq_request *request, vq_peer_open_cb cb, void *data);
     /* The same to a node by its id. */
     void (*peer_open_node)(uint64_t node, const struct vq_request *request, vq_peer_open_cb cb, void *data);
+
+    /* ---- What other drivers of this host know. NULL: there is no such driver. ---- */
+
+    /* The value of a secret, malloc'ed; the caller wipes it. Errors: VIR_ERR_NO_SECRET naming it. Does not wait. */
+    int (*secret_value)(const struct vq_secret_ref *ref, uint8_t **ret_value, size_t *ret_length, struct vq_error *err);
+    /* Where a volume of a pool is, as a source of another type; *ret is empty before. ret_format: malloc'ed, NULL: not known.
+     * Errors: VIR_ERR_NO_STORAGE_POOL, VIR_ERR_NO_STORAGE_VOL, naming it. Does not wait. */
+    int (*volume_source)(const struct vq_source *volume, struct vq_source *ret, char **ret_format, struct vq_error *err);
 
     uint64_t (*time_ms)(void); /* unix time */
     void (*random)(void *bytes, size_t length);

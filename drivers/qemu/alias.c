@@ -8,6 +8,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/devices.h"
+#include "drivers/qemu/disk.h"
 #include "drivers/qemu/pci.h"
 
 enum { SOCKET_PATH_MAX = 107 }; /* of a UNIX socket */
@@ -187,8 +188,7 @@ int vq_qemu_definition_begin_run(struct vq_domain *live, int32_t id, const char 
 {
     live->id = (uint32_t)id;
     name_devices(live);
-    for (size_t i = 0; i < live->devices.n_disks; i++)
-        live->devices.disks[i]->source.index = (uint32_t)(live->devices.n_disks - i);
+    vq_qemu_disk_number_nodes(live);
     /* Ids are unique in the cluster, and the first two CIDs are the hypervisor's and the host's. */
     if (live->devices.vsock != NULL && live->devices.vsock->cid == 0)
         live->devices.vsock->cid = (id > 0 ? (uint32_t)id : 1) + 2;

@@ -11,6 +11,7 @@
 
 struct vq_domain;
 struct vq_qemu_capabilities;
+struct vq_qemu_run_secrets;
 
 /* Facts of this run. Everything is borrowed for the call. Descriptors are passed to QEMU under the same numbers. */
 struct vq_qemu_launch {
@@ -23,6 +24,10 @@ struct vq_qemu_launch {
     bool sandbox;            /* qemu.conf seccomp_sandbox */
     const char *incoming;    /* "defer" for a run that a migration fills; NULL: a fresh boot */
     const char *master_key_file; /* for secret objects; NULL: none are needed */
+    const struct vq_qemu_run_secrets *secrets; /* of the disks; NULL: none were fetched */
+    const char *tls_dir;     /* certificates of QEMU as a client of block servers; NULL: /etc/pki/qemu */
+    const char *chardev_tls_dir; /* of character devices; NULL: /etc/pki/qemu */
+    bool chardev_tls_verify; /* clients of ours must have a certificate too */
 };
 /* The definition is the run's own copy after vq_qemu_definition_begin_run(), with ports of graphics set. */
 

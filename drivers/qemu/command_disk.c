@@ -1,199 +1,69 @@
-/* Disks on the command line: a protocol node, a format node, a device. Firmware images are disks of their own kind. */
+/* Disks on the command line: the nodes of their images, what stands between those and the device, the device. Firmware images are
+ * disks of their own kind. */
 #define VQ_FROM VIR_FROM_QEMU
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "drivers/qemu/command_priv.h"
+#include "drivers/qemu/command_source.h"
 #include "drivers/qemu/devices.h"
+#include "drivers/qemu/disk.h"
 
-enum { CHAIN_MAX = 200, NODE_NAME = 48 };
+enum { CHAIN_MAX = 200, NODE_NAME = VQ_QEMU_NODE_NAME };
 
-/* What a cache mode means to QEMU: O_DIRECT, no flush, and whether the guest sees a write cache. */
-static const struct cache_mode {
-    enum vq_disk_cache mode;
-    bool direct, no_flush, write_cache;
-} cache_modes[] = {
-    {VQ_DISK_CACHE_NONE, true, false, true},          {VQ_DISK_CACHE_WRITETHROUGH, false, false, false},
-    {VQ_DISK_CACHE_WRITEBACK, false, false, true},    {VQ_DISK_CACHE_DIRECTSYNC, true, false, false},
-    {VQ_DISK_CACHE_UNSAFE, false, true, true},
-};
+/* ---- Images ---- */
 
-static const struct cache_mode *find_cache(enum vq_disk_cache mode)
+static struct vq_qemu_image image_of_backing(const struct vq_disk *disk, const struct vq_backing *backing)
 {
-    for (size_t i = 0; i < VQ_N_ELEMENTS(cache_modes); i++)
-        if (cache_modes[i].mode == mode)
-            return &cache_modes[i];
-    return NULL;
-}
-
-static void add_cache(json_t *node, enum vq_disk_cache mode)
-{
-    const struct cache_mode *cache = find_cache(mode);
-
-    if (cache != NULL)
-        json_object_set_new(node, "cache", json_pack("{s:b, s:b}", "direct", cache->direct, "no-flush", cache->no_flush));
-}
-
-static const char *io_name(enum vq_disk_io io)
-{
-    switch (io) {
-    case VQ_DISK_IO_NATIVE: return "native";
-    case VQ_DISK_IO_THREADS: return "threads";
-    case VQ_DISK_IO_URING: return "io_uring";
-    default: return NULL;
-    }
-}
-
-/* ---- Protocol nodes ---- */
-
-static json_t *nbd_server(const struct vq_source *source)
-{
-    const struct vq_source_host *host = source->n_hosts > 0 ? source->hosts[0] : NULL;
-    char port[16];
-
-    if (host == NULL)
-        return NULL;
-    if (vq_streq(host->transport, "unix"))
-        return json_pack("{s:s, s:s}", "type", "unix", "path", host->socket == NULL ? "" : host->socket);
-    (void)snprintf(port, sizeof(port), "%u", host->port == 0 ? 10809 : host->port);
-    return json_pack("{s:s, s:s, s:s}", "type", "inet", "host", host->name == NULL ? "" : host->name, "port", port);
-}
-
-static json_t *url_node(const struct vq_source *source, const char *driver)
-{
-    const struct vq_source_host *host = source->n_hosts > 0 ? source->hosts[0] : NULL;
-    VQ_AUTOBUFFER url = VQ_BUFFER_INIT;
-
-    if (host == NULL || host->name == NULL)
-        return NULL;
-    vq_buffer_addf(&url, "%s://%s", driver, host->name);
-    if (host->port != 0)
-        vq_buffer_addf(&url, ":%u", host->port);
-    vq_buffer_addf(&url, "/%s", source->name == NULL ? "" : source->name);
-    if (source->query != NULL)
-        vq_buffer_addf(&url, "?%s", source->query);
-    return json_pack("{s:s, s:s}", "driver", driver, "url", url.data);
-}
-
-static json_t *network_node(const struct vq_source *source)
-{
-    json_t *server;
-    json_t *node;
-
-    switch (source->protocol) {
-    case VQ_NET_PROTOCOL_NBD:
-        server = nbd_server(source);
-        if (server == NULL)
-            return NULL;
-        node = json_pack("{s:s, s:o}", "driver", "nbd", "server", server);
-        vq_qemu_json_text(node, "export", source->name);
-        return node;
-    case VQ_NET_PROTOCOL_HTTP: return url_node(source, "http");
-    case VQ_NET_PROTOCOL_HTTPS: return url_node(source, "https");
-    case VQ_NET_PROTOCOL_FTP: return url_node(source, "ftp");
-    case VQ_NET_PROTOCOL_FTPS: return url_node(source, "ftps");
-    default: return NULL;
-    }
-}
-
-static int make_protocol(const struct vq_source *source, const char *where, json_t **ret, struct vq_error *err)
-{
-    json_t *node = NULL;
-
-    if (source->type == VQ_SOURCE_FILE && source->path != NULL)
-        node = json_pack("{s:s, s:s}", "driver", "file", "filename", source->path);
-    else if (source->type == VQ_SOURCE_BLOCK && source->path != NULL)
-        node = json_pack("{s:s, s:s}", "driver", "host_device", "filename", source->path);
-    else if (source->type == VQ_SOURCE_DIR && source->path != NULL)
-        node = json_pack("{s:s, s:s}", "driver", "vvfat", "dir", source->path);
-    else if (source->type == VQ_SOURCE_NETWORK)
-        node = network_node(source);
-    if (node == NULL)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s: this kind of source cannot be used yet: only files, "
-                            "block devices, directories, and nbd, http and ftp servers", where);
-    *ret = node;
-    return 0;
-}
-
-/* Formats that can name an image below them; to the others QEMU refuses even to say that there is none. */
-static bool has_backing_file(const char *format)
-{
-    static const char *const formats[] = {"qcow2", "qcow", "qed", "vmdk"};
-
-    for (size_t i = 0; i < VQ_N_ELEMENTS(formats); i++)
-        if (strcmp(formats[i], format) == 0)
-            return true;
-    return false;
-}
-
-/* One image: protocol node below, format node on top. ret_name: of the format node. */
-static int write_image(struct vq_qemu_writer *writer, const struct vq_disk *disk, const struct vq_source *source,
-                       const char *format, bool is_readonly, const char *stem, const char *backing_node,
-                       struct vq_error *err)
-{
-    char where[160], storage[NODE_NAME + 16], name[NODE_NAME + 16];
-    json_t *node = NULL;
-
-    (void)snprintf(where, sizeof(where), "disk '%s'", disk->target);
-    if (source->encryption != NULL || disk->encryption != NULL || source->auth != NULL || disk->auth != NULL)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s: encryption and authentication need a secret", where);
-    if (make_protocol(source, where, &node, err) < 0)
-        return -1;
-    (void)snprintf(storage, sizeof(storage), "%s-storage", stem);
-    (void)snprintf(name, sizeof(name), "%s-format", stem);
-    vq_qemu_json_text(node, "aio", io_name(disk->io));
-    vq_qemu_json_text(node, "node-name", storage);
-    add_cache(node, disk->cache);
-    json_object_set_new(node, "auto-read-only", json_true());
-    vq_qemu_json_text(node, "discard", "unmap");
-    vq_qemu_arg_json(writer, "-blockdev", node);
-
-    node = json_pack("{s:s, s:b}", "node-name", name, "read-only", is_readonly);
-    if (disk->discard == VQ_DISK_DISCARD_UNMAP)
-        vq_qemu_json_text(node, "discard", "unmap");
-    else if (disk->discard == VQ_DISK_DISCARD_IGNORE)
-        vq_qemu_json_text(node, "discard", "ignore");
-    if (disk->detect_zeroes != VQ_DISK_ZEROES_UNSET)
-        vq_qemu_json_text(node, "detect-zeroes", disk->detect_zeroes == VQ_DISK_ZEROES_OFF   ? "off"
-                                                 : disk->detect_zeroes == VQ_DISK_ZEROES_ON  ? "on"
-                                                 : disk->discard == VQ_DISK_DISCARD_UNMAP    ? "unmap"
-                                                                                             : "on");
-    add_cache(node, disk->cache);
-    vq_qemu_json_text(node, "driver", format);
-    vq_qemu_json_text(node, "file", storage);
-    if (backing_node != NULL && has_backing_file(format))
-        json_object_set_new(node, "backing", backing_node[0] == '\0' ? json_null() : json_string(backing_node));
-    vq_qemu_arg_json(writer, "-blockdev", node);
-    return 0;
-}
-
-/* <backingStore/> without anything in it: the chain ends here. */
-static bool ends_chain(const struct vq_backing *backing)
-{
-    return backing->is_terminator || (backing->source.type == VQ_SOURCE_UNSET && backing->source.path == NULL);
+    return (struct vq_qemu_image){
+        .disk = disk,
+        .source = &backing->source,
+        .format = backing->format == NULL ? "raw" : backing->format,
+        .encryption = backing->source.encryption,
+        .auth = backing->source.auth,
+        .metadata_cache_size = backing->metadata_cache_size,
+        .is_readonly = true,
+    };
 }
 
 /* The chain below the top image, deepest first. name: of the node that the image above names; "" ends the chain. */
 static int write_backing(struct vq_qemu_writer *writer, const struct vq_disk *disk, const struct vq_backing *backing,
-                         unsigned depth, char name[NODE_NAME + 16], struct vq_error *err)
+                         unsigned depth, char name[NODE_NAME], struct vq_error *err)
 {
-    char below[NODE_NAME + 16], stem[NODE_NAME];
+    struct vq_qemu_image image;
+    char below[NODE_NAME];
 
     name[0] = '\0';
-    if (backing == NULL || ends_chain(backing))
+    if (!vq_qemu_backing_is_image(backing))
         return 0;
     if (depth > CHAIN_MAX)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': more than %d images in its chain", disk->target,
                             CHAIN_MAX);
+    image = image_of_backing(disk, backing);
     if (write_backing(writer, disk, backing->backing, depth + 1, below, err) < 0)
         return -1;
-    (void)snprintf(stem, sizeof(stem), "libvirt-%u-%u", disk->source.index, depth);
-    if (write_image(writer, disk, &backing->source, backing->format == NULL ? "raw" : backing->format, true, stem,
-                    backing->backing == NULL ? NULL : below, err) < 0)
+    image.backing = backing->backing == NULL ? NULL : below;
+    if (vq_qemu_write_image(writer, &image, err) < 0)
         return -1;
-    (void)snprintf(name, NODE_NAME + 16, "%s-format", stem);
+    vq_qemu_node_name(name, &backing->source, "format");
+    return 0;
+}
+
+static int write_images(struct vq_qemu_writer *writer, const struct vq_disk *disk, char top[NODE_NAME],
+                        struct vq_error *err)
+{
+    struct vq_qemu_image image = vq_qemu_image_of_disk(disk);
+    char below[NODE_NAME];
+
+    if (write_backing(writer, disk, disk->backing, 1, below, err) < 0)
+        return -1;
+    image.backing = disk->backing == NULL ? NULL : below;
+    if (vq_qemu_write_image(writer, &image, err) < 0)
+        return -1;
+    vq_qemu_node_name(top, &disk->source, "format");
     return 0;
 }
 
@@ -203,7 +73,9 @@ static const char *device_name(const struct vq_disk *disk, char *buffer, size_t 
 {
     switch (disk->bus) {
     case VQ_DISK_BUS_VIRTIO:
-        vq_qemu_virtio_name(buffer, size, "virtio-blk", disk->model, &disk->info);
+        vq_qemu_virtio_name(buffer, size,
+                            disk->source.type == VQ_SOURCE_VHOST_USER ? "vhost-user-blk" : "virtio-blk", disk->model,
+                            &disk->info);
         return buffer;
     case VQ_DISK_BUS_SCSI:
         return disk->device == VQ_DISK_DEVICE_CDROM ? "scsi-cd" : disk->device == VQ_DISK_DEVICE_LUN ? "scsi-block" : "scsi-hd";
@@ -294,15 +166,15 @@ static const char *error_action(enum vq_disk_error_policy policy)
 
 static void add_disk_properties(struct vq_qemu_writer *writer, json_t *device, const struct vq_disk *disk)
 {
-    const struct cache_mode *cache = find_cache(disk->cache);
     uint32_t boot = disk->info.boot_order != 0 ? disk->info.boot_order : boot_index_by_class(writer->def, disk);
-    bool is_virtio = disk->bus == VQ_DISK_BUS_VIRTIO;
+    bool is_virtio = disk->bus == VQ_DISK_BUS_VIRTIO, has_write_cache;
     char iothread[32];
 
-    if (boot != 0)
+    if (boot != 0 && disk->bus != VQ_DISK_BUS_FDC) /* floppies: of their controller */
         vq_qemu_json_number(device, "bootindex", boot);
-    if (disk->device != VQ_DISK_DEVICE_LUN && disk->bus != VQ_DISK_BUS_FDC && cache != NULL)
-        vq_qemu_json_text(device, "write-cache", cache->write_cache ? "on" : "off");
+    if (disk->device == VQ_DISK_DEVICE_DISK && disk->source.type != VQ_SOURCE_VHOST_USER &&
+        vq_qemu_disk_write_cache(disk->cache, &has_write_cache))
+        vq_qemu_json_text(device, "write-cache", has_write_cache ? "on" : "off");
     if (is_virtio && disk->iothread != 0) {
         (void)snprintf(iothread, sizeof(iothread), "iothread%u", disk->iothread);
         vq_qemu_json_text(device, "iothread", iothread);
@@ -339,12 +211,6 @@ static void add_disk_properties(struct vq_qemu_writer *writer, json_t *device, c
                       disk->rerror_policy != VQ_DISK_ERROR_UNSET   ? error_action(disk->rerror_policy)
                       : disk->error_policy == VQ_DISK_ERROR_ENOSPACE ? NULL
                                                                      : error_action(disk->error_policy));
-}
-
-static bool has_medium(const struct vq_disk *disk)
-{
-    return disk->source.path != NULL || disk->source.type == VQ_SOURCE_NETWORK || disk->source.type == VQ_SOURCE_VOLUME ||
-           disk->source.type == VQ_SOURCE_NVME || disk->source.type == VQ_SOURCE_VHOST_USER;
 }
 
 /* ---- I/O limits: a throttle group, and a filter node that belongs to it ---- */
@@ -386,15 +252,14 @@ static bool group_was_written(const struct vq_domain *def, const struct vq_disk 
     return false;
 }
 
-static void write_limits(struct vq_qemu_writer *writer, const struct vq_disk *disk, char top[NODE_NAME + 16])
+static void write_limits(struct vq_qemu_writer *writer, const struct vq_disk *disk, char top[NODE_NAME])
 {
-    json_t *limits = make_limits(&disk->iotune);
-    char group[256], name[NODE_NAME + 16];
+    json_t *limits;
+    char group[256], name[NODE_NAME];
 
-    if (json_object_size(limits) == 0 && disk->iotune.group_name == NULL) {
-        json_decref(limits);
+    if (!vq_qemu_disk_has_limits(disk))
         return;
-    }
+    limits = make_limits(&disk->iotune);
     (void)snprintf(group, sizeof(group), "throttle-%s",
                    disk->iotune.group_name != NULL ? disk->iotune.group_name : disk->info.alias);
     if (group_was_written(writer->def, disk))
@@ -406,60 +271,90 @@ static void write_limits(struct vq_qemu_writer *writer, const struct vq_disk *di
     vq_qemu_arg_json(writer, "-blockdev",
                      json_pack("{s:s, s:s, s:s, s:s}", "driver", "throttle", "node-name", name, "throttle-group", group,
                                "file", top));
-    (void)snprintf(top, NODE_NAME + 16, "%s", name);
+    (void)snprintf(top, NODE_NAME, "%s", name);
 }
 
-static int write_disk_images(struct vq_qemu_writer *writer, const struct vq_disk *disk, char top[NODE_NAME + 16],
-                             struct vq_error *err)
+/* What the guest reads is kept in its own image, so that the chain below is needed less and less. */
+static void write_copy_on_read(struct vq_qemu_writer *writer, const struct vq_disk *disk, char top[NODE_NAME])
 {
-    char backing[NODE_NAME + 16], stem[NODE_NAME];
+    char name[NODE_NAME];
+    json_t *node;
 
-    (void)snprintf(stem, sizeof(stem), "libvirt-%u", disk->source.index);
-    if (write_backing(writer, disk, disk->backing, 1, backing, err) < 0 ||
-        write_image(writer, disk, &disk->source, disk->format == NULL ? "raw" : disk->format,
-                    disk->is_readonly || disk->device == VQ_DISK_DEVICE_CDROM, stem,
-                    disk->backing == NULL ? NULL : backing, err) < 0)
-        return -1;
-    (void)snprintf(top, NODE_NAME + 16, "%s-format", stem);
-    if (disk->copy_on_read == VQ_SWITCH_ON) {
-        char name[NODE_NAME + 16];
-        (void)snprintf(name, sizeof(name), "libvirt-CoR-%s", disk->target);
-        vq_qemu_arg_json(writer, "-blockdev",
-                         json_pack("{s:s, s:s, s:s}", "driver", "copy-on-read", "node-name", name, "file", top));
-        (void)snprintf(top, NODE_NAME + 16, "%s", name);
-    }
-    write_limits(writer, disk, top);
+    if (disk->copy_on_read != VQ_SWITCH_ON)
+        return;
+    (void)snprintf(name, sizeof(name), "libvirt-CoR-%.32s", disk->target);
+    node = json_pack("{s:s, s:s, s:s}", "driver", "copy-on-read", "node-name", name, "file", top);
+    vq_qemu_json_text(node, "discard", disk->discard == VQ_DISK_DISCARD_UNMAP ? "unmap" : NULL);
+    vq_qemu_arg_json(writer, "-blockdev", node);
+    (void)snprintf(top, NODE_NAME, "%s", name);
+}
+
+/* Read by another process, over a socket: no node of ours, and what the guest may do is that process' affair. */
+static int write_vhost_user(struct vq_qemu_writer *writer, const struct vq_disk *disk, const char *driver,
+                            struct vq_error *err)
+{
+    VQ_AUTOBUFFER chardev = VQ_BUFFER_INIT;
+    char id[160];
+    json_t *device;
+
+    if (disk->bus != VQ_DISK_BUS_VIRTIO || disk->source.path == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': vhostuser disk supports only virtio bus, and "
+                            "needs the path of a socket", disk->target);
+    (void)snprintf(id, sizeof(id), "chr-vu-%s", disk->info.alias);
+    vq_buffer_addf(&chardev, "socket,id=%s,path=", id);
+    vq_qemu_add_value(&chardev, disk->source.path);
+    if (disk->source.reconnect.enabled == VQ_SWITCH_ON)
+        vq_buffer_addf(&chardev, ",reconnect=%u", disk->source.reconnect.timeout_s);
+    vq_qemu_arg_buffer(writer, "-chardev", &chardev);
+    device = vq_qemu_device_new(writer, driver, &disk->info);
+    vq_qemu_json_text(device, "chardev", id);
+    add_disk_properties(writer, device, disk);
+    vq_qemu_arg_json(writer, "-device", device);
     return 0;
 }
 
 static int write_disk(struct vq_qemu_writer *writer, const struct vq_disk *disk, struct vq_error *err)
 {
-    char buffer[64], top[NODE_NAME + 16];
+    char buffer[64], top[NODE_NAME];
     const char *driver = device_name(disk, buffer, sizeof(buffer));
+    bool has_medium = vq_qemu_disk_has_medium(disk);
 
     if (driver == NULL)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': unsupported bus", disk->target);
-    if (disk->device == VQ_DISK_DEVICE_LUN && disk->bus == VQ_DISK_BUS_VIRTIO)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                            "disk '%s': device 'lun' needs bus 'scsi' with a virtio-scsi controller", disk->target);
-    if (disk->is_transient)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': transient disks are not supported", disk->target);
-    if (!has_medium(disk) && disk->device != VQ_DISK_DEVICE_CDROM && disk->device != VQ_DISK_DEVICE_FLOPPY)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s' has no source", disk->target);
-    bool has_node = has_medium(disk);
-    if (has_node && write_disk_images(writer, disk, top, err) < 0)
-        return -1;
+    if (disk->source.type == VQ_SOURCE_VHOST_USER)
+        return write_vhost_user(writer, disk, driver, err);
+    if (has_medium) {
+        if (write_images(writer, disk, top, err) < 0)
+            return -1;
+        write_copy_on_read(writer, disk, top);
+        write_limits(writer, disk, top);
+    }
     json_t *device = vq_qemu_device_new(writer, driver, &disk->info);
     add_drive_address(writer, device, disk);
-    if (has_node)
+    if (has_medium)
         vq_qemu_json_text(device, "drive", top);
     add_disk_properties(writer, device, disk);
     vq_qemu_arg_json(writer, "-device", device);
     return 0;
 }
 
+/* The helper for reservations that all disks share which do not name one of their own. */
+static void write_reservation_helper(struct vq_qemu_writer *writer)
+{
+    const struct vq_devices *devices = &writer->def->devices;
+    VQ_AUTOFREE char *path = vq_asprintf("%s/pr-helper0.sock", writer->launch->dir);
+    bool is_needed = false;
+
+    for (size_t i = 0; i < devices->n_disks; i++)
+        is_needed = is_needed || devices->disks[i]->source.reservations_managed == VQ_SWITCH_ON;
+    if (is_needed)
+        vq_qemu_arg_json(writer, "-object",
+                         json_pack("{s:s, s:s, s:s}", "qom-type", "pr-manager-helper", "id", "pr-helper0", "path", path));
+}
+
 int vq_qemu_write_disks(struct vq_qemu_writer *writer, struct vq_error *err)
 {
+    write_reservation_helper(writer);
     for (size_t i = 0; i < writer->def->devices.n_disks; i++)
         if (write_disk(writer, writer->def->devices.disks[i], err) < 0)
             return -1;

@@ -24,6 +24,7 @@
 #include "drivers/qemu/ports.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/run_secrets.h"
 #include "drivers/qemu/start.h"
 #include "drivers/qemu/tap.h"
 #include "proto/cluster.pb-c.h"
@@ -397,14 +398,18 @@ enum vq_step_result vq_qemu_step_taps_undo(struct vq_job *job)
 
 /* ---- QEMU itself ---- */
 
-static int build_command(struct vq_qemu_guest *guest, struct vq_qemu_command **ret, struct vq_error *err)
+static int build_command(struct vq_qemu_guest *guest, const struct vq_qemu_run_secrets *secrets,
+                         struct vq_qemu_command **ret, struct vq_error *err)
 {
     size_t n = guest->live->devices.n_interfaces;
     VQ_AUTOFREE int *tap_fds = vq_calloc(n + 1, sizeof(int));
     VQ_AUTOFREE char *dir = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
     struct vq_qemu_launch launch = { .dir = dir, .monitor_fd = guest->monitor_fd, .tap_fds = tap_fds, .n_tap_fds = n,
                                      .sandbox = guest->qemu->settings.sandbox,
-                                     .incoming = vq_migrate_is_incoming(guest) ? "defer" : NULL };
+                                     .incoming = vq_migrate_is_incoming(guest) ? "defer" : NULL,
+                                     .secrets = secrets, .tls_dir = guest->qemu->settings.default_tls.dir,
+                                     .chardev_tls_dir = guest->qemu->settings.default_tls.dir,
+                                     .chardev_tls_verify = guest->qemu->settings.default_tls.verifies != 0 };
 
     for (size_t i = 0; i < n; i++)
         tap_fds[i] = -1;
@@ -431,18 +436,30 @@ static int spawn(struct vq_qemu_guest *guest, const struct vq_qemu_command *comm
     return vq_qemu_record_write(guest, err);
 }
 
+/* The child has its own copies of the descriptors with secrets, ours are closed at once. */
+static int fork_emulator(struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    VQ_AUTOPTR(vq_qemu_command) command = NULL;
+    struct vq_qemu_run_secrets secrets = {0};
+    int rc = -1;
+
+    if (vq_qemu_run_secrets_fetch(&secrets, guest->live, guest->qemu->host, err) == 0 &&
+        build_command(guest, &secrets, &command, err) == 0) {
+        vq_qemu_log_start(guest, command);
+        rc = spawn(guest, command, err);
+    }
+    vq_qemu_run_secrets_done(&secrets);
+    return rc;
+}
+
 enum vq_step_result vq_qemu_step_spawn(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
-    VQ_AUTOPTR(vq_qemu_command) command = NULL;
     struct vq_error err = VQ_ERROR_INIT;
 
     if (VQ_FAILPOINT("qemu.start.spawn"))
         return vq_qemu_step_failed(job, "qemu.start.spawn");
-    if (build_command(guest, &command, &err) < 0)
-        return vq_job_fail(job, &err);
-    vq_qemu_log_start(guest, command);
-    if (spawn(guest, command, &err) < 0)
+    if (fork_emulator(guest, &err) < 0)
         return vq_job_fail(job, &err);
     if (VQ_FAILPOINT("qemu.start.go"))
         return vq_qemu_step_failed(job, "qemu.start.go");
