@@ -51,6 +51,8 @@ static const struct meaning meanings[] = {
     {VIR_ERR_AGENT_UNRESPONSIVE, "Guest agent is not responding: %s"},
     {VIR_ERR_RESOURCE_BUSY, "resource busy: %s"},
     {VIR_ERR_ACCESS_DENIED, "access denied: %s"},
+    {VIR_ERR_CPU_INCOMPATIBLE, "the CPU is incompatible with host CPU: %s"},
+    {VIR_ERR_XML_INVALID_SCHEMA, "XML document failed to validate against schema: %s"},
     {VIR_ERR_AUTH_UNAVAILABLE, "authentication unavailable: %s"},
     {VIR_ERR_NO_SERVER, "Server not found: %s"},
     {VIR_ERR_NO_CLIENT, "Client not found: %s"},

@@ -10,10 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf/base/log.h"
 #include "conf/base/text.h"
 #include "drivers/driver.h"
+#include "drivers/qemu/cpu_host.h"
 #include "drivers/qemu/host_capabilities.h"
 #include "drivers/qemu/probe.h"
+#include "drivers/qemu/probe_cache.h"
 
 enum { EMULATORS_MAX = 64, WAITERS_MAX = 4096 };
 
@@ -31,6 +34,9 @@ struct emulator {
     struct vq_qemu_capabilities *caps; /* NULL: not asked yet, or the last answer was an error */
     struct vq_qemu_probe *probe;       /* under way */
     struct vq_qemu_probe *trial;       /* of KVM, under way */
+    struct vq_qemu_probe *kvm_probe;   /* KVM works; what it gives is asked for */
+    bool is_cache_read;
+    struct stat asked_file;            /* as it was when the probe began */
     struct waiter *waiters;
     size_t n_waiters;
 };
@@ -43,7 +49,43 @@ struct vq_qemu_emulators {
     char *host_text;           /* see vq_qemu_emulators_host() */
     uint64_t host_read_ms;
     uint8_t host_uuid[16];     /* in host_text: another one when the node joins a cluster */
+    struct vq_cpu_facts cpu;   /* of this host */
+    struct vq_qemu_trial trial; /* what became of the last trial of KVM in this boot */
+    uv_work_t clock;           /* measures it, once */
+    struct vq_host_clock clock_result;
+    bool is_clock_running;
+    void (*clock_over)(void *data); /* closing waits for it */
+    void *clock_over_data;
 };
+
+/* ---- Architectures ---- */
+
+const struct vq_qemu_arch vq_qemu_archs[] = {
+    {"alpha", "alpha", 64},       {"armv7l", "arm", 32},        {"aarch64", "aarch64", 64},   {"cris", "cris", 32},
+    {"i686", "i386", 32},         {"loongarch64", "loongarch64", 64}, {"m68k", "m68k", 32},   {"microblaze", "microblaze", 32},
+    {"microblazeel", "microblazeel", 32}, {"mips", "mips", 32}, {"mipsel", "mipsel", 32},     {"mips64", "mips64", 64},
+    {"mips64el", "mips64el", 64}, {"or32", "or1k", 32},         {"parisc", "hppa", 32},       {"ppc", "ppc", 32},
+    {"ppc64", "ppc64", 64},       {"ppc64le", "ppc64", 64},     {"riscv32", "riscv32", 32},   {"riscv64", "riscv64", 64},
+    {"s390x", "s390x", 64},       {"sh4", "sh4", 32},           {"sh4eb", "sh4eb", 32},       {"sparc", "sparc", 32},
+    {"sparc64", "sparc64", 64},   {"x86_64", "x86_64", 64},     {"xtensa", "xtensa", 32},     {"xtensaeb", "xtensaeb", 32},
+};
+const size_t vq_n_qemu_archs = VQ_N_ELEMENTS(vq_qemu_archs);
+
+const struct vq_qemu_arch *vq_qemu_arch_find(const char *name)
+{
+    for (size_t i = 0; i < vq_n_qemu_archs; i++)
+        if (strcmp(vq_qemu_archs[i].name, name) == 0)
+            return &vq_qemu_archs[i];
+    return NULL;
+}
+
+const char *vq_qemu_arch_of_qemu(const char *qemu)
+{
+    for (size_t i = 0; i < vq_n_qemu_archs; i++)
+        if (strcmp(vq_qemu_archs[i].qemu, qemu) == 0)
+            return vq_qemu_archs[i].name;
+    return qemu;
+}
 
 /* ---- Capabilities ---- */
 
@@ -62,6 +104,15 @@ static void names_free(char **names, size_t n_names)
     free(names);
 }
 
+static void models_free(struct vq_qemu_cpu_model *models, size_t n_models)
+{
+    for (size_t i = 0; i < n_models; i++) {
+        free(models[i].name);
+        names_free(models[i].missing, models[i].n_missing);
+    }
+    free(models);
+}
+
 void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps)
 {
     if (caps == NULL || --caps->references > 0)
@@ -72,14 +123,11 @@ void vq_qemu_capabilities_free(struct vq_qemu_capabilities *caps)
         free(caps->machines[i].default_cpu);
         free(caps->machines[i].default_ram_id);
     }
-    for (size_t i = 0; i < caps->n_cpu_models; i++) {
-        free(caps->cpu_models[i].name);
-        names_free(caps->cpu_models[i].missing, caps->cpu_models[i].n_missing);
-    }
+    models_free(caps->cpu_models, caps->n_cpu_models);
+    models_free(caps->kvm.models, caps->kvm.n_models);
     names_free(caps->devices, caps->n_devices);
     names_free(caps->features, caps->n_features);
     free(caps->machines);
-    free(caps->cpu_models);
     free(caps->path);
     free(caps->package);
     free(caps->arch);
@@ -143,6 +191,17 @@ bool vq_qemu_cpu_model_is_for_people(const struct vq_qemu_cpu_model *model)
            strspn(version + 2, "0123456789") != strlen(version + 2);
 }
 
+bool vq_qemu_capabilities_knows_model(const struct vq_qemu_capabilities *caps, bool is_kvm, const char *name)
+{
+    const struct vq_qemu_cpu_model *models = is_kvm ? caps->kvm.models : caps->cpu_models;
+    size_t n_models = is_kvm ? caps->kvm.n_models : caps->n_cpu_models;
+
+    for (size_t i = 0; i < n_models; i++)
+        if (strcmp(models[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_capabilities *caps, const char *name)
 {
     if (name == NULL)
@@ -155,12 +214,37 @@ const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_
 
 /* ---- The cache ---- */
 
+static void measure_clock(uv_work_t *work)
+{
+    struct vq_qemu_emulators *emulators = work->data;
+
+    emulators->clock_result.is_known = vq_cpu_host_tsc(&emulators->clock_result.hz, &emulators->clock_result.scales);
+}
+
+static void clock_measured(uv_work_t *work, int status VQ_UNUSED)
+{
+    struct vq_qemu_emulators *emulators = work->data;
+
+    emulators->is_clock_running = false;
+    free(vq_take(emulators->host_text)); /* was written without it */
+    if (emulators->clock_over != NULL)
+        emulators->clock_over(emulators->clock_over_data);
+}
+
 struct vq_qemu_emulators *vq_qemu_emulators_new(const struct vq_driver_host *host)
 {
     struct vq_qemu_emulators *emulators = vq_new(struct vq_qemu_emulators);
 
     emulators->host = host;
+    vq_cpu_host_read(vq_cpuid_here, &emulators->cpu);
+    emulators->clock.data = emulators;
+    emulators->is_clock_running = uv_queue_work(host->loop, &emulators->clock, measure_clock, clock_measured) == 0;
     return emulators;
+}
+
+const struct vq_cpu_facts *vq_qemu_emulators_cpu(const struct vq_qemu_emulators *emulators)
+{
+    return &emulators->cpu;
 }
 
 static struct emulator *find(struct vq_qemu_emulators *emulators, const char *path)
@@ -176,6 +260,13 @@ static bool is_fresh(const struct vq_qemu_capabilities *caps, const struct stat 
     return caps->device == now->st_dev && caps->inode == now->st_ino && caps->size_bytes == (uint64_t)now->st_size &&
            caps->mtime_ns == now->st_mtim.tv_sec * 1000000000 + now->st_mtim.tv_nsec &&
            caps->ctime_ns == now->st_ctim.tv_sec * 1000000000 + now->st_ctim.tv_nsec;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 static void remember_file(struct vq_qemu_capabilities *caps, const struct stat *file)
@@ -206,55 +297,131 @@ static void tell(struct emulator *emulator, const struct vq_error *err)
     }
 }
 
-static void trial_done(bool works, const char *problem, void *data)
+static void kvm_known(struct emulator *emulator, bool works, const char *problem)
 {
-    struct emulator *emulator = data;
-
-    emulator->trial = NULL;
-    if (emulator->caps == NULL)
-        return;
     emulator->caps->is_kvm_known = true;
     emulator->caps->has_kvm = works;
     (void)snprintf(emulator->caps->kvm_problem, sizeof(emulator->caps->kvm_problem), "%s", works ? "" : problem);
     tell(emulator, NULL);
 }
 
+/* KVM has run a guest: what it has to say about CPUs is of use, but nothing depends on it. */
+static void kvm_probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_error *err, void *data)
+{
+    struct emulator *emulator = data;
+    VQ_AUTOPTR(vq_qemu_capabilities) caps = take_caps;
+
+    emulator->kvm_probe = NULL;
+    if (emulator->caps == NULL)
+        return;
+    if (err != NULL) {
+        vq_log(WARN, "qemu.probe", "path='%s': asking for CPUs under KVM: %s, continuing", emulator->path, err->message);
+    } else {
+        models_free(emulator->caps->kvm.models, emulator->caps->kvm.n_models);
+        emulator->caps->kvm = (struct vq_qemu_cpus){vq_take(caps->cpu_models), caps->n_cpu_models, caps->cpu};
+        caps->n_cpu_models = 0;
+    }
+    kvm_known(emulator, true, "");
+}
+
+static void trial_known(struct emulator *emulator, const struct vq_qemu_trial *trial)
+{
+    if (trial->works)
+        emulator->kvm_probe =
+            vq_qemu_probe_start_kvm(emulator->all->host->loop, emulator->path, kvm_probe_done, emulator);
+    else
+        kvm_known(emulator, false, trial->problem);
+}
+
+/* KVM is the host's: what one emulator has found holds for the others. */
+static void trial_done(bool works, const char *problem, void *data)
+{
+    struct emulator *emulator = data;
+    struct vq_qemu_emulators *all = emulator->all;
+
+    emulator->trial = NULL;
+    all->trial = (struct vq_qemu_trial){.is_known = true, .works = works};
+    (void)snprintf(all->trial.problem, sizeof(all->trial.problem), "%s", works ? "" : problem);
+    vq_qemu_trial_cache_write(all->host->state_dir, all->host->boot_id, &all->trial);
+    if (emulator->caps != NULL)
+        trial_known(emulator, &all->trial);
+}
+
+static bool is_own_arch(const char *arch)
+{
+#if defined(__aarch64__)
+    return strcmp(arch, "aarch64") == 0;
+#else
+    return strcmp(arch, "x86_64") == 0 || strcmp(arch, "i686") == 0;
+#endif
+}
+
 /* The trial runs a guest for a while, so it is made only when somebody wants to know. One that is under way, of the file as
  * it was before, will do: KVM is the host's. */
 static void try_kvm_if_wanted(struct emulator *emulator)
 {
+    struct vq_qemu_emulators *all = emulator->all;
     bool is_wanted = false;
 
     for (const struct waiter *waiter = emulator->waiters; waiter != NULL; waiter = waiter->next)
         is_wanted = is_wanted || waiter->wants_kvm;
-    if (is_wanted && emulator->trial == NULL)
-        emulator->trial = vq_qemu_probe_kvm(emulator->all->host->loop, emulator->path, emulator->caps->arch, trial_done,
-                                            emulator);
+    if (!is_wanted || emulator->trial != NULL || emulator->kvm_probe != NULL)
+        return;
+    if (!is_own_arch(emulator->caps->arch)) {
+        kvm_known(emulator, false, "KVM runs guests of the host's own architecture");
+        return;
+    }
+    if (!all->trial.is_known)
+        vq_qemu_trial_cache_read(all->host->state_dir, all->host->boot_id, &all->trial);
+    if (all->trial.is_known)
+        trial_known(emulator, &all->trial);
+    else
+        emulator->trial = vq_qemu_probe_kvm(all->host->loop, emulator->path, emulator->caps->arch, trial_done, emulator);
+}
+
+static void take_capabilities(struct emulator *emulator, struct vq_qemu_capabilities *take_caps, const struct stat *file)
+{
+    take_caps->path = vq_strdup(emulator->path);
+    sort_names(take_caps->devices, take_caps->n_devices);
+    sort_names(take_caps->features, take_caps->n_features);
+    for (size_t i = 0; i < take_caps->n_cpu_models; i++)
+        sort_names(take_caps->cpu_models[i].missing, take_caps->cpu_models[i].n_missing);
+    remember_file(take_caps, file);
+    vq_qemu_capabilities_free(emulator->caps);
+    emulator->caps = take_caps;
 }
 
 static void probe_done(struct vq_qemu_capabilities *take_caps, const struct vq_error *err, void *data)
 {
     struct emulator *emulator = data;
+    const struct vq_qemu_probe *probe = vq_take(emulator->probe);
     struct stat file;
 
-    emulator->probe = NULL;
     if (err != NULL) {
         struct vq_error wrapped = *err;
         (void)vq_error_wrap(&wrapped, "asking the emulator '%s'", emulator->path);
         tell(emulator, &wrapped);
         return;
     }
-    take_caps->path = vq_strdup(emulator->path);
-    sort_names(take_caps->devices, take_caps->n_devices);
-    sort_names(take_caps->features, take_caps->n_features);
-    for (size_t i = 0; i < take_caps->n_cpu_models; i++)
-        sort_names(take_caps->cpu_models[i].missing, take_caps->cpu_models[i].n_missing);
-    if (stat(emulator->path, &file) == 0)
-        remember_file(take_caps, &file);
-    vq_qemu_capabilities_free(emulator->caps);
-    emulator->caps = take_caps;
+    if (stat(emulator->path, &file) < 0)
+        memset(&file, 0, sizeof(file));
+    else if (is_same_file(&emulator->asked_file, &file)) /* else nobody knows which of the two has answered */
+        vq_qemu_probe_cache_write(emulator->all->host->state_dir, emulator->path, &file, vq_qemu_probe_answers(probe));
+    take_capabilities(emulator, take_caps, &emulator->asked_file);
     tell(emulator, NULL);
     try_kvm_if_wanted(emulator);
+}
+
+/* What an earlier daemon has heard. */
+static void read_cache(struct emulator *emulator, const struct stat *file)
+{
+    struct vq_qemu_capabilities *caps = NULL;
+
+    if (!emulator->is_cache_read)
+        caps = vq_qemu_probe_cache_read(emulator->all->host->state_dir, emulator->path, file);
+    emulator->is_cache_read = true;
+    if (caps != NULL)
+        take_capabilities(emulator, caps, file);
 }
 
 static void refuse_path(const char *path, const char *why, vq_qemu_capabilities_cb cb, void *data)
@@ -297,15 +464,22 @@ static void get(struct vq_qemu_emulators *emulators, const char *path, bool want
         emulator->all = emulators;
         emulator->path = vq_strdup(path);
         emulators->list[emulators->n_list++] = emulator;
+        read_cache(emulator, &file);
+        if (emulator->caps != NULL && !wants_kvm) {
+            cb(emulator->caps, NULL, data);
+            return;
+        }
     }
     struct waiter *waiter = vq_new(struct waiter);
     *waiter = (struct waiter){emulator->waiters, wants_kvm, cb, data};
     emulator->waiters = waiter;
     emulator->n_waiters++;
-    if (emulator->probe == NULL && (emulator->caps == NULL || !is_fresh(emulator->caps, &file)))
+    if (emulator->probe == NULL && (emulator->caps == NULL || !is_fresh(emulator->caps, &file))) {
+        emulator->asked_file = file;
         emulator->probe = vq_qemu_probe_start(emulators->host->loop, path, probe_done, emulator);
-    else if (emulator->probe == NULL)
+    } else if (emulator->probe == NULL) {
         try_kvm_if_wanted(emulator);
+    }
 }
 
 void vq_qemu_emulators_get(struct vq_qemu_emulators *emulators, const char *path, vq_qemu_capabilities_cb cb, void *data)
@@ -326,25 +500,34 @@ const struct vq_qemu_capabilities *vq_qemu_emulators_known(struct vq_qemu_emulat
     return emulator == NULL ? NULL : emulator->caps;
 }
 
-const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const char *arch)
+static bool find_program(struct vq_qemu_emulators *emulators, const char *name)
 {
     static const char *const dirs[] = {"/usr/bin", "/usr/local/bin", "/usr/libexec"};
-    const char *wanted = arch == NULL ? "x86_64" : strcmp(arch, "i686") == 0 ? "x86_64" : arch;
     char path[PATH_MAX];
 
-#if defined(__aarch64__)
-    if (arch == NULL)
-        wanted = "aarch64";
-#endif
-    if (!vq_name_is_component(wanted))
-        return NULL;
     for (size_t i = 0; i < VQ_N_ELEMENTS(dirs); i++) {
-        (void)snprintf(path, sizeof(path), "%s/qemu-system-%s", dirs[i], wanted);
+        (void)snprintf(path, sizeof(path), "%s/qemu-system-%s", dirs[i], name);
         if (access(path, X_OK) == 0) {
             vq_set_text(&emulators->default_path, path);
-            return emulators->default_path;
+            return true;
         }
     }
+    return false;
+}
+
+const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const char *arch)
+{
+#if defined(__aarch64__)
+    const char *own = "aarch64";
+#else
+    const char *own = "x86_64";
+#endif
+    const struct vq_qemu_arch *wanted = vq_qemu_arch_find(arch == NULL ? own : arch);
+
+    if (wanted == NULL)
+        return NULL;
+    if (find_program(emulators, wanted->qemu) || (strcmp(wanted->name, "i686") == 0 && find_program(emulators, "x86_64")))
+        return emulators->default_path;
     return NULL;
 }
 
@@ -358,7 +541,7 @@ const char *vq_qemu_emulators_host(struct vq_qemu_emulators *emulators, const st
         memcmp(uuid, emulators->host_uuid, sizeof(uuid)) != 0) {
         free(emulators->host_text);
         memcpy(emulators->host_uuid, uuid, sizeof(uuid));
-        emulators->host_text = vq_qemu_host_read("", settings, uuid);
+        emulators->host_text = vq_qemu_host_read("", settings, uuid, &emulators->cpu, &emulators->clock_result);
         emulators->host_read_ms = now;
     }
     return emulators->host_text;
@@ -401,10 +584,15 @@ void vq_qemu_emulators_close(struct vq_qemu_emulators *emulators, void (*closed)
     struct vq_error err = VQ_ERROR_INIT;
 
     *closing = (struct closing){emulators, 1, closed, data};
+    if (emulators->is_clock_running) {
+        closing->n_open++;
+        emulators->clock_over = probe_closed;
+        emulators->clock_over_data = closing;
+    }
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
     for (size_t i = 0; i < emulators->n_list; i++) {
         struct emulator *emulator = emulators->list[i];
-        struct vq_qemu_probe *probes[] = {vq_take(emulator->probe), vq_take(emulator->trial)};
+        struct vq_qemu_probe *probes[] = {vq_take(emulator->probe), vq_take(emulator->trial), vq_take(emulator->kvm_probe)};
         for (size_t k = 0; k < VQ_N_ELEMENTS(probes); k++) {
             if (probes[k] == NULL)
                 continue;

@@ -10,6 +10,7 @@
 
 #include "conf/base/error.h"
 #include "conf/base/memory.h"
+#include "drivers/qemu/cpu_model.h"
 
 struct vq_driver_host;
 struct vq_domain;
@@ -31,6 +32,26 @@ struct vq_qemu_cpu_model {
     size_t n_missing;
 };
 
+/* An architecture of guests, and the program that runs it. */
+struct vq_qemu_arch {
+    const char *name;        /* as libvirt's clients know it */
+    const char *qemu;        /* what the emulator calls it: qemu-system-... */
+    int bits;
+};
+extern const struct vq_qemu_arch vq_qemu_archs[]; /* in the order in which they are told */
+extern const size_t vq_n_qemu_archs;
+/* NULL: unknown. */
+const struct vq_qemu_arch *vq_qemu_arch_find(const char *name);
+/* By the emulator's word; one that is unknown is its own. */
+const char *vq_qemu_arch_of_qemu(const char *qemu);
+
+/* What an accelerator gives to guests. */
+struct vq_qemu_cpus {
+    struct vq_qemu_cpu_model *models;
+    size_t n_models;
+    struct vq_cpu_facts cpu; /* the most that a guest can have */
+};
+
 /* Counted reference; the content does not change once it was handed out, except for what KVM can do, which is tried out
  * beside: has_kvm is false until a guest has really run under it. */
 struct vq_qemu_capabilities {
@@ -50,6 +71,8 @@ struct vq_qemu_capabilities {
     size_t n_devices;
     char **features;         /* sorted names of CPU features that can be had under TCG; none: not known */
     size_t n_features;
+    struct vq_cpu_facts cpu; /* the most that a guest can have under TCG */
+    struct vq_qemu_cpus kvm; /* under KVM; empty until has_kvm */
     bool is_kvm_known;       /* the trial is over */
     bool has_kvm;            /* a guest can really run under it */
     char kvm_problem[256];   /* why not, for people; "" when it can */
@@ -66,6 +89,8 @@ bool vq_qemu_cpu_model_is_for_people(const struct vq_qemu_cpu_model *model);
 bool vq_qemu_capabilities_has_feature(const struct vq_qemu_capabilities *caps, const char *feature);
 /* NULL: unknown. */
 const struct vq_qemu_cpu_model *vq_qemu_capabilities_cpu_model(const struct vq_qemu_capabilities *caps, const char *name);
+/* Does the emulator have a model of this name under the accelerator? */
+bool vq_qemu_capabilities_knows_model(const struct vq_qemu_capabilities *caps, bool is_kvm, const char *name);
 /* By name or alias; NULL: unknown. name NULL: the default machine. */
 const struct vq_qemu_machine *vq_qemu_capabilities_machine(const struct vq_qemu_capabilities *caps, const char *name);
 
@@ -88,6 +113,8 @@ const struct vq_qemu_capabilities *vq_qemu_emulators_known(struct vq_qemu_emulat
 const char *vq_qemu_emulators_default(struct vq_qemu_emulators *emulators, const char *arch);
 
 struct vq_qemu_settings;
+/* The CPU of this host. */
+const struct vq_cpu_facts *vq_qemu_emulators_cpu(const struct vq_qemu_emulators *emulators);
 /* The <host> part of this host's capabilities, read again after VQ_QEMU_HOST_MS; borrowed until the loop turn ends. */
 enum { VQ_QEMU_HOST_MS = 60000 };
 const char *vq_qemu_emulators_host(struct vq_qemu_emulators *emulators, const struct vq_qemu_settings *settings);

@@ -6,6 +6,7 @@
 #include "conf/base/buffer.h"
 #include "conf/base/macros.h"
 #include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/cpu_xml.h"
 
 /* One value of an enumeration, told when the emulator has the device (NULL: always). */
 struct value {
@@ -61,6 +62,53 @@ static void add_os(struct vq_buffer *text, const struct vq_qemu_capabilities *ca
     end(text, "os");
 }
 
+struct models {
+    const struct vq_qemu_capabilities *caps;
+    bool is_kvm;
+};
+
+static bool is_allowed(const char *name, void *data)
+{
+    const struct models *models = data;
+
+    return vq_qemu_capabilities_knows_model(models->caps, models->is_kvm, name);
+}
+
+/* What a guest with the mode host-model would get. */
+static void add_host_model(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_kvm)
+{
+    const struct vq_cpu_facts *cpu = is_kvm ? &caps->kvm.cpu : &caps->cpu;
+    struct models models = {caps, is_kvm};
+    struct vq_cpu_choice choice;
+
+    if (vq_cpu_set_count(&cpu->features) == 0 || !vq_cpu_choose(cpu, false, is_allowed, &models, &choice)) {
+        vq_buffer_line(text, "<mode name='host-model' supported='no'/>");
+        return;
+    }
+    begin(text, "mode name='host-model'");
+    vq_cpu_choice_format(&choice, cpu->vendor, "forbid", false, text);
+    end(text, "mode");
+}
+
+static void add_custom(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_kvm)
+{
+    const struct vq_qemu_cpu_model *models = is_kvm ? caps->kvm.models : caps->cpu_models;
+    size_t n_models = is_kvm ? caps->kvm.n_models : caps->n_cpu_models;
+
+    if (n_models == 0) {
+        vq_buffer_line(text, "<mode name='custom' supported='no'/>");
+        return;
+    }
+    begin(text, "mode name='custom'");
+    for (size_t i = 0; i < n_models; i++) {
+        const struct vq_cpu_model_fact *fact = vq_cpu_model_find(models[i].name);
+        if (vq_qemu_cpu_model_is_for_people(&models[i]))
+            vq_buffer_line(text, "<model usable='%s' vendor='%s'>%s</model>", models[i].is_usable ? "yes" : "no",
+                           fact == NULL || fact->vendor == NULL ? "unknown" : fact->vendor, models[i].name);
+    }
+    end(text, "mode");
+}
+
 static void add_cpu(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_kvm)
 {
     vq_buffer_line(text, "<cpu>");
@@ -75,18 +123,8 @@ static void add_cpu(struct vq_buffer *text, const struct vq_qemu_capabilities *c
     begin(text, "mode name='maximum'");
     ADD_ENUM("maximumMigratable", {"on", NULL}, {"off", NULL});
     end(text, "mode");
-    vq_buffer_line(text, "<mode name='host-model' supported='no'/>");
-    if (caps->n_cpu_models == 0) {
-        vq_buffer_line(text, "<mode name='custom' supported='no'/>");
-    } else {
-        begin(text, "mode name='custom'");
-        for (size_t i = 0; i < caps->n_cpu_models; i++)
-            if (vq_qemu_cpu_model_is_for_people(&caps->cpu_models[i]))
-                vq_buffer_line(text, "<model usable='%s' vendor='unknown'>%s</model>",
-                               is_kvm ? "unknown" : caps->cpu_models[i].is_usable ? "yes" : "no",
-                               caps->cpu_models[i].name);
-        end(text, "mode");
-    }
+    add_host_model(text, caps, is_kvm);
+    add_custom(text, caps, is_kvm);
     text->indent--;
     vq_buffer_line(text, "</cpu>");
 }

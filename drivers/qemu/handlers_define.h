@@ -37,6 +37,18 @@ struct vq_domain *vq_qemu_read_definition(struct vq_request *request);
 /* A vq_qemu_changed_cb for requests without a result: answers the request that is its data. */
 void vq_qemu_change_over(const struct vq_error *err, void *request);
 
+struct vq_qemu_capabilities;
+struct vq_qemu_machine;
+/* Called with capabilities or an error; data is the request. */
+typedef void (*vq_qemu_emulator_fn)(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data);
+/* The emulator that a question about what guests get is about: path, else this host's for the architecture. The request is
+ * refused when the architecture or the type is unknown. KVM has been tried unless the type is "qemu". */
+void vq_qemu_with_emulator(struct vq_request *request, const char *path, const char *arch, const char *virttype,
+                           vq_qemu_emulator_fn known);
+/* Has it this architecture, machine and type of guests? NULL: no, and the request was refused. */
+const struct vq_qemu_machine *vq_qemu_check_emulator(struct vq_request *request, const struct vq_qemu_capabilities *caps,
+                                                     const char *arch, const char *machine_name, const char *virttype);
+
 void vq_qemu_handle_set_memory(struct vq_request *request);         /* handlers_config.c */
 void vq_qemu_handle_set_memory_flags(struct vq_request *request);
 void vq_qemu_handle_set_max_memory(struct vq_request *request);

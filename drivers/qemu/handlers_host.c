@@ -18,29 +18,13 @@
 #include "drivers/qemu/host_capabilities.h"
 #include "proto/gen/remote.h"
 
-/* Architectures whose emulators are looked for, in the order in which they are told. */
-static const char *const archs[] = {"x86_64", "aarch64", "armv7l", "ppc64", "riscv64", "s390x", "loongarch64"};
-
-static bool is_arch(const char *arch)
-{
-    for (size_t i = 0; i < VQ_N_ELEMENTS(archs); i++)
-        if (strcmp(archs[i], arch) == 0)
-            return true;
-    return strcmp(arch, "i686") == 0;
-}
-
-static const char *program_arch(const char *arch)
-{
-    return strcmp(arch, "armv7l") == 0 ? "arm" : arch;
-}
-
 /* This host's emulator for the architecture; NULL: the request was refused. */
 static const char *default_emulator(struct vq_request *request, const char *arch)
 {
     const char *path = vq_qemu_emulators_default(vq_qemu_of(request)->emulators, arch);
 
     if (path == NULL)
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "unable to find any emulator to serve '%s' architecture",
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_CONFIG_UNSUPPORTED, "unable to find any emulator to serve '%s' architecture",
                        arch == NULL ? "x86_64" : arch);
     return path;
 }
@@ -132,11 +116,11 @@ void vq_qemu_handle_get_cpu_model_names(struct vq_request *request)
 
     if (!vq_qemu_check_flags(request, args->flags, 0))
         return;
-    if (!is_arch(args->arch)) {
+    if (vq_qemu_arch_find(args->arch) == NULL) {
         vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "cannot find architecture %s", args->arch);
         return;
     }
-    path = default_emulator(request, program_arch(args->arch));
+    path = default_emulator(request, args->arch);
     if (path != NULL)
         vq_qemu_emulators_get(vq_qemu_of(request)->emulators, path, models_known, request);
 }
@@ -150,9 +134,9 @@ void vq_qemu_handle_get_sev_info(struct vq_request *request)
 
 struct asking {
     struct vq_request *request;
-    size_t next;
-    struct vq_qemu_capabilities *caps[VQ_N_ELEMENTS(archs)];
-    size_t n_caps;
+    size_t next;             /* of vq_qemu_archs */
+    struct vq_qemu_guest_kind *guests; /* with a reference to each one's capabilities */
+    size_t n_guests;
 };
 
 static void ask_next(struct asking *asking);
@@ -162,7 +146,8 @@ static void one_known(const struct vq_qemu_capabilities *caps, const struct vq_e
     struct asking *asking = data;
 
     if (err == NULL) /* an emulator that cannot be run is left out */
-        asking->caps[asking->n_caps++] = vq_qemu_capabilities_ref(caps);
+        asking->guests[asking->n_guests++] =
+            (struct vq_qemu_guest_kind){&vq_qemu_archs[asking->next - 1], vq_qemu_capabilities_ref(caps)};
     ask_next(asking);
 }
 
@@ -171,11 +156,11 @@ static void all_known(struct asking *asking)
     struct vq_request *request = asking->request;
     struct vq_remote_connect_get_capabilities_ret *ret = request->ret;
     const char *host = vq_qemu_emulators_host(vq_qemu_of(request)->emulators, &vq_qemu_of(request)->settings);
-    char *text = vq_qemu_host_capabilities_format(host, (const struct vq_qemu_capabilities *const *)asking->caps,
-                                                  asking->n_caps);
+    char *text = vq_qemu_host_capabilities_format(host, asking->guests, asking->n_guests);
 
-    for (size_t i = 0; i < asking->n_caps; i++)
-        vq_qemu_capabilities_free(asking->caps[i]);
+    for (size_t i = 0; i < asking->n_guests; i++)
+        vq_qemu_capabilities_free((struct vq_qemu_capabilities *)asking->guests[i].caps); /* our reference */
+    free(asking->guests);
     free(asking);
     vq_qemu_reply_text(request, &ret->capabilities, text);
 }
@@ -184,8 +169,8 @@ static void ask_next(struct asking *asking)
 {
     struct vq_qemu_emulators *emulators = vq_qemu_of(asking->request)->emulators;
 
-    while (asking->next < VQ_N_ELEMENTS(archs)) {
-        const char *path = vq_qemu_emulators_default(emulators, program_arch(archs[asking->next++]));
+    while (asking->next < vq_n_qemu_archs) {
+        const char *path = vq_qemu_emulators_default(emulators, vq_qemu_archs[asking->next++].name);
         if (path == NULL)
             continue;
         vq_qemu_emulators_get_kvm(emulators, path, one_known, asking);
@@ -199,61 +184,74 @@ void vq_qemu_handle_get_capabilities(struct vq_request *request)
     struct asking *asking = vq_new(struct asking);
 
     asking->request = request;
+    asking->guests = vq_calloc(vq_n_qemu_archs, sizeof(*asking->guests));
     ask_next(asking);
 }
 
-/* ---- Domain capabilities ---- */
+/* ---- What an emulator gives to guests ---- */
+
+const struct vq_qemu_machine *vq_qemu_check_emulator(struct vq_request *request, const struct vq_qemu_capabilities *caps,
+                                                     const char *arch, const char *machine_name, const char *virttype)
+{
+    const struct vq_qemu_machine *machine = vq_qemu_capabilities_machine(caps, machine_name);
+
+    if (arch != NULL && strcmp(arch, caps->arch) != 0 && !(strcmp(arch, "i686") == 0 && strcmp(caps->arch, "x86_64") == 0))
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG,
+                       "architecture from emulator '%s' doesn't match given architecture '%s'", caps->arch, arch);
+    else if (machine == NULL)
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "the machine '%s' is not supported by emulator '%s'",
+                       machine_name == NULL ? "" : machine_name, caps->path);
+    else if (virttype != NULL && strcmp(virttype, "kvm") == 0 && !caps->has_kvm)
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "KVM is not supported by '%s' on this host%s%s", caps->path,
+                       caps->kvm_problem[0] == '\0' ? "" : ": ", caps->kvm_problem);
+    else
+        return machine;
+    return NULL;
+}
+
+void vq_qemu_with_emulator(struct vq_request *request, const char *path, const char *arch, const char *virttype,
+                           vq_qemu_emulator_fn known)
+{
+    if (virttype != NULL && strcmp(virttype, "kvm") != 0 && strcmp(virttype, "qemu") != 0) {
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "unknown virttype: %s", virttype);
+        return;
+    }
+    if (arch != NULL && vq_qemu_arch_find(arch) == NULL) {
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "unknown architecture: %s", arch);
+        return;
+    }
+    if (path == NULL)
+        path = default_emulator(request, arch);
+    if (path != NULL && virttype != NULL && strcmp(virttype, "qemu") == 0)
+        vq_qemu_emulators_get(vq_qemu_of(request)->emulators, path, known, request);
+    else if (path != NULL)
+        vq_qemu_emulators_get_kvm(vq_qemu_of(request)->emulators, path, known, request);
+}
 
 static void domain_capabilities_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
 {
     struct vq_request *request = data;
     const struct vq_remote_connect_get_domain_capabilities_args *args = request->args;
     struct vq_remote_connect_get_domain_capabilities_ret *ret = request->ret;
-    const struct vq_qemu_machine *machine;
-    const char *arch = args->arch;
 
     if (err != NULL) {
         vq_request_fail(request, err);
         return;
     }
-    if (arch == NULL)
-        arch = caps->arch;
-    machine = vq_qemu_capabilities_machine(caps, args->machine);
-    if (strcmp(arch, caps->arch) != 0 && !(strcmp(arch, "i686") == 0 && strcmp(caps->arch, "x86_64") == 0))
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG,
-                       "architecture from emulator '%s' doesn't match given architecture '%s'", caps->arch, arch);
-    else if (machine == NULL)
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "the machine '%s' is not supported by emulator '%s'",
-                       args->machine == NULL ? "" : args->machine, caps->path);
-    else if (args->virttype != NULL && strcmp(args->virttype, "kvm") == 0 && !caps->has_kvm)
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "KVM is not supported by '%s' on this host%s%s", caps->path,
-                       caps->kvm_problem[0] == '\0' ? "" : ": ", caps->kvm_problem);
-    else
-        vq_qemu_reply_text(request, &ret->capabilities,
-                           vq_qemu_domain_capabilities_format(
-                               caps, machine, arch,
-                               args->virttype == NULL ? caps->has_kvm : strcmp(args->virttype, "kvm") == 0));
+    const struct vq_qemu_machine *machine = vq_qemu_check_emulator(request, caps, args->arch, args->machine, args->virttype);
+    if (machine == NULL)
+        return;
+    bool is_kvm = args->virttype == NULL ? caps->has_kvm : strcmp(args->virttype, "kvm") == 0;
+    const char *arch = args->arch == NULL ? caps->arch : args->arch;
+    vq_qemu_reply_text(request, &ret->capabilities, vq_qemu_domain_capabilities_format(caps, machine, arch, is_kvm));
 }
 
 void vq_qemu_handle_get_domain_capabilities(struct vq_request *request)
 {
     const struct vq_remote_connect_get_domain_capabilities_args *args = request->args;
-    const char *path = args->emulatorbin;
 
-    if (!vq_qemu_check_flags(request, args->flags, 0))
-        return;
-    if (args->virttype != NULL && strcmp(args->virttype, "kvm") != 0 && strcmp(args->virttype, "qemu") != 0) {
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "unknown virttype: %s", args->virttype);
-        return;
-    }
-    if (args->arch != NULL && !is_arch(args->arch)) {
-        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "unknown architecture: %s", args->arch);
-        return;
-    }
-    if (path == NULL)
-        path = default_emulator(request, args->arch == NULL ? NULL : program_arch(args->arch));
-    if (path != NULL)
-        vq_qemu_emulators_get_kvm(vq_qemu_of(request)->emulators, path, domain_capabilities_known, request);
+    if (vq_qemu_check_flags(request, args->flags, 0))
+        vq_qemu_with_emulator(request, args->emulatorbin, args->arch, args->virttype, domain_capabilities_known);
 }
 
 /* ---- A definition as a command line ---- */

@@ -15,9 +15,10 @@
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/cpu_host.h"
 #include "drivers/qemu/driver.h"
 
-enum { FILE_MAX = 64 * 1024, CPUS_MAX = 8192, NODES_MAX = 1024, PAGES_MAX = 16 };
+enum { FILE_MAX = 64 * 1024, CPUS_MAX = 8192, NODES_MAX = 1024, PAGES_MAX = 16, CACHES_MAX = 512 };
 
 /* ---- Small files of the kernel ---- */
 
@@ -76,84 +77,26 @@ static void each_of_list(const char *list, unsigned max, void (*cb)(unsigned num
 
 /* ---- CPU ---- */
 
-struct host_cpu {
-    char vendor[32], flags[8192], microcode[32];
-    char family[16], model[16], stepping[16];
+/* What CPUID does not tell, of the first processor: the others of a host are the same. */
+struct cpu_notes {
+    uint64_t microcode;
     uint32_t address_bits;
 };
 
-static void read_cpuinfo_line(struct host_cpu *cpu, char *line)
-{
-    const struct {
-        const char *key;
-        char *place;
-        size_t size;
-    } keys[] = {{"vendor_id", cpu->vendor, sizeof(cpu->vendor)}, {"flags", cpu->flags, sizeof(cpu->flags)},
-                {"microcode", cpu->microcode, sizeof(cpu->microcode)}, {"cpu family", cpu->family, sizeof(cpu->family)},
-                {"model", cpu->model, sizeof(cpu->model)}, {"stepping", cpu->stepping, sizeof(cpu->stepping)}};
-    char *colon = strchr(line, ':');
-
-    if (colon == NULL)
-        return;
-    char *end = colon;
-    while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
-    *end = '\0';
-    const char *value = colon + 1 + strspn(colon + 1, " ");
-    for (size_t i = 0; i < VQ_N_ELEMENTS(keys); i++)
-        if (strcmp(line, keys[i].key) == 0 && keys[i].place[0] == '\0')
-            (void)snprintf(keys[i].place, keys[i].size, "%s", value);
-    if (strcmp(line, "address sizes") == 0 && cpu->address_bits == 0)
-        cpu->address_bits = (uint32_t)strtoul(value, NULL, 10);
-}
-
-/* The first processor: the others of a host are the same. */
-static void read_cpu(const char *root, struct host_cpu *cpu)
+static struct cpu_notes read_notes(const char *root)
 {
     VQ_AUTOFREE char *text = read_file(root, "/proc/cpuinfo");
-    char *rest = NULL;
+    const char *microcode = text == NULL ? NULL : strstr(text, "\nmicrocode"), *sizes = text == NULL ? NULL : strstr(text, "\naddress sizes");
+    const char *value = microcode == NULL ? NULL : strchr(microcode, ':');
+    struct cpu_notes notes = {0};
 
-    *cpu = (struct host_cpu){0};
-    if (text == NULL)
-        return;
-    char *second = strstr(text, "\n\n");
-    if (second != NULL)
-        *second = '\0';
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        read_cpuinfo_line(cpu, line);
+    if (value != NULL)
+        notes.microcode = strtoull(value + 1, NULL, 0);
+    value = sizes == NULL ? NULL : strchr(sizes, ':');
+    if (value != NULL)
+        notes.address_bits = (uint32_t)strtoul(value + 1, NULL, 10);
+    return notes;
 }
-
-static bool has_flag(const struct host_cpu *cpu, const char *flag)
-{
-    size_t length = strlen(flag);
-
-    for (const char *at = strstr(cpu->flags, flag); at != NULL; at = strstr(at + 1, flag))
-        if ((at == cpu->flags || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
-            return true;
-    return false;
-}
-
-/* The kernel's names of what the CPU can do beyond the model named below, and those that clients know. */
-static const struct cpu_flag {
-    const char *kernel, *name; /* NULL: the same */
-} cpu_flags[] = {
-    {"vme", NULL}, {"ss", NULL}, {"ht", NULL}, {"pclmulqdq", "pclmuldq"}, {"monitor", NULL}, {"vmx", NULL},
-    {"ssse3", NULL}, {"fma", NULL}, {"pcid", NULL}, {"sse4_1", "sse4.1"}, {"sse4_2", "sse4.2"}, {"x2apic", NULL},
-    {"movbe", NULL}, {"popcnt", NULL}, {"tsc_deadline_timer", "tsc-deadline"}, {"aes", NULL}, {"xsave", NULL},
-    {"avx", NULL}, {"f16c", NULL}, {"rdrand", NULL}, {"hypervisor", NULL}, {"arat", NULL}, {"fsgsbase", NULL},
-    {"tsc_adjust", NULL}, {"bmi1", NULL}, {"hle", NULL}, {"avx2", NULL}, {"smep", NULL}, {"bmi2", NULL}, {"erms", NULL},
-    {"invpcid", NULL}, {"rtm", NULL}, {"rdseed", NULL}, {"adx", NULL}, {"smap", NULL}, {"clflushopt", NULL},
-    {"clwb", NULL}, {"avx512f", NULL}, {"avx512dq", NULL}, {"avx512cd", NULL}, {"avx512bw", NULL}, {"avx512vl", NULL},
-    {"avx512ifma", NULL}, {"avx512vbmi", NULL}, {"avx512_vnni", "avx512vnni"}, {"sha_ni", "sha-ni"}, {"umip", NULL},
-    {"pku", NULL}, {"ospke", NULL}, {"gfni", NULL}, {"vaes", NULL}, {"vpclmulqdq", NULL}, {"la57", NULL}, {"rdpid", NULL},
-    {"fsrm", NULL}, {"md_clear", "md-clear"}, {"stibp", NULL}, {"ssbd", NULL}, {"arch_capabilities", "arch-capabilities"},
-    {"xsaveopt", NULL}, {"xsavec", NULL}, {"xgetbv1", NULL}, {"xsaves", NULL}, {"mmxext", NULL}, {"fxsr_opt", NULL},
-    {"pdpe1gb", NULL}, {"rdtscp", NULL}, {"lahf_lm", NULL}, {"cmp_legacy", NULL}, {"svm", NULL}, {"cr8_legacy", "cr8legacy"},
-    {"abm", NULL}, {"sse4a", NULL}, {"misalignsse", NULL}, {"3dnowprefetch", NULL}, {"osvw", NULL}, {"ibs", NULL},
-    {"xop", NULL}, {"fma4", NULL}, {"tbm", NULL}, {"topoext", NULL}, {"clzero", NULL}, {"xsaveerptr", NULL},
-    {"wbnoinvd", NULL}, {"ibpb", NULL}, {"ibrs", NULL}, {"npt", NULL}, {"nrip_save", "nrip-save"},
-    {"nonstop_tsc", "invtsc"},
-};
 
 static const char *host_arch(void)
 {
@@ -162,14 +105,6 @@ static const char *host_arch(void)
     if (name.machine[0] == '\0' && uname(&name) < 0)
         return "x86_64";
     return strcmp(name.machine, "i386") == 0 || strcmp(name.machine, "i586") == 0 ? "i686" : name.machine;
-}
-
-static const char *vendor_name(const struct host_cpu *cpu)
-{
-    return strcmp(cpu->vendor, "GenuineIntel") == 0   ? "Intel"
-           : strcmp(cpu->vendor, "AuthenticAMD") == 0 ? "AMD"
-           : strcmp(cpu->vendor, "HygonGenuine") == 0 ? "Hygon"
-                                                      : NULL;
 }
 
 /* ---- Topology ---- */
@@ -255,35 +190,46 @@ static size_t page_sizes(const char *root, uint64_t sizes[PAGES_MAX])
     return n;
 }
 
-static void add_cpu(const char *root, struct vq_buffer *text)
+static void add_model(const struct vq_cpu_facts *cpu, const struct cpu_notes *notes, const struct vq_host_clock *clock,
+                      struct vq_buffer *text, struct vq_cpu_choice *ret_choice)
 {
-    struct host_cpu cpu;
+    bool is_chosen = vq_cpu_choose(cpu, true, NULL, NULL, ret_choice);
+
+    if (is_chosen)
+        vq_buffer_line(text, "<model>%s</model>", ret_choice->model->name);
+    else
+        memset(ret_choice, 0, sizeof(*ret_choice));
+    if (cpu->vendor[0] != '\0')
+        vq_buffer_line(text, "<vendor>%s</vendor>", cpu->vendor);
+    if (notes->microcode != 0)
+        vq_buffer_line(text, "<microcode version='%llu'/>", (unsigned long long)notes->microcode);
+    if (cpu->family != 0)
+        vq_buffer_line(text, "<signature family='%u' model='%u' stepping='%u'/>", cpu->family, cpu->model, cpu->stepping);
+    if (clock->is_known)
+        vq_buffer_line(text, "<counter name='tsc' frequency='%llu' scaling='%s'/>", (unsigned long long)clock->hz,
+                       clock->scales ? "yes" : "no");
+}
+
+static void add_cpu(const char *root, const struct vq_cpu_facts *cpu, const struct vq_host_clock *clock,
+                    struct vq_buffer *text)
+{
     struct topology topology = read_topology(root);
+    struct cpu_notes notes = read_notes(root);
+    struct vq_cpu_choice choice;
     uint64_t sizes[PAGES_MAX];
     size_t n_sizes = page_sizes(root, sizes);
-    const char *arch = host_arch();
-    bool is_x86 = strcmp(arch, "x86_64") == 0 || strcmp(arch, "i686") == 0;
 
-    read_cpu(root, &cpu);
     vq_buffer_line(text, "<cpu>");
     text->indent++;
-    vq_buffer_line(text, "<arch>%s</arch>", arch);
-    if (is_x86) /* a model that every 64-bit CPU has, and by name what this one has beyond it */
-        vq_buffer_line(text, "<model>kvm64</model>");
-    if (vendor_name(&cpu) != NULL)
-        vq_buffer_line(text, "<vendor>%s</vendor>", vendor_name(&cpu));
-    if (cpu.microcode[0] != '\0')
-        vq_buffer_line(text, "<microcode version='%lu'/>", strtoul(cpu.microcode, NULL, 0));
-    if (cpu.family[0] != '\0')
-        vq_buffer_line(text, "<signature family='%lu' model='%lu' stepping='%lu'/>", strtoul(cpu.family, NULL, 10),
-                       strtoul(cpu.model, NULL, 10), strtoul(cpu.stepping, NULL, 10));
+    vq_buffer_line(text, "<arch>%s</arch>", host_arch());
+    add_model(cpu, &notes, clock, text, &choice);
     vq_buffer_line(text, "<topology sockets='%u' dies='%u' cores='%u' threads='%u'/>", topology.sockets, topology.dies,
                    topology.cores, topology.threads);
-    if (cpu.address_bits != 0)
-        vq_buffer_line(text, "<maxphysaddr mode='emulate' bits='%u'/>", cpu.address_bits);
-    for (size_t i = 0; i < VQ_N_ELEMENTS(cpu_flags); i++)
-        if (has_flag(&cpu, cpu_flags[i].kernel))
-            vq_buffer_line(text, "<feature name='%s'/>", cpu_flags[i].name == NULL ? cpu_flags[i].kernel : cpu_flags[i].name);
+    if (notes.address_bits != 0)
+        vq_buffer_line(text, "<maxphysaddr mode='emulate' bits='%u'/>", notes.address_bits);
+    for (size_t i = 0; i < vq_n_cpu_features; i++)
+        if (vq_cpu_set_has(&choice.extra, i))
+            vq_buffer_line(text, "<feature name='%s'/>", vq_cpu_features[i].name);
     for (size_t i = 0; i < n_sizes; i++)
         vq_buffer_line(text, "<pages unit='KiB' size='%llu'/>", (unsigned long long)sizes[i]);
     text->indent--;
@@ -327,6 +273,23 @@ static void add_distances(struct topology *topology, unsigned node)
     vq_buffer_line(topology->text, "</distances>");
 }
 
+/* How many pages of each size a cell is made of. */
+static void add_cell_pages(const char *root, unsigned node, uint64_t memory_kib, struct vq_buffer *text)
+{
+    uint64_t sizes[PAGES_MAX], counts[PAGES_MAX], small = memory_kib;
+    size_t n = page_sizes(root, sizes);
+
+    for (size_t i = 1; i < n; i++) {
+        VQ_AUTOFREE char *dir = vq_asprintf("hugepages/hugepages-%llukB/nr_hugepages", (unsigned long long)sizes[i]);
+        counts[i] = read_number(root, "/sys/devices/system/node/node", node, dir, 0);
+        small -= counts[i] * sizes[i] > small ? small : counts[i] * sizes[i];
+    }
+    counts[0] = sizes[0] == 0 ? 0 : small / sizes[0];
+    for (size_t i = 0; i < n; i++)
+        vq_buffer_line(text, "<pages unit='KiB' size='%llu'>%llu</pages>", (unsigned long long)sizes[i],
+                       (unsigned long long)counts[i]);
+}
+
 static void add_cell(unsigned node, void *data)
 {
     struct topology *topology = data;
@@ -339,8 +302,9 @@ static void add_cell(unsigned node, void *data)
 
     vq_buffer_line(text, "<cell id='%u'>", node);
     text->indent++;
-    vq_buffer_line(text, "<memory unit='KiB'>%llu</memory>",
-                   (unsigned long long)memory_of(memory != NULL ? memory : all_memory));
+    uint64_t memory_kib = memory_of(memory != NULL ? memory : all_memory);
+    vq_buffer_line(text, "<memory unit='KiB'>%llu</memory>", (unsigned long long)memory_kib);
+    add_cell_pages(topology->root, node, memory_kib, text);
     add_distances(topology, node);
     vq_buffer_line(text, "<cpus num='%u'>", count_list(list));
     text->indent++;
@@ -368,7 +332,100 @@ static void add_topology(const char *root, struct vq_buffer *text)
     vq_buffer_line(text, "</topology>");
 }
 
+/* ---- Caches ---- */
+
+struct caches {
+    const char *root;
+    struct vq_buffer *text;
+    uint64_t told[CACHES_MAX];
+    size_t n_told;
+};
+
+/* "32768K" in KiB */
+static uint64_t cache_size(const char *text)
+{
+    char *end;
+    uint64_t size = text == NULL ? 0 : strtoull(text, &end, 10);
+
+    return text == NULL ? 0 : *end == 'M' ? size * 1024 : size;
+}
+
+static void add_bank(struct caches *caches, unsigned cpu, unsigned index, uint64_t level)
+{
+    VQ_AUTOFREE char *dir = vq_asprintf("/sys/devices/system/cpu/cpu%u/cache/index", cpu);
+    VQ_AUTOFREE char *size_text = read_file(caches->root, "%s%u/size", dir, index);
+    VQ_AUTOFREE char *cpus = read_file(caches->root, "%s%u/shared_cpu_list", dir, index);
+    VQ_AUTOFREE char *type = read_file(caches->root, "%s%u/type", dir, index);
+    uint64_t id = read_number(caches->root, dir, index, "id", 0), kib = cache_size(size_text);
+    const char *kind = vq_streq(type, "Instruction") ? "code" : vq_streq(type, "Data") ? "data" : "both";
+    bool is_mib = kib >= 1024 && kib % 1024 == 0;
+
+    for (size_t i = 0; i < caches->n_told; i++)
+        if (caches->told[i] == (level << 32 | id))
+            return;
+    if (caches->n_told == CACHES_MAX || kib == 0 || cpus == NULL || strspn(cpus, "0123456789,-") != strlen(cpus))
+        return;
+    caches->told[caches->n_told++] = level << 32 | id;
+    if (caches->n_told == 1) {
+        vq_buffer_line(caches->text, "<cache>");
+        caches->text->indent++;
+    }
+    vq_buffer_line(caches->text, "<bank id='%llu' level='%llu' type='%s' size='%llu' unit='%s' cpus='%s'/>",
+                   (unsigned long long)id, (unsigned long long)level, kind, (unsigned long long)(is_mib ? kib / 1024 : kib),
+                   is_mib ? "MiB" : "KiB", cpus);
+}
+
+/* Those that processors share: from the third level on. */
+static void add_banks_of(unsigned cpu, void *data)
+{
+    enum { INDEXES = 8, SHARED_LEVEL = 3 };
+    struct caches *caches = data;
+    VQ_AUTOFREE char *dir = vq_asprintf("/sys/devices/system/cpu/cpu%u/cache/index", cpu);
+
+    for (unsigned index = 0; index < INDEXES; index++) {
+        uint64_t level = read_number(caches->root, dir, index, "level", 0);
+        if (level >= SHARED_LEVEL)
+            add_bank(caches, cpu, index, level);
+    }
+}
+
+static void add_caches(const char *root, struct vq_buffer *text)
+{
+    struct caches caches = {.root = root, .text = text};
+    VQ_AUTOFREE char *online = read_file(root, "/sys/devices/system/cpu/online");
+
+    each_of_list(online, CPUS_MAX, add_banks_of, &caches);
+    if (caches.n_told == 0)
+        return;
+    text->indent--;
+    vq_buffer_line(text, "</cache>");
+}
+
 /* ---- The rest of the host ---- */
+
+static void add_iommu(const char *root, struct vq_buffer *text)
+{
+    VQ_AUTOFREE char *path = vq_asprintf("%s/sys/kernel/iommu_groups", root);
+    DIR *dir = opendir(path);
+    const struct dirent *entry;
+    bool has_group = false;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        has_group = has_group || entry->d_name[0] != '.';
+    if (dir != NULL)
+        (void)closedir(dir);
+    vq_buffer_line(text, "<iommu support='%s'/>", has_group ? "yes" : "no");
+}
+
+static void add_migration(struct vq_buffer *text)
+{
+    static const char *const lines[] = {"<migration_features>", "  <live/>", "  <uri_transports>",
+                                        "    <uri_transport>tcp</uri_transport>", "  </uri_transports>",
+                                        "</migration_features>"};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(lines); i++)
+        vq_buffer_line(text, "%s", lines[i]);
+}
 
 static void add_power(const char *root, struct vq_buffer *text)
 {
@@ -466,7 +523,8 @@ void vq_qemu_host_uuid(const struct vq_qemu *qemu, uint8_t ret_uuid[16])
     vq_qemu_host_identity("", qemu->host, ret_uuid);
 }
 
-char *vq_qemu_host_read(const char *root, const struct vq_qemu_settings *settings, const uint8_t uuid[16])
+char *vq_qemu_host_read(const char *root, const struct vq_qemu_settings *settings, const uint8_t uuid[16],
+                        const struct vq_cpu_facts *cpu, const struct vq_host_clock *clock)
 {
     char uuid_text[VQ_UUID_TEXT];
     struct vq_buffer text = VQ_BUFFER_INIT;
@@ -476,37 +534,47 @@ char *vq_qemu_host_read(const char *root, const struct vq_qemu_settings *setting
     text.indent = 2;
     vq_uuid_format(uuid, uuid_text);
     vq_buffer_line(&text, "<uuid>%s</uuid>", uuid_text);
-    add_cpu(root, &text);
+    add_cpu(root, cpu, clock, &text);
     add_power(root, &text);
-    vq_buffer_line(&text, "<iommu support='no'/>");
+    add_iommu(root, &text);
+    add_migration(&text);
     add_topology(root, &text);
+    add_caches(root, &text);
     add_security(settings, &text);
     text.indent = 1;
     vq_buffer_line(&text, "</host>");
     return vq_buffer_steal(&text);
 }
 
-char *vq_qemu_host_cpu_format(const char *root)
+char *vq_qemu_host_cpu_format(const char *root, const struct vq_cpu_facts *cpu)
 {
+    static const struct vq_host_clock unknown;
     struct vq_buffer text = VQ_BUFFER_INIT;
 
-    add_cpu(root, &text);
+    add_cpu(root, cpu, &unknown, &text);
     return vq_buffer_steal(&text);
 }
 
 /* ---- What the emulators run ---- */
 
+static void add_machine(struct vq_buffer *text, const struct vq_qemu_machine *machine)
+{
+    const char *deprecated = machine->is_deprecated ? " deprecated='yes'" : "";
+
+    vq_buffer_line(text, "<machine maxCpus='%u'%s>%s</machine>", machine->cpus_max, deprecated, machine->name);
+    if (machine->alias != NULL)
+        vq_buffer_line(text, "<machine canonical='%s' maxCpus='%u'%s>%s</machine>", machine->name, machine->cpus_max,
+                       deprecated, machine->alias);
+}
+
+/* The default one first: clients that do not choose take the first. */
 static void add_machines(struct vq_buffer *text, const struct vq_qemu_capabilities *caps)
 {
-    for (size_t i = 0; i < caps->n_machines; i++) {
-        const struct vq_qemu_machine *machine = &caps->machines[i];
-        const char *deprecated = machine->is_deprecated ? " deprecated='yes'" : "";
-
-        if (machine->alias != NULL)
-            vq_buffer_line(text, "<machine canonical='%s' maxCpus='%u'%s>%s</machine>", machine->name, machine->cpus_max,
-                           deprecated, machine->alias);
-        vq_buffer_line(text, "<machine maxCpus='%u'%s>%s</machine>", machine->cpus_max, deprecated, machine->name);
-    }
+    if (caps->default_machine < caps->n_machines)
+        add_machine(text, &caps->machines[caps->default_machine]);
+    for (size_t i = 0; i < caps->n_machines; i++)
+        if (i != caps->default_machine)
+            add_machine(text, &caps->machines[i]);
 }
 
 /* An element with a text that a user chose. */
@@ -518,53 +586,58 @@ static void add_escaped(struct vq_buffer *text, const char *element, const char 
     vq_buffer_line(text, "<%s>%s</%s>", element, escaped.data == NULL ? "" : escaped.data, element);
 }
 
-static void add_guest(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, const char *arch, int bits)
+static void add_guest_features(struct vq_buffer *text, const char *arch)
 {
-    bool is_x86 = strcmp(arch, "x86_64") == 0 || strcmp(arch, "i686") == 0;
+    static const struct {
+        const char *line;
+        const char *archs; /* NULL: all */
+    } features[] = {
+        {"<pae/>", " i686 "},
+        {"<nonpae/>", " i686 "},
+        {"<acpi default='on' toggle='yes'/>", " i686 x86_64 aarch64 loongarch64 "},
+        {"<apic default='on' toggle='no'/>", " i686 x86_64 "},
+        {"<cpuselection/>", NULL},
+        {"<deviceboot/>", NULL},
+        {"<disksnapshot default='on' toggle='no'/>", NULL},
+    };
+    VQ_AUTOFREE char *word = vq_asprintf(" %s ", arch);
 
+    vq_buffer_line(text, "<features>");
+    for (size_t i = 0; i < VQ_N_ELEMENTS(features); i++)
+        if (features[i].archs == NULL || strstr(features[i].archs, word) != NULL)
+            vq_buffer_line(text, "  %s", features[i].line);
+    vq_buffer_line(text, "</features>");
+}
+
+static void add_guest(struct vq_buffer *text, const struct vq_qemu_guest_kind *guest)
+{
     vq_buffer_line(text, "<guest>");
     text->indent++;
     vq_buffer_line(text, "<os_type>hvm</os_type>");
-    vq_buffer_line(text, "<arch name='%s'>", arch);
+    vq_buffer_line(text, "<arch name='%s'>", guest->arch->name);
     text->indent++;
-    vq_buffer_line(text, "<wordsize>%d</wordsize>", bits);
-    add_escaped(text, "emulator", caps->path);
-    add_machines(text, caps);
+    vq_buffer_line(text, "<wordsize>%d</wordsize>", guest->arch->bits);
+    add_escaped(text, "emulator", guest->caps->path);
+    add_machines(text, guest->caps);
     vq_buffer_line(text, "<domain type='qemu'/>");
-    if (caps->has_kvm)
+    if (guest->caps->has_kvm)
         vq_buffer_line(text, "<domain type='kvm'/>");
     text->indent--;
     vq_buffer_line(text, "</arch>");
-    vq_buffer_line(text, "<features>");
-    if (is_x86)
-        vq_buffer_line(text, "  <acpi default='on' toggle='yes'/>");
-    if (is_x86)
-        vq_buffer_line(text, "  <apic default='on' toggle='no'/>");
-    if (strcmp(arch, "i686") == 0)
-        vq_buffer_line(text, "  <pae/>");
-    vq_buffer_line(text, "  <cpuselection/>");
-    vq_buffer_line(text, "  <deviceboot/>");
-    vq_buffer_line(text, "</features>");
+    add_guest_features(text, guest->arch->name);
     text->indent--;
     vq_buffer_line(text, "</guest>");
 }
 
-char *vq_qemu_host_capabilities_format(const char *host, const struct vq_qemu_capabilities *const *emulators,
-                                       size_t n_emulators)
+char *vq_qemu_host_capabilities_format(const char *host, const struct vq_qemu_guest_kind *guests, size_t n_guests)
 {
     struct vq_buffer text = VQ_BUFFER_INIT;
 
     vq_buffer_add(&text, "<capabilities>\n");
     vq_buffer_add(&text, host);
     text.indent = 1;
-    for (size_t i = 0; i < n_emulators; i++) {
-        const char *arch = emulators[i]->arch;
-        bool is_64 = strstr(arch, "64") != NULL || strcmp(arch, "s390x") == 0;
-
-        if (strcmp(arch, "x86_64") == 0)
-            add_guest(&text, emulators[i], "i686", 32);
-        add_guest(&text, emulators[i], arch, is_64 ? 64 : 32);
-    }
+    for (size_t i = 0; i < n_guests; i++)
+        add_guest(&text, &guests[i]);
     vq_buffer_add(&text, "</capabilities>\n");
     return vq_buffer_steal(&text);
 }

@@ -36,6 +36,8 @@ struct vq_qemu_probe {
     struct vq_process *process;
     struct vq_qmp *qmp;
     struct vq_qemu_capabilities *caps;
+    json_t *answers;           /* to be kept */
+    bool is_kvm;
     unsigned pending;          /* answers to come */
     struct vq_error error;
     bool is_trial, is_over, works;
@@ -85,7 +87,10 @@ static void read_version(struct vq_qemu_capabilities *caps, json_t *reply)
 
 static void read_target(struct vq_qemu_capabilities *caps, json_t *reply)
 {
-    caps->arch = name_of(reply, "arch");
+    VQ_AUTOFREE char *arch = name_of(reply, "arch");
+
+    if (arch != NULL)
+        vq_set_text(&caps->arch, vq_qemu_arch_of_qemu(arch));
 }
 
 /* "qemu64-x86_64-cpu" → "qemu64" */
@@ -187,6 +192,35 @@ static void read_devices(struct vq_qemu_capabilities *caps, json_t *reply)
     }
 }
 
+static uint32_t number_of(json_t *object, const char *key)
+{
+    json_int_t value = json_integer_value(json_object_get(object, key));
+
+    return value > 0 && value < 1 << 16 ? (uint32_t)value : 0;
+}
+
+static void read_cpu(struct vq_cpu_facts *cpu, json_t *properties)
+{
+    static const struct {
+        const char *id, *name;
+    } vendors[] = {{"GenuineIntel", "Intel"}, {"AuthenticAMD", "AMD"}, {"HygonGenuine", "Hygon"}};
+    const char *id = json_string_value(json_object_get(properties, "vendor"));
+    const char *name;
+    json_t *value;
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(vendors); i++)
+        if (vq_streq(id, vendors[i].id))
+            (void)snprintf(cpu->vendor, sizeof(cpu->vendor), "%s", vendors[i].name);
+    cpu->family = number_of(properties, "family");
+    cpu->model = number_of(properties, "model");
+    cpu->stepping = number_of(properties, "stepping");
+    json_object_foreach(properties, name, value) {
+        int feature = json_is_true(value) ? vq_cpu_feature_find(name) : -1;
+        if (feature >= 0)
+            vq_cpu_set_put(&cpu->features, (size_t)feature, true);
+    }
+}
+
 static void read_features(struct vq_qemu_capabilities *caps, json_t *reply)
 {
     json_t *properties = json_object_get(json_object_get(reply, "model"), "props");
@@ -199,6 +233,7 @@ static void read_features(struct vq_qemu_capabilities *caps, json_t *reply)
     json_object_foreach(properties, name, value)
         if (json_is_true(value) && is_plain_name(name))
             caps->features[caps->n_features++] = vq_strdup(name);
+    read_cpu(&caps->cpu, properties);
 }
 
 static void read_options(struct vq_qemu_capabilities *caps, json_t *reply)
@@ -231,6 +266,7 @@ static void handle_closed(uv_handle_t *handle)
     } else {
         probe->cb(vq_take(caps), NULL, probe->data);
     }
+    json_decref(probe->answers);
     vq_qemu_capabilities_free(caps);
     free(probe);
 }
@@ -298,22 +334,29 @@ struct question {
     const char *command;
     const char *arguments;
     void (*read)(struct vq_qemu_capabilities *caps, json_t *reply);
+    bool is_kvm_too;         /* its answer is another one under KVM */
+    bool is_needed;
 };
 
 static const struct question questions[] = {
-    {"query-version", NULL, read_version},
-    {"query-target", NULL, read_target},
-    {"query-machines", NULL, read_machines},
-    {"query-cpu-definitions", NULL, read_models},
-    {"qom-list-types", "{\"implements\": \"device\", \"abstract\": false}", read_devices},
-    {"query-cpu-model-expansion", "{\"type\": \"static\", \"model\": {\"name\": \"max\"}}", read_features},
-    {"query-command-line-options", "{\"option\": \"sandbox\"}", read_options},
+    {"query-version", NULL, read_version, false, true},
+    {"query-target", NULL, read_target, false, true},
+    {"query-machines", NULL, read_machines, false, true},
+    {"query-cpu-definitions", NULL, read_models, true, false},
+    {"qom-list-types", "{\"implements\": \"device\", \"abstract\": false}", read_devices, false, false},
+    {"query-cpu-model-expansion", "{\"type\": \"static\", \"model\": {\"name\": \"max\"}}", read_features, true, false},
+    {"query-command-line-options", "{\"option\": \"sandbox\"}", read_options, false, false},
 };
 
 struct asked {
     struct vq_qemu_probe *probe;
     const struct question *question;
 };
+
+static bool makes_sense(const struct vq_qemu_capabilities *caps)
+{
+    return caps->arch != NULL && caps->n_machines > 0;
+}
 
 static void answered(json_t *reply, const struct vq_error *err, void *data)
 {
@@ -322,21 +365,42 @@ static void answered(json_t *reply, const struct vq_error *err, void *data)
 
     if (probe->is_over)
         return;
-    if (reply != NULL)
+    if (reply != NULL) {
         asked->question->read(probe->caps, reply);
-    else if (asked->question->read == read_version || asked->question->read == read_machines) {
+        (void)json_object_set(probe->answers, asked->question->command, reply);
+    } else if (asked->question->is_needed) {
         fail(probe, err);
         return;
     }
     if (--probe->pending > 0)
         return;
-    if (probe->caps->arch == NULL || probe->caps->n_machines == 0) {
+    if (!probe->is_kvm && !makes_sense(probe->caps)) {
         struct vq_error lacking = VQ_ERROR_INIT;
         (void)vq_error_set(&lacking, VIR_ERR_INTERNAL_ERROR, "the emulator names no machine that it can run");
         fail(probe, &lacking);
         return;
     }
     over(probe);
+}
+
+json_t *vq_qemu_probe_answers(const struct vq_qemu_probe *probe)
+{
+    return probe->answers;
+}
+
+struct vq_qemu_capabilities *vq_qemu_probe_read(json_t *answers)
+{
+    struct vq_qemu_capabilities *caps = vq_new(struct vq_qemu_capabilities);
+
+    caps->references = 1;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(questions); i++) {
+        json_t *answer = json_object_get(answers, questions[i].command);
+        if (answer != NULL)
+            questions[i].read(caps, answer);
+    }
+    if (!makes_sense(caps))
+        vq_qemu_capabilities_free(vq_take(caps));
+    return caps;
 }
 
 static void qmp_event(struct vq_qmp *qmp VQ_UNUSED, const char *name VQ_UNUSED, json_t *event_data VQ_UNUSED,
@@ -359,6 +423,8 @@ static const struct vq_qmp_callbacks qmp_callbacks = {qmp_event, qmp_broken};
 static void ask(struct vq_qemu_probe *probe)
 {
     for (size_t i = 0; i < VQ_N_ELEMENTS(questions); i++) {
+        if (probe->is_kvm && !questions[i].is_kvm_too)
+            continue;
         struct asked *asked = vq_new(struct asked);
         *asked = (struct asked){probe, &questions[i]};
         probe->pending++;
@@ -402,13 +468,15 @@ static int launch(struct vq_qemu_probe *probe, const char *const *argv, int fd)
     return 0;
 }
 
-struct vq_qemu_probe *vq_qemu_probe_start(uv_loop_t *loop, const char *path, vq_qemu_probe_cb cb, void *data)
+static struct vq_qemu_probe *probe_start(uv_loop_t *loop, const char *path, bool is_kvm, vq_qemu_probe_cb cb, void *data)
 {
     struct vq_qemu_probe *probe = probe_new(loop, VQ_QEMU_PROBE_MS, data);
     char chardev[64];
     int pair[2];
 
     probe->cb = cb;
+    probe->is_kvm = is_kvm;
+    probe->answers = json_object();
     probe->caps = vq_new(struct vq_qemu_capabilities);
     probe->caps->references = 1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -418,7 +486,7 @@ struct vq_qemu_probe *vq_qemu_probe_start(uv_loop_t *loop, const char *path, vq_
     }
     (void)snprintf(chardev, sizeof(chardev), "socket,id=monitor,fd=%d", pair[1]);
     const char *const argv[] = {path, "-S", "-no-user-config", "-nodefaults", "-display", "none", "-machine", "none",
-                                "-accel", "tcg", "-chardev", chardev, "-mon", "chardev=monitor,mode=control", NULL};
+                                "-accel", is_kvm ? "kvm" : "tcg", "-chardev", chardev, "-mon", "chardev=monitor,mode=control", NULL};
     int rc = launch(probe, argv, pair[1]);
     (void)close(pair[1]);
     if (rc < 0) {
@@ -429,6 +497,16 @@ struct vq_qemu_probe *vq_qemu_probe_start(uv_loop_t *loop, const char *path, vq_
     probe->qmp = vq_qmp_new(loop, pair[0], &qmp_callbacks, probe);
     ask(probe);
     return probe;
+}
+
+struct vq_qemu_probe *vq_qemu_probe_start(uv_loop_t *loop, const char *path, vq_qemu_probe_cb cb, void *data)
+{
+    return probe_start(loop, path, false, cb, data);
+}
+
+struct vq_qemu_probe *vq_qemu_probe_start_kvm(uv_loop_t *loop, const char *path, vq_qemu_probe_cb cb, void *data)
+{
+    return probe_start(loop, path, true, cb, data);
 }
 
 static void sign_seen(uv_poll_t *poll, int status, int events)
@@ -471,7 +549,7 @@ struct vq_qemu_probe *vq_qemu_probe_kvm(uv_loop_t *loop, const char *path, const
         fail_later(probe);
         return probe;
     }
-    if (!vq_streq(arch, "x86_64")) { /* the firmware's debug port is a thing of PCs; elsewhere the device has to do */
+    if (!vq_streq(arch, "x86_64") && !vq_streq(arch, "i686")) { /* the firmware's debug port is a thing of PCs; elsewhere the device has to do */
         probe->works = true;
         fail_later(probe);
         return probe;

@@ -14,6 +14,7 @@
 #include "conf/xml.h"
 #include "drivers/driver.h"
 #include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/cpu_host.h"
 #include "drivers/qemu/domain_capabilities.h"
 #include "drivers/qemu/host_capabilities.h"
 #include "tests/golden/qemu/support.h"
@@ -45,14 +46,26 @@ static void put_cpu(unsigned number, const char *socket, const char *core, const
     }
 }
 
+static void put_cache(unsigned number, const char *id, const char *cpus)
+{
+    const struct {
+        const char *name, *text;
+    } files[] = {{"index3/id", id}, {"index3/level", "3"}, {"index3/size", "8192K"}, {"index3/type", "Unified"},
+                 {"index3/shared_cpu_list", cpus}, {"index0/level", "1"}, {"index0/size", "32K"}};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(files); i++) {
+        VQ_AUTOFREE char *path = vq_asprintf("/sys/devices/system/cpu/cpu%u/cache/%s", number, files[i].name);
+        put(path, files[i].text);
+    }
+}
+
 /* Two sockets with two cores of two threads each, and a node of memory for each socket. */
 static int make_root(void **state)
 {
     (void)state;
     if (mkdtemp(root) == NULL)
         return -1;
-    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 158\nstepping\t: 9\n"
-                         "microcode\t: 0x84\nflags\t\t: fpu vme sse4_1 avx2 nonstop_tsc vmx made_up\n"
+    put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\nmicrocode\t: 0x84\n"
                          "address sizes\t: 39 bits physical, 48 bits virtual\n\nprocessor\t: 1\nvendor_id\t: Nobody\n");
     put("/sys/devices/system/cpu/online", "0-7\n");
     for (unsigned i = 0; i < 8; i++) {
@@ -60,7 +73,9 @@ static int make_root(void **state)
         (void)snprintf(siblings, sizeof(siblings), "%u-%u", i / 2 * 2, i / 2 * 2 + 1);
         (void)snprintf(core, sizeof(core), "%u", i / 2 % 2);
         put_cpu(i, i < 4 ? "0" : "1", core, siblings);
+        put_cache(i, i < 4 ? "0" : "1", i < 4 ? "0-3" : "4-7");
     }
+    put("/sys/kernel/iommu_groups/0/type", "DMA\n");
     put("/sys/devices/system/node/online", "0-1\n");
     put("/sys/devices/system/node/node0/meminfo", "Node 0 MemTotal:       1000 kB\n");
     put("/sys/devices/system/node/node1/meminfo", "Node 1 MemTotal:       2000 kB\n");
@@ -88,13 +103,33 @@ static void expect(const char *text, const char *part)
     assert_non_null(strstr(text, part));
 }
 
+/* A Kaby Lake, as far as anybody asks. */
+static void fake_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t registers[4])
+{
+    memset(registers, 0, 4 * sizeof(*registers));
+    if (leaf == 0)
+        memcpy(&registers[1], "GenuntelineI", 12); /* EBX, ECX, EDX */
+    if (leaf == 1) {
+        registers[0] = 0x000906e9;
+        registers[2] = 1u << 19 | 1u << 5;         /* sse4.1, vmx */
+        registers[3] = 0x0febfbff;                 /* with vme */
+    }
+    if (leaf == 7 && subleaf == 0)
+        registers[1] = 1u << 5;                    /* avx2 */
+    if (leaf == 0x80000007)
+        registers[3] = 1u << 8;                    /* invtsc */
+}
+
 static char *read_host(const char *where)
 {
     const struct vq_driver_host lone = { .node_name = "lone" };
+    const struct vq_host_clock clock = {.is_known = true, .hz = 2400000000u};
+    struct vq_cpu_facts cpu;
     uint8_t uuid[16];
 
     vq_qemu_host_identity(where, &lone, uuid);
-    return vq_qemu_host_read(where, NULL, uuid);
+    vq_cpu_host_read(fake_cpuid, &cpu);
+    return vq_qemu_host_read(where, NULL, uuid, &cpu, &clock);
 }
 
 static void expect_uuid(const char *where, const struct vq_driver_host *driver_host, const char *text)
@@ -160,7 +195,11 @@ static void the_host_is_told_as_its_kernel_tells_it(void **state)
     expect(host, "<maxphysaddr mode='emulate' bits='39'/>");
     expect(host, "<feature name='sse4.1'/>");
     expect(host, "<feature name='invtsc'/>");
-    assert_null(strstr(host, "made_up"));
+    expect(host, "<counter name='tsc' frequency='2400000000' scaling='no'/>");
+    expect(host, "<bank id='0' level='3' type='both' size='8' unit='MiB' cpus='0-3'/>");
+    expect(host, "<bank id='1' level='3' type='both' size='8' unit='MiB' cpus='4-7'/>");
+    expect(host, "<iommu support='yes'/>");
+    expect(host, "<uri_transport>tcp</uri_transport>");
     expect(host, "<suspend_mem/>");
     expect(host, "<suspend_disk/>");
 }
@@ -198,8 +237,9 @@ static void check_well_formed(const char *text, const char *name)
 static void each_emulator_is_a_guest_of_each_of_its_architectures(void **state)
 {
     VQ_AUTOFREE char *host = read_host(root);
-    const struct vq_qemu_capabilities *caps = golden_capabilities();
-    VQ_AUTOFREE char *text = vq_qemu_host_capabilities_format(host, &caps, 1);
+    const struct vq_qemu_guest_kind guests[] = {{vq_qemu_arch_find("i686"), golden_capabilities()},
+                                                {vq_qemu_arch_find("x86_64"), golden_capabilities()}};
+    VQ_AUTOFREE char *text = vq_qemu_host_capabilities_format(host, guests, VQ_N_ELEMENTS(guests));
 
     (void)state;
     check_well_formed(text, "capabilities");
@@ -213,11 +253,11 @@ static void kvm_is_told_only_where_it_works(void **state)
 {
     VQ_AUTOFREE char *host = read_host(root);
     struct vq_qemu_capabilities without = *golden_capabilities();
-    const struct vq_qemu_capabilities *caps = &without;
+    const struct vq_qemu_guest_kind guest = {vq_qemu_arch_find("x86_64"), &without};
 
     (void)state;
     without.has_kvm = false;
-    VQ_AUTOFREE char *text = vq_qemu_host_capabilities_format(host, &caps, 1);
+    VQ_AUTOFREE char *text = vq_qemu_host_capabilities_format(host, &guest, 1);
     assert_null(strstr(text, "type='kvm'/>\n    </arch>"));
     assert_null(strstr(text, "<domain type='kvm'/>"));
 }
