@@ -204,6 +204,33 @@ int vq_apply_token_put(struct vq_apply *apply)
     return vq_table_put(apply->store, VQ_TABLE_TOKEN, put->secret_sha256.data, 32, &token, sizeof(token), apply->err);
 }
 
+/* One that joins must know all commands that the members may have used: those of the level that they have in common.
+ * 1: it does; 0 refused; -1 the store failed. */
+static int check_level(struct vq_apply *apply, const Vq__NodeRecord *joining)
+{
+    uint32_t level = UINT32_MAX;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int rc = mdb_cursor_open(apply->store->txn, apply->store->tables[VQ_TABLE_NODE], &cursor);
+
+    if (rc != 0)
+        return vq_store_mdb_error(apply->err, rc, "reading the nodes");
+    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        Vq__NodeRecord *node = vq__node_record__unpack(NULL, value.mv_size, value.mv_data);
+        if (node != NULL && node->feature_level < level)
+            level = node->feature_level;
+        vq__node_record__free_unpacked(node, NULL);
+    }
+    mdb_cursor_close(cursor);
+    if (rc != MDB_NOTFOUND)
+        return vq_store_mdb_error(apply->err, rc, "reading the nodes");
+    if (level == UINT32_MAX || joining == NULL || joining->feature_level >= level)
+        return 1;
+    return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_OPERATION_UNSUPPORTED,
+                           "'%s' has feature level %u, the cluster has %u: upgrade it first", joining->name,
+                           joining->feature_level, level);
+}
+
 int vq_apply_token_use(struct vq_apply *apply)
 {
     const Vq__TokenUse *use = apply->command->token_use;
@@ -222,7 +249,9 @@ int vq_apply_token_use(struct vq_apply *apply)
         return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_AUTH_FAILED, "the token was used already");
     if (token.expires_ms <= apply->command->time_ms)
         return vq_apply_refuse(apply, VIR_FROM_NONE, VIR_ERR_AUTH_FAILED, "the token has expired");
-    int put = put_node(apply, use->node);
+    int put = check_level(apply, use->node);
+    if (put > 0)
+        put = put_node(apply, use->node);
     if (put <= 0)
         return put;
     token.used_by = apply->result->number;

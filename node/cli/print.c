@@ -139,6 +139,12 @@ static char *cell_version(const Vq__ClusterStatus *status, const Vq__NodeStatus 
     return vq_strdup(node->record->version);
 }
 
+static char *cell_level(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
+{
+    (void)status;
+    return vq_asprintf("%u", node->record->feature_level);
+}
+
 static char *cell_id(const Vq__ClusterStatus *status, const Vq__NodeStatus *node)
 {
     (void)status;
@@ -188,7 +194,7 @@ static const struct {
     {"ROLE", cell_role, 0, false},           {"GUESTS", cell_guests, SCOLS_FL_RIGHT, false},
     {"CPU", cell_cpu, SCOLS_FL_RIGHT, false}, {"MEMORY", cell_memory, SCOLS_FL_RIGHT, false},
     {"LAG", cell_lag, SCOLS_FL_RIGHT, false}, {"VERSION", cell_version, 0, false},
-    {"ID", cell_id, SCOLS_FL_RIGHT, true},   {"ADDRESS", cell_address, 0, true},
+    {"LEVEL", cell_level, SCOLS_FL_RIGHT, true}, {"ID", cell_id, SCOLS_FL_RIGHT, true}, {"ADDRESS", cell_address, 0, true},
     {"RTT", cell_round_trip, SCOLS_FL_RIGHT, true}, {"CERTIFICATE", cell_certificate, 0, true},
 };
 enum { N_COLUMNS = sizeof(columns) / sizeof(columns[0]), STATE_COLUMN = 1 };
@@ -333,6 +339,7 @@ static void put_cluster(json_t *object, const Vq__ClusterStatus *status)
     put(object, "commitIndex", json_u64(status->commit_index));
     put(object, "lastIndex", json_u64(status->last_index));
     put(object, "appliedIndex", json_u64(status->applied_index));
+    put(object, "featureLevel", json_u64(status->feature_level));
     put(object, "domains", json_u64(status->domains_total));
     put(object, "domainsRunning", json_u64(status->domains_running));
     put(object, "domainsUnknown", json_u64(status->domains_unknown));

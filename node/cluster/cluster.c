@@ -16,6 +16,7 @@
 #include "node/client/events.h"
 #include "node/mesh/forward.h"
 #include "node/cluster/join.h"
+#include "node/cluster/level.h"
 #include "node/mesh/mesh.h"
 #include "node/mesh/propose.h"
 #include "node/peer.h"
@@ -218,7 +219,7 @@ int vq_cluster_open_port(struct vq_cluster *cluster, struct vq_error *err)
     const char *addresses[2] = {NULL, NULL};
     struct vq_mesh_options options = {
         .node_id = daemon->node_id, .node_name = daemon->node_name, .version = VQ_VERSION,
-        .feature_level = VQ_CLUSTER_FEATURE_LEVEL, .cluster_id = self->cluster_id.data, .boot = daemon->boot,
+        .feature_level = vq_level_own(), .cluster_id = self->cluster_id.data, .boot = daemon->boot,
         .port = (uint16_t)self->port, .ping_ms = VQ_CLUSTER_PING_MS, .silence_ms = VQ_CLUSTER_SILENCE_MS,
     };
 
@@ -291,7 +292,7 @@ Vq__NodeRecord *vq_cluster_own_record(const struct vq_daemon *daemon, const Vq__
     record.addresses = self->addresses;
     record.n_addresses = self->n_addresses;
     record.version = VQ_VERSION;
-    record.feature_level = VQ_CLUSTER_FEATURE_LEVEL;
+    record.feature_level = vq_level_own();
     record.certificate_pem = self->certificate_pem;
     record.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     record.memory_kib = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / 1024 : 0;

@@ -21,7 +21,6 @@ struct vq_proposals;
 struct vq_tls_credentials;
 
 enum {
-    VQ_CLUSTER_FEATURE_LEVEL = 1,
     VQ_CLUSTER_TICK_MS = 100,
     VQ_CLUSTER_PING_MS = 500,
     VQ_CLUSTER_SILENCE_MS = 2000, /* so long silent: offline. Below the two seconds in which a refusal is due */

@@ -15,6 +15,7 @@
 #include "conf/base/memory.h"
 #include "node/cluster/cluster_state.h"
 #include "node/cluster/join.h"
+#include "node/cluster/level.h"
 #include "node/cluster/probe.h"
 #include "node/mesh/propose.h"
 #include "node/cluster/token.h"
@@ -143,14 +144,15 @@ static void check_clock(struct stranger *stranger)
                           distance <= VQ_JOIN_CLOCK_MS ? "" : ", at most 30 s are allowed: set it by NTP"));
 }
 
-static void check_version(struct stranger *stranger)
+static void check_version(struct stranger *stranger, struct vq_store_view *view)
 {
-    bool is_ok = stranger->request->feature_level >= VQ_CLUSTER_FEATURE_LEVEL;
+    uint32_t needed = vq_level_common(view);
+    bool is_ok = stranger->request->feature_level >= needed;
 
     add_check(stranger, "version", is_ok,
               is_ok ? vq_asprintf("%s, level %u", stranger->request->version, stranger->request->feature_level)
-                    : vq_asprintf("%s has level %u, the cluster needs %d: upgrade the new host first",
-                                  stranger->request->version, stranger->request->feature_level, VQ_CLUSTER_FEATURE_LEVEL));
+                    : vq_asprintf("%s has level %u, the cluster has %u: upgrade the new host first",
+                                  stranger->request->version, stranger->request->feature_level, needed));
 }
 
 static enum vq_driver_type driver_type(const char *name)
@@ -463,7 +465,7 @@ static void serve(struct stranger *stranger)
     int rc = check_token(stranger, view, &err);
     if (rc == 0) {
         check_clock(stranger);
-        check_version(stranger);
+        check_version(stranger, view);
         if (stranger->request->check_only) {
             check_name(stranger, view);
             check_guests(stranger, view);

@@ -11,6 +11,7 @@
 #include "conf/base/memory.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/cluster_state.h"
+#include "node/cluster/level.h"
 #include "node/mesh/mesh.h"
 #include "node/mesh/propose.h"
 #include "node/publish.h"
@@ -373,6 +374,9 @@ static void add_node_warnings(const struct vq_cluster *cluster, const Vq__NodeSt
     }
     if (node->consensus_stopped)
         warn_of_consensus(cluster, node, status);
+    if (status->feature_level < vq_level_own() && node->record->feature_level == status->feature_level)
+        warn(status, vq_asprintf("%s has feature level %u, release %s: what needs a higher one is refused until it is upgraded", name,
+                                 node->record->feature_level, node->record->version));
     if (node->certificate_expires_s != 0 && left < CERTIFICATE_WARN_S)
         warn(status, left < 0 ? vq_asprintf("%s: its certificate has expired", name)
                               : vq_asprintf("%s: its certificate expires in %lld days", name, (long long)left / 86400));
@@ -484,6 +488,7 @@ Vq__ClusterStatus *vq_cluster_status(const struct vq_cluster *cluster, bool with
     status->store_ok = vq_store_view_begin(daemon->store, &view, &err) == 0;
     if (status->store_ok) {
         add_nodes(cluster, view, status);
+        status->feature_level = vq_level_common(view);
         if (with_hash) {
             status->applied_index = vq_store_view_applied(view);
             status->store_ok = vq_store_hash(view, &status->state_hash, &err) == 0;

@@ -18,6 +18,7 @@
 #include "conf/base/memory.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/cluster_state.h"
+#include "node/cluster/level.h"
 #include "node/mesh/idmap.h"
 #include "node/mesh/mesh.h"
 #include "proto/cluster.h"
@@ -410,6 +411,8 @@ void vq_propose(struct vq_daemon *daemon, Vq__Command *command, uint64_t timeout
     } else if (!status->is_running && status->problem[0] != '\0') {
         vq_error_set(&proposal->err, VIR_ERR_OPERATION_FAILED, "this node takes no part in the cluster: %s",
                      status->problem);
+        proposal_done(proposal, VQ_RAFT_REFUSED);
+    } else if (vq_level_check(daemon, command, &proposal->err) < 0) {
         proposal_done(proposal, VQ_RAFT_REFUSED);
     } else if (is_hopeless(proposals)) {
         proposal_no_quorum(proposal);

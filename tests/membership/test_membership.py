@@ -91,6 +91,36 @@ def test_a_token_is_good_once_and_not_for_ever(lab):
     assert third.status()["standalone"]
 
 
+OLD_RELEASE = "cluster.level=error"
+
+
+@needs_failpoints
+def test_what_an_older_member_does_not_know_is_refused(lab):
+    first, second = lab.cluster(1)[0], lab.node()
+    assert first.status()["featureLevel"] == 2
+    # The cluster may have used what an older host does not know.
+    old = lab.node(failpoints=OLD_RELEASE)
+    said = old.join(first.token(), code=7)
+    assert "has level 1, the cluster has 2: upgrade the new host first" in said and old.status()["standalone"]
+    second.join(first.token())
+    # A member that went back to an older release holds the others to what it knows.
+    second.kill()
+    second.start(failpoints=OLD_RELEASE)
+    wait_for(lambda: first.status()["featureLevel"] == 1, 10, "the level of the older release")
+    assert [node["featureLevel"] for node in first.status()["nodes"]] == [2, 1]
+    assert "node2 has feature level 1" in first.ask("status") and "LEVEL" in first.ask("nodes", "-o", "wide")
+    code, said = first.ask("drain", "node2", code=None)
+    assert code != 0 and "which does not know this change (it has feature level 1, 2 is needed): upgrade it first" in said
+    first.define("web")                    # every release knows that
+    old.join(first.token())                # and this one may come now: nobody uses more than it knows
+    for node in (second, old):
+        node.kill()
+        node.start()
+    wait_for(lambda: first.status()["featureLevel"] == 2, 10, "all to be upgraded")
+    first.ask("drain", "node2")
+    assert "feature level" not in first.ask("status")
+
+
 def test_the_leader_dies_and_comes_back(lab):
     lab.cluster(3)
     leader = lab.leader()

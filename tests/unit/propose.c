@@ -8,6 +8,7 @@
 
 #include "conf/base/memory.h"
 #include "node/cluster/cluster_state.h"
+#include "node/cluster/level.h"
 #include "node/mesh/mesh.h"
 #include "node/mesh/propose.h"
 
@@ -46,6 +47,14 @@ void vq_cluster_voters_text(const struct vq_daemon *daemon, char *buffer, size_t
 {
     (void)daemon;
     (void)snprintf(buffer, size, "1 of 3 voters reachable (missing: node1 since 14:02:11)");
+}
+
+int vq_level_check(const struct vq_daemon *daemon, const Vq__Command *command, struct vq_error *err)
+{
+    (void)daemon;
+    if (command->change_case != VQ__COMMAND__CHANGE_NODE_DRAIN)
+        return 0;
+    return vq_error_set_from(err, VIR_FROM_NONE, VIR_ERR_OPERATION_UNSUPPORTED, "node3 has feature level 1");
 }
 
 bool vq_mesh_send(struct vq_mesh *mesh, uint64_t node, const Vq__Mesh *message)
@@ -269,6 +278,22 @@ static void without_a_quorum_it_is_refused_at_once_naming_the_missing(void **sta
     assert_int_equal(lab.n_sent, 0);
 }
 
+static void a_command_that_a_member_does_not_know_is_not_proposed(void **state)
+{
+    Vq__Command command = VQ__COMMAND__INIT;
+    Vq__NodeDrain change = VQ__NODE_DRAIN__INIT;
+
+    (void)state;
+    command.change_case = VQ__COMMAND__CHANGE_NODE_DRAIN;
+    command.node_drain = &change;
+    vq_propose(&lab.daemon, &command, 0, told, NULL);
+    turn(0);
+    assert_int_equal(lab.n_told, 1);
+    assert_int_equal(lab.n_sent, 0);
+    assert_int_equal(lab.outcome, VQ_RAFT_REFUSED);
+    assert_int_equal(lab.err.code, VIR_ERR_OPERATION_UNSUPPORTED);
+}
+
 static void what_may_have_reached_a_log_is_unknown_not_refused(void **state)
 {
     (void)state;
@@ -441,6 +466,7 @@ int main(void)
         TEST(a_silent_leader_that_is_deposed_is_not_waited_for),
         TEST(not_the_leader_is_asked_again),
         TEST(without_a_quorum_it_is_refused_at_once_naming_the_missing),
+        TEST(a_command_that_a_member_does_not_know_is_not_proposed),
         TEST(what_may_have_reached_a_log_is_unknown_not_refused),
         TEST(the_deadline_ends_every_wait),
         TEST(the_leader_proposes_itself),

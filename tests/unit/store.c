@@ -835,6 +835,34 @@ static void a_token_works_once_and_in_time(void **state)
     assert_non_null(strstr(apply(f).message, "not known"));
 }
 
+static void one_that_knows_less_than_all_members_does_not_join(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t secret[32] = {1};
+
+    make_node(&f->parts, 1, 0, "node1");
+    f->parts.node.feature_level = 2;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    begin_command(&f->parts, 2, 0);
+    vq__token_put__init(&f->parts.token_put);
+    f->parts.token_put.secret_sha256 = (ProtobufCBinaryData){32, secret};
+    f->parts.token_put.expires_ms = 2000000;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_TOKEN_PUT;
+    f->parts.command.token_put = &f->parts.token_put;
+    assert_int_equal(apply(f).code, VIR_ERR_OK);
+    make_node(&f->parts, 3, 0, "node2");
+    f->parts.node.feature_level = 1;
+    vq__token_use__init(&f->parts.token_use);
+    f->parts.token_use.secret_sha256 = (ProtobufCBinaryData){32, secret};
+    f->parts.token_use.node = &f->parts.node;
+    f->parts.command.change_case = VQ__COMMAND__CHANGE_TOKEN_USE;
+    f->parts.command.token_use = &f->parts.token_use;
+    assert_int_equal(apply(f).code, VIR_ERR_OPERATION_UNSUPPORTED);
+    f->parts.node.feature_level = 3; /* and the token is as good as before */
+    number_bytes(f->parts.request_id, 4, 0x5a);
+    assert_int_equal(apply(f).number, 2);
+}
+
 static void a_cluster_is_named_once(void **state)
 {
     struct fixture *f = *state;
@@ -1235,6 +1263,7 @@ int main(void)
         TEST(nodes_get_ids_that_are_never_given_again),
         TEST(a_node_is_drained_and_everything_else_of_it_stays),
         TEST(a_token_works_once_and_in_time),
+        TEST(one_that_knows_less_than_all_members_does_not_join),
         TEST(a_cluster_is_named_once),
         TEST(a_repeated_request_has_the_first_result),
         TEST(old_request_ids_are_forgotten_in_order),
