@@ -79,24 +79,21 @@ void vq_dispatch_done(void)
         free(driver_indexes[--n_driver_indexes]);
 }
 
-/* A question about a guest: its driver gives QEMU five seconds, and that answer should come first. What a guest's agent is
- * asked may take as long as the guest likes. */
+/* A question about a guest: its driver gives QEMU five seconds, and that answer should come first. */
 static bool is_look_up(const struct vq_procedure *procedure)
 {
-    static const char *const agent_words[] = {"guest", "hostname", "fsinfo", "get_time", "interface_addresses"};
-
-    for (size_t i = 0; i < VQ_N_ELEMENTS(agent_words); i++)
-        if (strstr(procedure->name, agent_words[i]) != NULL)
-            return false;
     return procedure->allowed_readonly && procedure->object == VQ_OBJECT_DOMAIN && procedure->stream == VQ_STREAM_NONE &&
            (procedure->route == VQ_ROUTE_OWNER || procedure->route == VQ_ROUTE_LIVE);
 }
 
-/* Work that lasts as long as the data is large; everything else is answered or given up soon. */
+/* Work that lasts as long as the data is large, or as a guest's agent takes, for which its driver has bounds; everything else is
+ * answered or given up soon. */
 uint64_t vq_dispatch_timeout_ms(const struct vq_procedure *procedure)
 {
     static const char *const words[] = {"save",     "restore", "migrate",  "core_dump", "block_commit", "block_pull",
-                                        "snapshot", "backup",  "fsfreeze", "fstrim",    "vol_wipe",     "vol_create"};
+                                        "snapshot", "backup",  "fsfreeze", "fstrim",    "vol_wipe",     "vol_create",
+                                        "fsthaw",   "fsinfo",  "agent",    "guest",     "hostname",     "_time",
+                                        "shutdown", "reboot",  "password", "ssh_keys",  "suspend_for",  "interface_addresses"};
 
     for (size_t i = 0; !procedure->is_high_priority && i < VQ_N_ELEMENTS(words); i++)
         if (strstr(procedure->name, words[i]) != NULL)

@@ -25,6 +25,8 @@ enum { LOOK_AFTER_MS = 30000, DRIVER_TYPE_QEMU = 1 };
 
 static const struct vq_qemu_rows *const row_tables[] = { &vq_qemu_run_rows, &vq_qemu_look_rows, &vq_qemu_block_rows,
                                                          &vq_qemu_monitor_rows, &vq_qemu_stats_rows, &vq_qemu_agent_rows,
+                                                         &vq_qemu_guest_info_rows, &vq_qemu_guest_vcpus_rows, &vq_qemu_addresses_rows,
+                                                         &vq_qemu_send_key_rows,
                                                          &vq_qemu_limits_rows, &vq_qemu_screen_rows,
                                                          &vq_qemu_node_rows, &vq_qemu_define_rows, &vq_qemu_cpu_rows, &vq_qemu_activity_rows,
                                                          &vq_qemu_migrate_rows, &vq_qemu_migrate_pace_rows };

@@ -82,7 +82,11 @@ extern const struct vq_qemu_rows vq_qemu_run_rows;    /* handlers_run.c: start, 
 extern const struct vq_qemu_rows vq_qemu_look_rows;   /* handlers_look.c: info, memory, interfaces, console */
 extern const struct vq_qemu_rows vq_qemu_block_rows;  /* handlers_block.c: disks */
 extern const struct vq_qemu_rows vq_qemu_monitor_rows; /* handlers_monitor.c: QMP for clients, displays */
-extern const struct vq_qemu_rows vq_qemu_agent_rows;  /* handlers_agent.c: what the agent in the guest would answer */
+extern const struct vq_qemu_rows vq_qemu_agent_rows;  /* handlers_agent.c: what the agent in the guest answers */
+extern const struct vq_qemu_rows vq_qemu_guest_info_rows; /* handlers_guest_info.c */
+extern const struct vq_qemu_rows vq_qemu_guest_vcpus_rows; /* handlers_guest_vcpus.c */
+extern const struct vq_qemu_rows vq_qemu_addresses_rows; /* handlers_addresses.c: of interfaces, from wherever they are known */
+extern const struct vq_qemu_rows vq_qemu_send_key_rows; /* send_key.c */
 extern const struct vq_qemu_rows vq_qemu_limits_rows; /* handlers_limits.c: pinning, shares and bounds of a guest */
 extern const struct vq_qemu_rows vq_qemu_screen_rows; /* screenshot.c: pictures of a screen */
 extern const struct vq_qemu_rows vq_qemu_stats_rows;  /* stats.c: stats of all domains */

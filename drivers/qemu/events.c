@@ -139,17 +139,63 @@ void vq_qemu_emit_monitor(struct vq_qemu_guest *guest, const char *name, json_t 
 
 void vq_qemu_emit_job_completed(struct vq_qemu_guest *guest, struct vq_typed_param *params, uint32_t n_params)
 {
-    const struct vq_remote_domain_event_callback_job_completed_msg msg = { .dom = domain_of(guest), .params = params,
-                                                                           .n_params = n_params };
-
-    emit(guest, VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, &vq_xdr_remote_domain_event_callback_job_completed_msg, &msg);
+    EMIT(guest, JOB_COMPLETED, callback_job_completed, .params = params, .n_params = n_params);
 }
 
 void vq_qemu_emit_migration_iteration(struct vq_qemu_guest *guest, int iteration)
 {
-    const struct vq_remote_domain_event_callback_migration_iteration_msg msg = { .dom = domain_of(guest),
-                                                                                 .iteration = iteration };
+    EMIT(guest, MIGRATION_ITERATION, callback_migration_iteration, .iteration = iteration);
+}
 
-    emit(guest, VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, &vq_xdr_remote_domain_event_callback_migration_iteration_msg,
-         &msg);
+/* ---- Those that the protocol knows in one form only: the callbackID is filled in by whoever tells the clients ---- */
+
+void vq_qemu_emit_agent_lifecycle(struct vq_qemu_guest *guest, bool is_connected, int reason)
+{
+    EMIT(guest, AGENT_LIFECYCLE, callback_agent_lifecycle,
+         .state = is_connected ? VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
+                               : VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED,
+         .reason = reason);
+}
+
+void vq_qemu_emit_device_added(struct vq_qemu_guest *guest, const char *alias)
+{
+    EMIT(guest, DEVICE_ADDED, callback_device_added, .devAlias = alias);
+}
+
+void vq_qemu_emit_device_removal_failed(struct vq_qemu_guest *guest, const char *alias)
+{
+    EMIT(guest, DEVICE_REMOVAL_FAILED, callback_device_removal_failed, .devAlias = alias);
+}
+
+void vq_qemu_emit_disk_change(struct vq_qemu_guest *guest, const char *old_path, const char *new_path, const char *alias, int reason)
+{
+    EMIT(guest, DISK_CHANGE, disk_change, .oldSrcPath = old_path, .newSrcPath = new_path, .devAlias = alias, .reason = reason);
+}
+
+void vq_qemu_emit_block_job(struct vq_qemu_guest *guest, const char *path, const char *target, int type, int status)
+{
+    if (path != NULL)
+        EMIT(guest, BLOCK_JOB, block_job, .path = path, .type = type, .status = status);
+    EMIT(guest, BLOCK_JOB_2, block_job_2, .dst = target, .type = type, .status = status);
+}
+
+void vq_qemu_emit_block_threshold(struct vq_qemu_guest *guest, const char *device, const char *path, uint64_t threshold,
+                                  uint64_t excess)
+{
+    EMIT(guest, BLOCK_THRESHOLD, block_threshold, .dev = device, .path = path, .threshold = threshold, .excess = excess);
+}
+
+void vq_qemu_emit_memory_failure(struct vq_qemu_guest *guest, int recipient, int action, unsigned flags)
+{
+    EMIT(guest, MEMORY_FAILURE, memory_failure, .recipient = recipient, .action = action, .flags = flags);
+}
+
+void vq_qemu_emit_memory_device_size_change(struct vq_qemu_guest *guest, const char *alias, uint64_t kib)
+{
+    EMIT(guest, MEMORY_DEVICE_SIZE_CHANGE, memory_device_size_change, .alias = alias, .size = kib);
+}
+
+void vq_qemu_emit_tunable(struct vq_qemu_guest *guest, struct vq_typed_param *params, uint32_t n_params)
+{
+    EMIT(guest, TUNABLE, callback_tunable, .params = params, .n_params = n_params);
 }

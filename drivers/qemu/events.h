@@ -20,6 +20,19 @@ void vq_qemu_emit_tray_change(struct vq_qemu_guest *guest, const char *alias, bo
 void vq_qemu_emit_pm(struct vq_qemu_guest *guest, int event_id);
 /* data: of QEMU's VNC_... and SPICE_... events. phase: VIR_DOMAIN_EVENT_GRAPHICS_*. */
 void vq_qemu_emit_graphics(struct vq_qemu_guest *guest, int phase, json_t *data);
+void vq_qemu_emit_agent_lifecycle(struct vq_qemu_guest *guest, bool is_connected, int reason);
+void vq_qemu_emit_device_added(struct vq_qemu_guest *guest, const char *alias);
+void vq_qemu_emit_device_removal_failed(struct vq_qemu_guest *guest, const char *alias);
+/* old_path, new_path: NULL for none. reason: VIR_DOMAIN_EVENT_DISK_CHANGE_* or _DROP_MISSING_*. */
+void vq_qemu_emit_disk_change(struct vq_qemu_guest *guest, const char *old_path, const char *new_path, const char *alias, int reason);
+/* In both forms: by the path of the image and by the target of the disk. */
+void vq_qemu_emit_block_job(struct vq_qemu_guest *guest, const char *path, const char *target, int type, int status);
+void vq_qemu_emit_block_threshold(struct vq_qemu_guest *guest, const char *device, const char *path, uint64_t threshold,
+                                  uint64_t excess);
+void vq_qemu_emit_memory_failure(struct vq_qemu_guest *guest, int recipient, int action, unsigned flags);
+void vq_qemu_emit_memory_device_size_change(struct vq_qemu_guest *guest, const char *alias, uint64_t kib);
+/* Settings of a running guest that were changed: "cputune.cpu_shares" and the like. */
+void vq_qemu_emit_tunable(struct vq_qemu_guest *guest, struct vq_typed_param *params, uint32_t n_params);
 /* Any event of QEMU as it came, for clients that registered for monitor events. */
 void vq_qemu_emit_monitor(struct vq_qemu_guest *guest, const char *name, json_t *data, int64_t seconds, uint32_t micros);
 /* A long work is over, with its numbers. */

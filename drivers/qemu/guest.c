@@ -12,6 +12,7 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/domain.h"
+#include "drivers/qemu/agent.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/console.h"
 #include "drivers/qemu/migrate.h"
@@ -44,6 +45,10 @@ void vq_qemu_guest_set_phase(struct vq_qemu_guest *guest, enum vq_qemu_phase pha
     assert((phases[guest->phase].next & (1u << phase)) != 0);
     vq_log(DEBUG, "guest.phase", "domain=%s from=%s to=%s", guest->name, phases[guest->phase].name, phases[phase].name);
     guest->phase = phase;
+    if (phase == VQ_GUEST_ACTIVE)
+        vq_agent_open(guest); /* where the channel was opened before */
+    else if (phase == VQ_GUEST_STOPPING)
+        vq_agent_close(guest);
 }
 
 struct vq_qemu_guest *vq_qemu_guest_find(struct vq_qemu *qemu, const uint8_t uuid[VQ_UUID_BYTES])
@@ -73,6 +78,7 @@ struct vq_qemu_guest *vq_qemu_guest_new(struct vq_qemu *qemu, const uint8_t uuid
     guest->id = -1;
     guest->state = VIR_DOMAIN_SHUTOFF;
     guest->monitor_fd = guest->log_fd = -1;
+    guest->agent_timeout = VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK;
     for (size_t i = 0; i < VQ_N_ELEMENTS(timers); i++) {
         (void)uv_timer_init(qemu->host->loop, timers[i]);
         timers[i]->data = guest;
@@ -138,6 +144,7 @@ void vq_qemu_guest_free(struct vq_qemu_guest *guest)
     vq_migration_free(vq_take(guest->migration));
     vq_qemu_ticket_give_up(guest);
     vq_qemu_consoles_close(guest);
+    vq_agent_close(guest);
     vq_qmp_free(guest->qmp);
     guest->qmp = NULL;
     vq_process_free(guest->process);

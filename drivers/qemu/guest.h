@@ -27,6 +27,7 @@
 #include "drivers/qemu/driver.h"
 #include "drivers/qemu/ownership.h"
 
+struct vq_agent;
 struct vq_domain;
 struct vq_migration;
 struct vq_process;
@@ -112,6 +113,9 @@ struct vq_qemu_guest {
     pid_t *vcpu_threads;
     size_t n_vcpu_threads;
     struct vq_qemu_console *consoles;
+    struct vq_agent *agent;  /* NULL: nobody inside has its channel open */
+    bool has_agent_error;    /* somebody has, and it cannot be reached */
+    int agent_timeout;       /* seconds for its answers, or VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_* */
     bool is_greeting;        /* the first questions are being answered */
     unsigned pending_greet;  /* answers of the greeting that are still to come */
     json_t *status;          /* answer of query-status while greeting */

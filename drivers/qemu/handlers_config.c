@@ -6,9 +6,11 @@
 
 #include "conf/base/memory.h"
 #include "conf/domain.h"
+#include "drivers/qemu/agent.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/driver.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/guest_vcpus.h"
 #include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/qmp.h"
 #include "proto/gen/remote.h"
@@ -169,6 +171,22 @@ static int change_vcpus(struct vq_domain *def, void *data, struct vq_error *err)
     return 0;
 }
 
+static void set_vcpus_in_guest(struct vq_request *request, uint32_t n, bool is_live)
+{
+    struct vq_qemu_guest *guest;
+
+    if (!is_live)
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_INVALID, "setting vcpus via guest agent isn't supported for offline domain");
+    else if ((guest = vq_agent_guest_of(request)) == NULL)
+        return;
+    else if (guest->live != NULL && n > guest->live->current_vcpus)
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG,
+                       "requested vcpu count is greater than the count of enabled vcpus in the domain: %u > %u", n,
+                       guest->live->current_vcpus);
+    else
+        vq_guest_vcpus_set_count(request, guest, n);
+}
+
 static void set_vcpus(struct vq_request *request, uint32_t n, uint32_t flags)
 {
     struct config_change *change;
@@ -177,14 +195,17 @@ static void set_vcpus(struct vq_request *request, uint32_t n, uint32_t flags)
     if (!vq_qemu_check_flags(request, flags, AFFECT | VIR_DOMAIN_VCPU_MAXIMUM | VIR_DOMAIN_VCPU_GUEST |
                                                  VIR_DOMAIN_VCPU_HOTPLUGGABLE))
         return;
-    if (n == 0 || (flags & VIR_DOMAIN_VCPU_GUEST) != 0 || (flags & VIR_DOMAIN_VCPU_HOTPLUGGABLE) != 0) {
+    if (n == 0 || (flags & VIR_DOMAIN_VCPU_HOTPLUGGABLE) != 0) {
         vq_qemu_refuse(request, VQ_FROM, n == 0 ? VIR_ERR_INVALID_ARG : VIR_ERR_OPERATION_UNSUPPORTED,
-                       n == 0 ? "the number of vcpus must not be zero"
-                              : "vcpus can be set neither by the guest agent nor one by one");
+                       n == 0 ? "the number of vcpus must not be zero" : "vcpus cannot be set one by one");
         return;
     }
     if (!vq_qemu_find_target(request, flags, &target))
         return;
+    if ((flags & VIR_DOMAIN_VCPU_GUEST) != 0) {
+        set_vcpus_in_guest(request, n, target.live);
+        return;
+    }
     if ((flags & VIR_DOMAIN_VCPU_MAXIMUM) != 0 && target.live) {
         vq_qemu_refuse(request, VIR_FROM_DOMAIN, VIR_ERR_INVALID_ARG,
                        "Flag 'VIR_DOMAIN_AFFECT_CONFIG' is required by flag 'VIR_DOMAIN_VCPU_MAXIMUM'");
@@ -240,9 +261,11 @@ void vq_qemu_handle_get_vcpus_flags(struct vq_request *request)
     if (!vq_qemu_find_target(request, args->flags, &target))
         return;
     if ((args->flags & VIR_DOMAIN_VCPU_GUEST) != 0) {
-        if (target.live)
-            vq_qemu_refuse(request, VQ_FROM, VIR_ERR_AGENT_UNRESPONSIVE, "QEMU guest agent is not connected");
-        else
+        struct vq_qemu_guest *guest = target.live ? vq_agent_guest_of(request) : NULL;
+
+        if (guest != NULL)
+            vq_guest_vcpus_count(request, guest, is_maximum, &ret->num);
+        else if (!target.live)
             vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG,
                            "vCPU count provided by the guest agent can only be requested for live domains");
         return;

@@ -114,14 +114,6 @@ static void domain_monitor_command(struct vq_request *request)
                           VQ_QMP_TIMEOUT_MS, human_known, request);
 }
 
-static void domain_agent_command(struct vq_request *request)
-{
-    const struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
-
-    if (guest != NULL)
-        vq_qemu_refuse_agent(request, guest);
-}
-
 static void domain_attach(struct vq_request *request)
 {
     fail(request, VIR_ERR_OPERATION_UNSUPPORTED, "attaching to a QEMU that was started elsewhere is not supported");
@@ -220,7 +212,6 @@ static void domain_open_graphics(struct vq_request *request)
 
 static const struct vq_driver_row rows[] = {
     { VQ_PROGRAM_QEMU, VQ_QEMU_DOMAIN_MONITOR_COMMAND, domain_monitor_command },
-    { VQ_PROGRAM_QEMU, VQ_QEMU_DOMAIN_AGENT_COMMAND, domain_agent_command },
     { VQ_PROGRAM_QEMU, VQ_QEMU_DOMAIN_ATTACH, domain_attach },
     { VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_OPEN_GRAPHICS, domain_open_graphics },
     { VQ_PROGRAM_REMOTE, VQ_REMOTE_DOMAIN_OPEN_GRAPHICS_FD, domain_open_graphics_fd },

@@ -1,11 +1,13 @@
 /* Procedures that start, stop and steer a guest. Each runs on the owner's node and answers once. */
 #define VQ_FROM VIR_FROM_QEMU
 
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <string.h>
 
 #include "conf/base/log.h"
 #include "conf/domain.h"
+#include "drivers/qemu/agent.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/handlers_define.h"
@@ -213,17 +215,6 @@ static struct vq_qemu_guest *guest_to_change(struct vq_request *request)
     return guest != NULL && vq_qemu_activity_allows(request, guest) ? guest : NULL;
 }
 
-/* The button is pressed unless only the agent was asked for. */
-static bool may_press_button(struct vq_request *request, const struct vq_qemu_guest *guest, uint32_t flags,
-                             uint32_t button, uint32_t agent)
-{
-    if ((flags & agent) != 0 && (flags & button) == 0) {
-        vq_qemu_refuse_agent(request, guest);
-        return false;
-    }
-    return true;
-}
-
 static void record(struct vq_qemu_guest *guest)
 {
     struct vq_error err = VQ_ERROR_INIT;
@@ -232,17 +223,71 @@ static void record(struct vq_qemu_guest *guest)
         vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
 }
 
-static void shut_down(struct vq_request *request, uint32_t flags)
-{
-    struct vq_qemu_guest *guest;
+/* ---- power: the guest is asked to go down, by its agent or by its button ---- */
 
-    if (!vq_qemu_check_flags(request, flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT) ||
-        (guest = guest_to_change(request)) == NULL ||
-        !may_press_button(request, guest, flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, VIR_DOMAIN_SHUTDOWN_GUEST_AGENT))
+struct power_off {
+    struct vq_request *request;
+    bool is_reboot;          /* it is to come up again */
+    bool may_press;          /* the button, when the agent cannot do it */
+};
+
+/* What comes after the power-off is on disk before the button is pressed. */
+static void press_button(struct vq_qemu_guest *guest, const struct power_off *power_off)
+{
+    guest->reboot_wanted = power_off->is_reboot;
+    record(guest);
+    ask(guest, power_off->request, "system_powerdown", NULL);
+}
+
+static void agent_answered(const struct vq_agent_answer *answer, void *data)
+{
+    struct power_off *power_off = data;
+    struct vq_request *request = power_off->request;
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(vq_qemu_of(request), request->domain->uuid);
+
+    if (answer->err == NULL)
+        vq_request_reply(request);
+    else if (!power_off->may_press)
+        vq_request_fail(request, answer->err);
+    else if (guest == NULL || guest->phase != VQ_GUEST_ACTIVE)
+        vq_request_reply(request); /* it has gone by itself meanwhile */
+    else
+        press_button(guest, power_off);
+}
+
+/* The agent first, where there is one, unless only the button was named; the button alone is pressed for a guest without. */
+static void power_off(struct vq_request *request, uint32_t flags, uint32_t button, uint32_t agent, bool is_reboot)
+{
+    struct power_off *power_off;
+    struct vq_qemu_guest *guest;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (!vq_qemu_check_flags(request, flags, button | agent) || (guest = guest_to_change(request)) == NULL ||
+        (power_off = vq_qemu_request_alloc(request, sizeof(*power_off))) == NULL)
         return;
+    /* What the definition says of the one decides what becomes of the other. */
+    if (guest->live != NULL)
+        is_reboot = is_reboot ? guest->live->on_reboot != VQ_LIFECYCLE_DESTROY : guest->live->on_poweroff == VQ_LIFECYCLE_RESTART;
+    *power_off = (struct power_off){ .request = request, .is_reboot = is_reboot,
+                                     .may_press = flags == 0 || (flags & button) != 0 };
+    if (flags == button || (!vq_agent_is_there(guest, &err) && power_off->may_press)) {
+        press_button(guest, power_off);
+        return;
+    }
+    if (err.code != VIR_ERR_OK) {
+        vq_request_fail(request, &err);
+        return;
+    }
     guest->reboot_wanted = false;
     record(guest);
-    ask(guest, request, "system_powerdown", NULL);
+    vq_agent_call_await(guest, "guest-shutdown", json_pack("{s:s}", "mode", is_reboot ? "reboot" : "powerdown"),
+                        VIR_DOMAIN_QEMU_AGENT_COMMAND_SHUTDOWN, is_reboot ? VQ_AGENT_RESET : VQ_AGENT_SHUTDOWN, agent_answered,
+                        power_off);
+}
+
+static void shut_down(struct vq_request *request, uint32_t flags)
+{
+    power_off(request, flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, false);
 }
 
 static void domain_shutdown(struct vq_request *request)
@@ -255,19 +300,10 @@ static void domain_shutdown_flags(struct vq_request *request)
     shut_down(request, ((const struct vq_remote_domain_shutdown_flags_args *)request->args)->flags);
 }
 
-/* The guest shuts down by its button, and comes up again: the word for it is on disk before the button is pressed. */
 static void domain_reboot(struct vq_request *request)
 {
-    const struct vq_remote_domain_reboot_args *args = request->args;
-    struct vq_qemu_guest *guest;
-
-    if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN | VIR_DOMAIN_REBOOT_GUEST_AGENT) ||
-        (guest = guest_to_change(request)) == NULL ||
-        !may_press_button(request, guest, args->flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN, VIR_DOMAIN_REBOOT_GUEST_AGENT))
-        return;
-    guest->reboot_wanted = true;
-    record(guest);
-    ask(guest, request, "system_powerdown", NULL);
+    power_off(request, ((const struct vq_remote_domain_reboot_args *)request->args)->flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN,
+              VIR_DOMAIN_REBOOT_GUEST_AGENT, true);
 }
 
 static void domain_reset(struct vq_request *request)
@@ -335,62 +371,6 @@ static void domain_inject_nmi(struct vq_request *request)
         ask(guest, request, "inject-nmi", NULL);
 }
 
-/* ---- keys ---- */
-
-/* Linux's names for keys that a PC keyboard sends with a prefix, and QEMU's numbers for them. All others up to 88 are the
- * same in both. Reference: linux/input-event-codes.h; QEMU "QKeyCode" numbers are PC scan codes with 0x80 for the prefix. */
-static const struct {
-    uint32_t linux_code, number;
-} prefixed_keys[] = {
-    { 96, 0x9c },  { 97, 0x9d },  { 98, 0xb5 },  { 99, 0x54 },  { 100, 0xb8 }, { 102, 0xc7 }, { 103, 0xc8 },
-    { 104, 0xc9 }, { 105, 0xcb }, { 106, 0xcd }, { 107, 0xcf }, { 108, 0xd0 }, { 109, 0xd1 }, { 110, 0xd2 },
-    { 111, 0xd3 }, { 125, 0xdb }, { 126, 0xdc }, { 127, 0xdd },
-};
-
-static bool key_number(uint32_t codeset, uint32_t code, uint32_t *ret)
-{
-    bool is_scan_code = codeset == VIR_KEYCODE_SET_XT || codeset == VIR_KEYCODE_SET_QNUM;
-
-    if ((codeset == VIR_KEYCODE_SET_LINUX && code > 0 && code <= 88) || (is_scan_code && code > 0 && code <= 0xff)) {
-        *ret = code;
-        return true;
-    }
-    for (size_t i = 0; codeset == VIR_KEYCODE_SET_LINUX && i < VQ_N_ELEMENTS(prefixed_keys); i++) {
-        if (prefixed_keys[i].linux_code == code) {
-            *ret = prefixed_keys[i].number;
-            return true;
-        }
-    }
-    return false;
-}
-
-static void domain_send_key(struct vq_request *request)
-{
-    const struct vq_remote_domain_send_key_args *args = request->args;
-    struct vq_qemu_guest *guest;
-    struct vq_error err = VQ_ERROR_INIT;
-    json_t *keys, *arguments;
-    uint32_t number;
-
-    if (!vq_qemu_check_flags(request, args->flags, 0) || (guest = guest_to_change(request)) == NULL)
-        return;
-    keys = json_array();
-    for (uint32_t i = 0; i < args->n_keycodes; i++) {
-        if (!key_number(args->codeset, args->keycodes[i], &number)) {
-            json_decref(keys);
-            (void)vq_error_set(&err, VIR_ERR_INVALID_ARG, "key code %u of code set %u is not known", args->keycodes[i],
-                               args->codeset);
-            vq_request_fail(request, &err);
-            return;
-        }
-        (void)json_array_append_new(keys, json_pack("{s:s,s:I}", "type", "number", "data", (json_int_t)number));
-    }
-    arguments = json_pack("{s:o}", "keys", keys);
-    if (args->holdtime != 0)
-        (void)json_object_set_new(arguments, "hold-time", json_integer((json_int_t)args->holdtime));
-    ask(guest, request, "send-key", arguments);
-}
-
 /* ---- the table ---- */
 
 #define ROW(NAME, fn) { VQ_PROGRAM_REMOTE, VQ_REMOTE_##NAME, fn }
@@ -409,6 +389,5 @@ static const struct vq_driver_row rows[] = {
     ROW(DOMAIN_RESUME, domain_resume),
     ROW(DOMAIN_PM_WAKEUP, domain_pm_wakeup),
     ROW(DOMAIN_INJECT_NMI, domain_inject_nmi),
-    ROW(DOMAIN_SEND_KEY, domain_send_key),
 };
 const struct vq_qemu_rows vq_qemu_run_rows = { rows, VQ_N_ELEMENTS(rows) };

@@ -10,6 +10,7 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/domain.h"
+#include "drivers/qemu/agent.h"
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
@@ -89,6 +90,7 @@ static void on_shutdown(struct vq_qemu_guest *guest, json_t *data)
                  : json_is_true(by_guest) ? VIR_DOMAIN_EVENT_SHUTDOWN_GUEST
                                           : VIR_DOMAIN_EVENT_SHUTDOWN_HOST;
 
+    vq_agent_event(guest, VQ_AGENT_SHUTDOWN);
     if (guest->state == VIR_DOMAIN_SHUTDOWN)
         return; /* told twice */
     vq_qemu_guest_set_state(guest, VIR_DOMAIN_SHUTDOWN, VIR_DOMAIN_SHUTDOWN_UNKNOWN, VIR_DOMAIN_EVENT_SHUTDOWN, detail);
@@ -105,7 +107,11 @@ static void on_shutdown(struct vq_qemu_guest *guest, json_t *data)
 static void on_reset(struct vq_qemu_guest *guest, json_t *data)
 {
     (void)data;
+    vq_agent_event(guest, VQ_AGENT_RESET);
     vq_qemu_emit_reboot(guest);
+    /* Our own reset brings a guest up again that has powered off. */
+    if (guest->state != VIR_DOMAIN_SHUTDOWN && guest->live != NULL && guest->live->on_reboot == VQ_LIFECYCLE_DESTROY)
+        vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_SHUTDOWN, VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, false);
 }
 
 static void on_panicked(struct vq_qemu_guest *guest, json_t *data)
@@ -117,6 +123,13 @@ static void on_panicked(struct vq_qemu_guest *guest, json_t *data)
     vq_qemu_guest_set_state(guest, VIR_DOMAIN_CRASHED, VIR_DOMAIN_CRASHED_PANICKED, VIR_DOMAIN_EVENT_CRASHED,
                             VIR_DOMAIN_EVENT_CRASHED_PANICKED);
     vq_qemu_guest_panicked(guest);
+}
+
+/* Its kernel has panicked and goes on by itself, into a kernel that saves its memory. */
+static void on_crashloaded(struct vq_qemu_guest *guest, json_t *data)
+{
+    (void)data;
+    vq_qemu_guest_set_state(guest, guest->state, guest->reason, VIR_DOMAIN_EVENT_CRASHED, VIR_DOMAIN_EVENT_CRASHED_CRASHLOADED);
 }
 
 /* ---- CPUs stop and run ---- */
@@ -159,6 +172,7 @@ static void on_resume(struct vq_qemu_guest *guest, json_t *data)
 static void on_suspend(struct vq_qemu_guest *guest, json_t *data)
 {
     (void)data;
+    vq_agent_event(guest, VQ_AGENT_SUSPEND);
     vq_qemu_guest_set_state(guest, VIR_DOMAIN_PMSUSPENDED, VIR_DOMAIN_PMSUSPENDED_UNKNOWN, VIR_DOMAIN_EVENT_PMSUSPENDED,
                             VIR_DOMAIN_EVENT_PMSUSPENDED_MEMORY);
     vq_qemu_emit_pm(guest, VIR_DOMAIN_EVENT_ID_PMSUSPEND);
@@ -167,6 +181,7 @@ static void on_suspend(struct vq_qemu_guest *guest, json_t *data)
 static void on_suspend_disk(struct vq_qemu_guest *guest, json_t *data)
 {
     (void)data;
+    vq_agent_event(guest, VQ_AGENT_SUSPEND);
     vq_qemu_guest_set_state(guest, VIR_DOMAIN_PMSUSPENDED, VIR_DOMAIN_PMSUSPENDED_UNKNOWN, VIR_DOMAIN_EVENT_PMSUSPENDED,
                             VIR_DOMAIN_EVENT_PMSUSPENDED_DISK);
     vq_qemu_emit_pm(guest, VIR_DOMAIN_EVENT_ID_PMSUSPEND_DISK);
@@ -297,14 +312,49 @@ static void on_port_change(struct vq_qemu_guest *guest, json_t *data)
 {
     const char *id = text_of(data, "id");
 
-    for (size_t i = 0; id != NULL && guest->live != NULL && i < guest->live->devices.n_channels; i++) {
-        struct vq_port *channel = guest->live->devices.channels[i];
+    for (size_t i = 0; id != NULL && guest->live != NULL && i < guest->live->devices.n_channels; i++)
+        if (vq_streq(guest->live->devices.channels[i]->info.alias, id))
+            vq_agent_channel_is(guest, guest->live->devices.channels[i], json_is_true(json_object_get(data, "open")),
+                                VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_REASON_CHANNEL);
+}
 
-        if (!vq_streq(channel->info.alias, id))
-            continue;
-        free(channel->state);
-        channel->state = vq_strdup(json_is_true(json_object_get(data, "open")) ? "connected" : "disconnected");
-    }
+/* The guest does not let go of a device: {"device": "net1", "path": ...}. */
+static void on_unplug_error(struct vq_qemu_guest *guest, json_t *data)
+{
+    const char *alias = text_of(data, "device");
+
+    if (alias != NULL)
+        vq_qemu_emit_device_removal_failed(guest, alias);
+}
+
+/* ---- Memory ---- */
+
+static void on_memory_failure(struct vq_qemu_guest *guest, json_t *data)
+{
+    static const char *const recipients[] = { [VIR_DOMAIN_EVENT_MEMORY_FAILURE_RECIPIENT_HYPERVISOR] = "hypervisor",
+                                              [VIR_DOMAIN_EVENT_MEMORY_FAILURE_RECIPIENT_GUEST] = "guest" };
+    static const char *const actions[] = { [VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_IGNORE] = "ignore",
+                                           [VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_INJECT] = "inject",
+                                           [VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_FATAL] = "fatal",
+                                           [VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_RESET] = "reset" };
+    int recipient = row_of(recipients, VQ_N_ELEMENTS(recipients), text_of(data, "recipient"));
+    int action = row_of(actions, VQ_N_ELEMENTS(actions), text_of(data, "action"));
+    json_t *flags = json_object_get(data, "flags");
+    unsigned bits = (json_is_true(json_object_get(flags, "action-required")) ? VIR_DOMAIN_MEMORY_FAILURE_ACTION_REQUIRED : 0u) |
+                    (json_is_true(json_object_get(flags, "recursive")) ? VIR_DOMAIN_MEMORY_FAILURE_RECURSIVE : 0u);
+
+    if (recipient >= 0 && action >= 0)
+        vq_qemu_emit_memory_failure(guest, recipient, action, bits);
+}
+
+/* How much of a virtio-mem device the guest uses now: {"id": "virtiomem0", "size": bytes, "qom-path": ...}. */
+static void on_memory_size_change(struct vq_qemu_guest *guest, json_t *data)
+{
+    const char *alias = text_of(data, "id");
+    json_int_t size = json_integer_value(json_object_get(data, "size"));
+
+    if (alias != NULL && size >= 0)
+        vq_qemu_emit_memory_device_size_change(guest, alias, (uint64_t)size / 1024);
 }
 
 /* ---- The table ---- */
@@ -316,6 +366,7 @@ static const struct {
     { "SHUTDOWN", on_shutdown },
     { "RESET", on_reset },
     { "GUEST_PANICKED", on_panicked },
+    { "GUEST_CRASHLOADED", on_crashloaded },
     { "STOP", on_stop },
     { "RESUME", on_resume },
     { "SUSPEND", on_suspend },
@@ -333,7 +384,10 @@ static const struct {
     { "SPICE_CONNECTED", on_viewer_connect },
     { "SPICE_INITIALIZED", on_viewer_initialize },
     { "SPICE_DISCONNECTED", on_viewer_disconnect },
-    { "VSERPORT_CHANGE", on_port_change },
+    { "DEVICE_UNPLUG_GUEST_ERROR", on_unplug_error },
+    { "MEM_UNPLUG_ERROR", on_unplug_error },
+    { "MEMORY_FAILURE", on_memory_failure },
+    { "MEMORY_DEVICE_SIZE_CHANGE", on_memory_size_change },
 };
 
 void vq_qemu_guest_event(struct vq_qmp *qmp, const char *name, json_t *data, int64_t seconds, uint32_t micros,
@@ -344,6 +398,9 @@ void vq_qemu_guest_event(struct vq_qmp *qmp, const char *name, json_t *data, int
     (void)qmp;
     if (guest->phase == VQ_GUEST_ACTIVE || guest->phase == VQ_GUEST_FOUND)
         vq_qemu_emit_monitor(guest, name, data, seconds, micros);
+    /* Not told again: also to one that arrives, or is found again and not known to be itself yet. */
+    if (strcmp(name, "VSERPORT_CHANGE") == 0)
+        on_port_change(guest, data);
     if (vq_migrate_event(guest, name, data))
         return;
     /* While it starts, its steps know what they do. Until a found guest has been asked, the answer tells all at once. */

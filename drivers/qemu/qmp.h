@@ -96,3 +96,5 @@ VQ_MUST_CHECK int vq_qmp_reader_feed(struct vq_qmp_reader *reader, const char *b
 VQ_MUST_CHECK int vq_qmp_reader_next(struct vq_qmp_reader *reader, struct vq_qmp_message *ret_message,
                                      struct vq_error *err);
 void vq_qmp_message_done(struct vq_qmp_message *message);
+/* One JSON text; numbers beyond 64 bits with sign become real ones. NULL: json_err tells. */
+json_t *vq_qmp_json_load(const char *line, size_t length, json_error_t *json_err);

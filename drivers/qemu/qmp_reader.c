@@ -140,7 +140,7 @@ static json_t *load_with_large_numbers(const char *line, size_t length, json_err
     return json_loadb(text.data, text.length, JSON_ALLOW_NUL, json_err);
 }
 
-static json_t *load(const char *line, size_t length, json_error_t *json_err)
+json_t *vq_qmp_json_load(const char *line, size_t length, json_error_t *json_err)
 {
     json_t *root = json_loadb(line, length, JSON_ALLOW_NUL, json_err);
 
@@ -155,7 +155,7 @@ static int message_parse(const char *line, size_t length, struct vq_qmp_message 
     int rc;
 
     *message = (struct vq_qmp_message){ 0 };
-    message->root = load(line, length, &json_err);
+    message->root = vq_qmp_json_load(line, length, &json_err);
     if (message->root == NULL)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "QEMU sent what is not JSON (%s at byte %d of %zu)",
                             json_err.text, json_err.position, length);

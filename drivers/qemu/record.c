@@ -77,6 +77,7 @@ static json_t *pack_guest(const struct vq_qemu_guest *guest)
     put(root, "owned", pack_owned(guest));
     put(root, "speed", json_integer((json_int_t)guest->migration_speed_mib));
     put(root, "downtime", json_integer((json_int_t)guest->migration_downtime_ms));
+    put(root, "agent-timeout", json_integer(guest->agent_timeout));
     put(root, "cache", json_integer((json_int_t)guest->migration_cache));
     if (guest->autodestroy)
         put(root, "autodestroy", json_pack("[I,I]", (json_int_t)guest->autodestroy_node,
@@ -259,6 +260,8 @@ int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, size_t key_length
     guest->migration_speed_mib = (uint64_t)get_integer(root, "speed", 0, INT64_MAX >> 20, 0);
     guest->migration_downtime_ms = (uint64_t)get_integer(root, "downtime", 0, INT64_MAX, 0);
     guest->migration_cache = (uint64_t)get_integer(root, "cache", 0, INT64_MAX, 0);
+    guest->agent_timeout = (int)get_integer(root, "agent-timeout", VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, INT32_MAX,
+                                            VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
     guest->is_claimed = true;
     get_taps(root, guest);
     get_ports(root, guest);

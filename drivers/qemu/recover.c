@@ -13,6 +13,7 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/domain.h"
+#include "drivers/qemu/agent.h"
 #include "drivers/qemu/console.h"
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/files.h"
@@ -81,6 +82,9 @@ static void chardevs_known(json_t *reply, const struct vq_error *err, void *data
     json_t *entry;
 
     if (reply != NULL && guest->live != NULL) {
+        vq_agent_channels_are(guest, reply, guest->phase == VQ_GUEST_STARTING
+                                                ? VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_REASON_DOMAIN_STARTED
+                                                : VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_REASON_CHANNEL);
         json_array_foreach(reply, i, entry) {
             const char *label = json_string_value(json_object_get(entry, "label"));
             const char *file = json_string_value(json_object_get(entry, "filename"));

@@ -295,6 +295,8 @@ static void publish(struct vq_driver *driver, const struct vq_state_report *repo
     domain->is_gone = report->gone;
 }
 
+void (*fake_on_event)(int event_id, const void *value);
+
 static void emit(struct vq_driver *driver, const uint8_t uuid[16], const char *name, int32_t id, int event_id,
                  const struct vq_xdr_struct *type, const void *value)
 {
@@ -303,9 +305,10 @@ static void emit(struct vq_driver *driver, const uint8_t uuid[16], const char *n
     (void)name;
     (void)id;
     (void)type;
-    (void)value;
     if (event_id >= 0)
         trace("event%d ", event_id);
+    if (event_id >= 0 && fake_on_event != NULL)
+        fake_on_event(event_id, value);
 }
 
 /* ---- other nodes ---- */
@@ -744,6 +747,7 @@ bool fake_host_until(bool (*condition)(void *data), void *data)
     (void)uv_timer_init(&fake.loop, timer);
     timer->data = &is_late;
     (void)uv_timer_start(timer, give_up, 20000, 0);
+    (void)uv_run(&fake.loop, UV_RUN_NOWAIT); /* a timer that is due would let UV_RUN_ONCE wait for something else */
     while (!condition(data) && !is_late)
         (void)uv_run(&fake.loop, UV_RUN_ONCE);
     uv_close((uv_handle_t *)timer, timer_closed);
@@ -828,6 +832,8 @@ static void keep_stats(const struct vq_remote_connect_get_all_domain_stats_ret *
     }
 }
 
+void (*fake_on_reply)(const struct vq_request *request);
+
 static void complete(struct vq_request *request, const struct vq_error *err)
 {
     fake_text[0] = '\0';
@@ -835,6 +841,8 @@ static void complete(struct vq_request *request, const struct vq_error *err)
         add_text("%s", ((const struct vq_qemu_domain_monitor_command_ret *)request->ret)->result);
     if (err == NULL && vq_streq(request->procedure->name, "connect_get_all_domain_stats"))
         keep_stats(request->ret);
+    if (err == NULL && fake_on_reply != NULL)
+        fake_on_reply(request);
     assert(!is_answered); /* exactly once */
     is_answered = true;
     fake_error = err != NULL ? *err : VQ_ERROR_INIT;

@@ -98,3 +98,6 @@ int fake_call(struct vq_driver *driver, enum vq_program program, const char *pro
 extern struct vq_error fake_error; /* of the last call */
 extern uint8_t fake_ret[4096];     /* of the last call; pointers in it are no longer good */
 extern char fake_text[65536];      /* its text, or its stats as "name: field=value ..." */
+/* NULL, or the test's: with the reply while its memory is still there; with each event, whose value is the struct of its message. */
+extern void (*fake_on_reply)(const struct vq_request *request);
+extern void (*fake_on_event)(int event_id, const void *value);

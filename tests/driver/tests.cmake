@@ -22,3 +22,10 @@ target_compile_definitions(test_migrate_out PRIVATE VQ_FAKE_QEMU="$<TARGET_FILE:
 add_dependencies(test_migrate_out fake_qemu)
 add_test(NAME driver/migrate_out COMMAND test_migrate_out)
 set_tests_properties(driver/migrate_out PROPERTIES LABELS "driver;unit" TIMEOUT 600)
+
+add_executable(test_agent ${CMAKE_CURRENT_LIST_DIR}/agent.c ${CMAKE_CURRENT_LIST_DIR}/fake_host.c)
+target_link_libraries(test_agent PRIVATE vq_qemu PkgConfig::CMOCKA PkgConfig::ZSTD)
+target_compile_definitions(test_agent PRIVATE VQ_FAKE_QEMU="$<TARGET_FILE:fake_qemu>")
+add_dependencies(test_agent fake_qemu)
+add_test(NAME driver/agent COMMAND test_agent)
+set_tests_properties(driver/agent PROPERTIES LABELS "driver;unit" TIMEOUT 600)

@@ -18,7 +18,12 @@
  *                          their events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
  *   note COMMAND...        write these commands with their arguments into "<argv[0]>.said", a line each
  *   refuse_first COMMAND   answer with an error that says "in use", once
+ *   agent                  from cont on somebody has the agent's channel open: what it hears goes into "<argv[0]>.asked", a line each
+ *   agent_answer COMMAND WHAT   what the agent does instead of answering {"return": {}}; the script is read anew for each command:
+ *                          JSON (as it is), "silent", "garbage", "endless", "late MS JSON", "close" (the socket), "shut" (the channel),
+ *                          "event NAME" (QEMU says it, the agent nothing)
  * It is read anew for each connection.
+ * The command fake-event has it say any event: {"name": NAME, "data": {...}}.
  * Asked without a monitor socket (to probe what the emulator can do), it becomes the real one. */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +36,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,6 +56,8 @@ static bool has_refused;
 static char *outgoing;       /* words that are still to come; NULL: no migration goes out */
 static bool holds, was_running;
 static bool ignores_term;
+static int agent_listener = -1, agent = -1;
+static char agent_alias[64]; /* of its channel */
 
 static void read_script(void)
 {
@@ -136,10 +144,15 @@ static json_t *answer_of(const char *command)
         return json_pack("{s:s,s:b}", "status", status_word, "running", strcmp(status_word, "running") == 0);
     if (strcmp(command, "query-uuid") == 0)
         return json_pack("{s:s}", "UUID", uuid);
+    if (strcmp(command, "query-chardev") == 0 && agent_listener >= 0)
+        return json_pack("[{s:o,s:s,s:b}]", "label", json_sprintf("char%s", agent_alias), "filename", "disconnected:unix",
+                         "frontend-open", script_word("agent") != NULL && strcmp(status_word, "prelaunch") != 0);
     if (strcmp(command, "query-chardev") == 0)
         return json_array();
     if (strcmp(command, "query-cpus-fast") == 0)
         return json_pack("[{s:i,s:i}]", "cpu-index", 0, "thread-id", (int)getpid());
+    if (strcmp(command, "query-current-machine") == 0)
+        return json_pack("{s:b}", "wakeup-suspend-support", 1);
     return json_object();
 }
 
@@ -216,6 +229,159 @@ static void cancel_outgoing(void)
     run_again();
 }
 
+/* ---- The agent ---- */
+
+static void channel_is(bool is_open)
+{
+    event("VSERPORT_CHANGE", json_pack("{s:s,s:b}", "id", agent_alias, "open", is_open));
+}
+
+static void agent_says(const char *text)
+{
+    size_t length = strlen(text);
+
+    if (agent >= 0)
+        (void)!send(agent, text, length, MSG_NOSIGNAL);
+}
+
+static void agent_notes(const char *line)
+{
+    char path[4096];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s.asked", program);
+    file = fopen(path, "ae");
+    if (file == NULL)
+        return;
+    (void)fprintf(file, "%s\n", line);
+    (void)fclose(file);
+}
+
+static void agent_floods(void)
+{
+    static char block[64 * 1024];
+
+    memset(block, 'x', sizeof(block));
+    for (int i = 0; i < 20 * 16 && send(agent, block, sizeof(block), MSG_NOSIGNAL) > 0; i++)
+        continue;
+}
+
+/* what the script says of a command; NULL: nothing. */
+static const char *agent_script(const char *command)
+{
+    size_t length = strlen(command);
+
+    for (int i = 0; i < n_lines; i++)
+        if (strncmp(script[i], "agent_answer ", 13) == 0 && strncmp(script[i] + 13, command, length) == 0 &&
+            script[i][13 + length] == ' ')
+            return script[i] + 13 + length + 1;
+    return NULL;
+}
+
+static void agent_does(const char *what)
+{
+    char *rest;
+
+    if (strncmp(what, "late ", 5) == 0) {
+        (void)poll(NULL, 0, (int)strtol(what + 5, &rest, 10));
+        what = rest + 1;
+    }
+    if (strcmp(what, "silent") == 0)
+        return;
+    if (strcmp(what, "endless") == 0) {
+        agent_floods();
+    } else if (strcmp(what, "close") == 0) {
+        (void)close(agent);
+        agent = -1;
+    } else if (strcmp(what, "shut") == 0) {
+        channel_is(false);
+    } else if (strncmp(what, "event ", 6) == 0) {
+        event(what + 6, json_pack("{s:b}", "guest", 1));
+    } else {
+        agent_says(strcmp(what, "garbage") == 0 ? "\xfe{[not JSON" : what);
+        agent_says("\n");
+    }
+}
+
+static void agent_heard(char *line)
+{
+    json_t *message;
+    const char *command, *what;
+    char number[64];
+
+    line += strspn(line, "\xff");
+    message = json_loads(line, 0, NULL);
+    command = json_string_value(json_object_get(message, "execute"));
+    if (command == NULL) {
+        agent_says("{\"error\": {\"class\": \"GenericError\", \"desc\": \"Invalid JSON syntax\"}}\n");
+        json_decref(message);
+        return;
+    }
+    read_script();
+    what = agent_script(command);
+    if (strcmp(command, "guest-sync-delimited") != 0)
+        agent_notes(line);
+    (void)snprintf(number, sizeof(number), "\xff{\"return\": %lld}\n",
+                   (long long)json_integer_value(json_object_get(json_object_get(message, "arguments"), "id")));
+    if (what != NULL)
+        agent_does(what);
+    else
+        agent_says(strcmp(command, "guest-sync-delimited") == 0 ? number : "{\"return\": {}}\n");
+    json_decref(message);
+}
+
+static void agent_is_spoken_to(void)
+{
+    static char input[INPUT_BYTES];
+    static size_t length;
+    ssize_t n = recv(agent, input + length, sizeof(input) - 1 - length, 0);
+    char *newline;
+
+    if (n <= 0) {
+        (void)close(agent);
+        agent = -1;
+        length = 0;
+        return;
+    }
+    length += (size_t)n;
+    input[length] = '\0';
+    while ((newline = memchr(input, '\n', length)) != NULL) {
+        *newline = '\0';
+        agent_heard(input);
+        length -= (size_t)(newline + 1 - input);
+        memmove(input, newline + 1, length + 1);
+    }
+}
+
+static void agent_comes(void)
+{
+    int fd = accept4(agent_listener, NULL, NULL, SOCK_CLOEXEC);
+
+    if (agent >= 0)
+        (void)close(agent);
+    agent = fd;
+}
+
+/* "socket,id=charchannel0,path=/.../org.qemu.guest_agent.0,server=on,wait=off" */
+static void listen_for_agent(const char *chardev)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    const char *path = strstr(chardev, "path="), *id = strstr(chardev, "id=char");
+    size_t length = path != NULL ? strcspn(path + 5, ",") : 0;
+
+    if (path == NULL || id == NULL || length < 22 || length >= sizeof(address.sun_path) ||
+        strncmp(path + 5 + length - 22, "org.qemu.guest_agent.0", 22) != 0)
+        return;
+    memcpy(address.sun_path, path + 5, length);
+    (void)snprintf(agent_alias, sizeof(agent_alias), "%.*s", (int)strcspn(id + 7, ","), id + 7);
+    agent_listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)unlink(address.sun_path);
+    if (bind(agent_listener, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(agent_listener, 1) < 0) {
+        (void)fprintf(stderr, "fake_qemu: %s: %s\n", address.sun_path, strerror(errno));
+        _exit(1);
+    }
+}
+
 static void effect_of(const char *command)
 {
     if (strcmp(command, "migrate") == 0)
@@ -227,6 +393,8 @@ static void effect_of(const char *command)
     if (strcmp(command, "cont") == 0 && strcmp(status_word, "running") != 0) {
         status_word = "running";
         event("RESUME", NULL);
+        if (script_word("agent") != NULL && agent_listener >= 0)
+            channel_is(true);
     } else if (strcmp(command, "stop") == 0 && strcmp(status_word, "running") == 0) {
         status_word = "paused";
         event("STOP", NULL);
@@ -345,6 +513,10 @@ static void line_came(const char *line)
 {
     json_t *message = json_loads(line, 0, NULL);
     const char *command = json_string_value(json_object_get(message, "execute"));
+    json_t *arguments = json_object_get(message, "arguments");
+
+    if (command != NULL && strcmp(command, "fake-event") == 0)
+        event(json_string_value(json_object_get(arguments, "name")), json_incref(json_object_get(arguments, "data")));
 
     if (command != NULL)
         note(command, json_object_get(message, "arguments"));
@@ -416,6 +588,8 @@ static int find_listener(int argc, char **argv)
             status_word = "inmigrate";
         if (strcmp(argv[i], "-chardev") == 0 && strstr(argv[i + 1], "id=charmonitor") != NULL && fd != NULL)
             listener = atoi(fd + 3);
+        else if (strcmp(argv[i], "-chardev") == 0)
+            listen_for_agent(argv[i + 1]);
     }
     return listener;
 }
@@ -444,10 +618,11 @@ int main(int argc, char **argv)
     signals = signalfd(-1, &term, SFD_CLOEXEC);
     for (;;) {
         struct pollfd fds[] = { { .fd = signals, .events = POLLIN }, { .fd = listener, .events = POLLIN },
-                                { .fd = client, .events = POLLIN } };
+                                { .fd = client, .events = POLLIN }, { .fd = agent_listener, .events = POLLIN },
+                                { .fd = agent, .events = POLLIN } };
         struct signalfd_siginfo info;
 
-        int n = poll(fds, 3, outgoing != NULL ? 10 : -1);
+        int n = poll(fds, 5, outgoing != NULL ? 10 : -1);
 
         if (n < 0)
             continue;
@@ -461,5 +636,9 @@ int main(int argc, char **argv)
             client_came(listener);
         if (client >= 0 && fds[2].revents != 0)
             client_speaks();
+        if (agent >= 0 && fds[4].revents != 0)
+            agent_is_spoken_to();
+        if (fds[3].revents != 0)
+            agent_comes();
     }
 }
