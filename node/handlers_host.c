@@ -9,6 +9,7 @@
 #include "node/dispatch.h"
 #include "node/handlers.h"
 #include "node/host_info.h"
+#include "node/host_memory.h"
 #include "proto/gen/remote.h"
 
 static void get_hostname(struct vq_call *call)
@@ -160,7 +161,7 @@ static bool cells_from(struct vq_call *call, int first, uint32_t max, int cells[
             cells[(*ret_n)++] = all[i];
     if (first >= 0 && *ret_n > 0)
         return true;
-    vq_handler_fail(call, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "start cell %d out of range (0-%d)", first,
+    vq_handler_fail(call, VIR_FROM_NONE, VIR_ERR_INTERNAL_ERROR, "start cell %d out of range (0-%d)", first,
                     all[n_all - 1]);
     return false;
 }
@@ -199,8 +200,14 @@ static void node_get_free_pages(struct vq_call *call)
     unsigned n_cells;
     enum { COUNTS_MAX = 1024 };
 
-    if (!vq_handler_flags_are(call, 0) || !cells_from(call, args->startCell, args->cellCount, cells, &n_cells))
+    if (!vq_handler_flags_are(call, 0))
         return;
+    if (args->startCell == -1) { /* the whole host */
+        cells[0] = -1;
+        n_cells = 1;
+    } else if (!cells_from(call, args->startCell, args->cellCount, cells, &n_cells)) {
+        return;
+    }
     if ((uint64_t)n_cells * args->n_pages > COUNTS_MAX) {
         vq_handler_fail(call, VIR_FROM_RPC, VIR_ERR_RPC, "more than %d counts were asked for", COUNTS_MAX);
         return;
@@ -216,6 +223,83 @@ static void node_get_free_pages(struct vq_call *call)
                 return;
             }
     vq_call_reply(call);
+}
+
+/* ---- What can be set ---- */
+
+static void node_alloc_pages(struct vq_call *call)
+{
+    const struct vq_remote_node_alloc_pages_args *args = call->request.args;
+    struct vq_remote_node_alloc_pages_ret *ret = call->request.ret;
+    struct vq_error err = VQ_ERROR_INIT;
+    int cells[VQ_HOST_CELLS_MAX];
+    unsigned n_cells;
+
+    if (!vq_handler_flags_are(call, VIR_NODE_ALLOC_PAGES_SET))
+        return;
+    if (args->n_pageSizes != args->n_pageCounts || args->n_pageSizes == 0 || args->cellCount == 0) {
+        vq_handler_fail(call, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "each page size needs a count, and a cell to be on");
+        return;
+    }
+    if (!cells_from(call, args->startCell < 0 ? 0 : args->startCell, args->cellCount, cells, &n_cells))
+        return;
+    bool is_more = (args->flags & VIR_NODE_ALLOC_PAGES_SET) == 0;
+    for (unsigned cell = 0; cell < n_cells; cell++)
+        for (unsigned page = 0; page < args->n_pageSizes; page++) {
+            if (vq_host_pages_set("", cells[cell], args->pageSizes[page], args->pageCounts[page], is_more, &err) < 0) {
+                vq_call_fail(call, &err);
+                return;
+            }
+            ret->ret++;
+        }
+    vq_call_reply(call);
+}
+
+static void node_get_memory_parameters(struct vq_call *call)
+{
+    const struct vq_remote_node_get_memory_parameters_args *args = call->request.args;
+    struct vq_remote_node_get_memory_parameters_ret *ret = call->request.ret;
+
+    if (!vq_handler_flags_are(call, VIR_TYPED_PARAM_STRING_OKAY))
+        return;
+    ret->params = vq_handler_alloc(call, VQ_KSM_MAX, sizeof(*ret->params));
+    if (ret->params == NULL)
+        return;
+    size_t n = vq_host_ksm_get("", ret->params);
+    if (args->nparams == 0)
+        ret->nparams = (int32_t)n;
+    else
+        ret->n_params = (uint32_t)(args->nparams > 0 && (size_t)args->nparams < n ? (size_t)args->nparams : n);
+    vq_call_reply(call);
+}
+
+static void node_set_memory_parameters(struct vq_call *call)
+{
+    const struct vq_remote_node_set_memory_parameters_args *args = call->request.args;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (!vq_handler_flags_are(call, 0))
+        return;
+    if (vq_host_ksm_set("", args->params, args->n_params, &err) < 0)
+        vq_call_fail(call, &err);
+    else
+        vq_call_reply(call);
+}
+
+/* A node that goes to sleep leaves its cluster without a word, and its guests stand still while others take them for lost. */
+static void node_suspend_for_duration(struct vq_call *call)
+{
+    static const char *const targets[] = {[VIR_NODE_SUSPEND_TARGET_MEM] = "Suspend-to-RAM",
+                                          [VIR_NODE_SUSPEND_TARGET_DISK] = "Suspend-to-Disk",
+                                          [VIR_NODE_SUSPEND_TARGET_HYBRID] = "Hybrid-Suspend"};
+    const struct vq_remote_node_suspend_for_duration_args *args = call->request.args;
+
+    if (!vq_handler_flags_are(call, 0))
+        return;
+    if (args->target >= VQ_N_ELEMENTS(targets))
+        vq_handler_fail(call, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "Invalid suspend target");
+    else
+        vq_handler_fail(call, VIR_FROM_NONE, VIR_ERR_ARGUMENT_UNSUPPORTED, "%s", targets[args->target]);
 }
 
 static void connect_get_sysinfo(struct vq_call *call)
@@ -248,6 +332,10 @@ const struct vq_node_row vq_host_rows[] = {
     ROW(NODE_GET_FREE_MEMORY, node_get_free_memory),
     ROW(NODE_GET_CELLS_FREE_MEMORY, node_get_cells_free_memory),
     ROW(NODE_GET_FREE_PAGES, node_get_free_pages),
+    ROW(NODE_ALLOC_PAGES, node_alloc_pages),
+    ROW(NODE_GET_MEMORY_PARAMETERS, node_get_memory_parameters),
+    ROW(NODE_SET_MEMORY_PARAMETERS, node_set_memory_parameters),
+    ROW(NODE_SUSPEND_FOR_DURATION, node_suspend_for_duration),
 };
 #undef ROW
 const size_t vq_n_host_rows = VQ_N_ELEMENTS(vq_host_rows);

@@ -164,17 +164,29 @@ static unsigned read_mhz(void)
     return colon == NULL ? 0 : (unsigned)strtoul(colon + 1, NULL, 10);
 }
 
+/* What the cells have: memory that belongs to none of them is no guest's. */
+static uint64_t memory_of_cells(void)
+{
+    int cells[VQ_HOST_CELLS_MAX];
+    unsigned n = vq_host_cells(cells);
+    struct vq_host_memory memory;
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        sum += vq_host_memory(cells[i], &memory, NULL) < 0 ? 0 : memory.total_kib;
+    return sum;
+}
+
 const struct vq_host_topology *vq_host_topology(void)
 {
     static struct vq_host_topology topology;
-    struct vq_host_memory memory;
     struct utsname name;
 
     if (topology.cells != 0)
         return &topology;
     (void)uname(&name); /* fails only for a bad pointer */
     memcpy(topology.machine, name.machine, strnlen(name.machine, sizeof(topology.machine) - 1));
-    topology.memory_kib = vq_host_memory(-1, &memory, NULL) < 0 ? 0 : memory.total_kib;
+    topology.memory_kib = memory_of_cells();
     topology.mhz = read_mhz();
     read_shape(&topology);
     return &topology;
@@ -231,7 +243,10 @@ bool vq_host_free_pages(int cell, unsigned page_kib, uint64_t *ret_pages)
         *ret_pages = memory.free_kib / page_kib;
         return true;
     }
-    (void)snprintf(path, sizeof(path), NODE_DIR "/node%d/hugepages/hugepages-%ukB/free_hugepages", cell, page_kib);
+    if (cell < 0)
+        (void)snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", page_kib);
+    else
+        (void)snprintf(path, sizeof(path), NODE_DIR "/node%d/hugepages/hugepages-%ukB/free_hugepages", cell, page_kib);
     return read_number(path, ret_pages);
 }
 

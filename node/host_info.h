@@ -39,7 +39,7 @@ struct vq_host_cpu_times {
 /* cpu -1: all together. Errors: VIR_ERR_INVALID_ARG no such CPU. */
 VQ_MUST_CHECK int vq_host_cpu_times(int cpu, struct vq_host_cpu_times *ret, struct vq_error *err);
 
-/* Free pages of that size; false: the host has no pages of that size there. */
+/* Free pages of that size, cell -1: of the whole host; false: the host has no pages of that size there. */
 bool vq_host_free_pages(int cell, unsigned page_kib, uint64_t *ret_pages);
 
 /* The SMBIOS facts as libvirt's <sysinfo> document; false: the host tells none. */

@@ -85,3 +85,18 @@ bool vq_cpu_host_tsc(uint64_t *ret_hz, bool *ret_scales)
     *ret_hz = (uint64_t)khz * 1000;
     return true;
 }
+
+bool vq_cpu_host_kvm_vcpus(uint32_t *ret_n)
+{
+    enum { FIRST_KERNELS = 4 }; /* what those meant that could not say */
+    VQ_AUTOCLOSE int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int n;
+
+    if (kvm < 0)
+        return false;
+    n = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+    if (n <= 0)
+        n = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_NR_VCPUS);
+    *ret_n = n > 0 ? (uint32_t)n : FIRST_KERNELS;
+    return true;
+}

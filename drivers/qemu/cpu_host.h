@@ -23,3 +23,5 @@ struct vq_host_clock {
 /* The pace of the time stamp counter, as KVM has measured it. Blocks for some milliseconds: for the thread pool. False:
  * KVM cannot tell. */
 bool vq_cpu_host_tsc(uint64_t *ret_hz, bool *ret_scales);
+/* The most vCPUs of a guest under KVM. False: /dev/kvm cannot be opened, errno says why. */
+bool vq_cpu_host_kvm_vcpus(uint32_t *ret_n);

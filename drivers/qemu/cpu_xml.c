@@ -162,6 +162,35 @@ int vq_cpu_description_read(const char *xml, bool is_checked, struct vq_cpu_desc
     return 0;
 }
 
+static const struct vq_xml_node *find_host_model(const struct vq_xml_node *root)
+{
+    const struct vq_xml_node *cpu = vq_xml_child(root, "cpu");
+    const struct vq_xml_node *mode = cpu == NULL ? NULL : vq_xml_first_element(cpu);
+
+    while (mode != NULL && !(strcmp(mode->name, "mode") == 0 && vq_streq(attr_of(mode, "name"), "host-model")))
+        mode = vq_xml_element_after(mode);
+    return mode == NULL || vq_xml_child(mode, "model") == NULL ? NULL : mode;
+}
+
+int vq_cpu_description_of_capabilities(const char *xml, struct vq_cpu_description *ret, bool *ret_is_kvm, struct vq_error *err)
+{
+    VQ_AUTOPTR(vq_xml_doc) doc = NULL;
+    struct vq_cpu_description cpu = {.is_guest = true};
+    char type[16];
+
+    if (vq_xml_read(xml, "domain_capabilities", "domainCapabilities", &doc, err) < 0)
+        return -1;
+    const struct vq_xml_node *mode = find_host_model(vq_xml_root(doc));
+    if (mode == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "its emulator has no host-model");
+    if (read_root(mode, &cpu, err) < 0)
+        return -1;
+    cpu.is_guest = true;
+    *ret_is_kvm = read_child(vq_xml_root(doc), "domain", type, sizeof(type)) && strcmp(type, "kvm") == 0;
+    *ret = cpu;
+    return 0;
+}
+
 /* ---- Comparing ---- */
 
 static void add_names(struct vq_buffer *text, const struct vq_cpu_set *set)

@@ -24,6 +24,11 @@ struct vq_cpu_description {
 VQ_MUST_CHECK int vq_cpu_description_read(const char *xml, bool is_checked, struct vq_cpu_description *ret,
                                           struct vq_error *err);
 
+/* The host-model of a <domainCapabilities> document, and whether it is about KVM.
+ * Errors: as above; VIR_ERR_CONFIG_UNSUPPORTED it has none. */
+VQ_MUST_CHECK int vq_cpu_description_of_capabilities(const char *xml, struct vq_cpu_description *ret, bool *ret_is_kvm,
+                                                     struct vq_error *err);
+
 /* VIR_CPU_COMPARE_*; why, when it is INCOMPATIBLE. host_arch: of the CPU that it is compared with. */
 int vq_cpu_compare(const struct vq_cpu_facts *host, const char *host_arch, const struct vq_cpu_description *wanted,
                    struct vq_buffer *ret_why);

@@ -1,5 +1,6 @@
 /* What this host and its emulators can do, and how a definition becomes a command line. */
 #define VQ_FROM VIR_FROM_QEMU
+#include <errno.h>
 #include <libvirt/libvirt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/command.h"
+#include "drivers/qemu/cpu_host.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/domain_capabilities.h"
@@ -51,33 +53,26 @@ void vq_qemu_handle_get_version(struct vq_request *request)
         vq_qemu_emulators_get(vq_qemu_of(request)->emulators, path, version_known, request);
 }
 
-static void vcpus_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
-{
-    struct vq_request *request = data;
-    const struct vq_qemu_machine *machine;
-
-    if (err != NULL) {
-        vq_request_fail(request, err);
-        return;
-    }
-    machine = vq_qemu_capabilities_machine(caps, NULL);
-    ((struct vq_remote_connect_get_max_vcpus_ret *)request->ret)->max_vcpus =
-        machine == NULL ? 1 : (int32_t)machine->cpus_max;
-    vq_request_reply(request);
-}
-
+/* What clients have been told ever since when it depends on no machine: 16 for emulated guests; KVM tells its own. A machine's own
+ * limit is in the capabilities. */
 void vq_qemu_handle_get_max_vcpus(struct vq_request *request)
 {
+    enum { EMULATED_MAX = 16 };
     const struct vq_remote_connect_get_max_vcpus_args *args = request->args;
-    const char *path;
+    struct vq_remote_connect_get_max_vcpus_ret *ret = request->ret;
+    uint32_t n;
 
-    if (args->type != NULL && strcasecmp(args->type, "qemu") != 0 && strcasecmp(args->type, "kvm") != 0) {
+    if (args->type == NULL || strcasecmp(args->type, "qemu") == 0) {
+        ret->max_vcpus = EMULATED_MAX;
+        vq_request_reply(request);
+    } else if (strcasecmp(args->type, "kvm") != 0) {
         vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "unknown type '%s'", args->type);
-        return;
+    } else if (!vq_cpu_host_kvm_vcpus(&n)) {
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_SYSTEM_ERROR, "Unable to open /dev/kvm: %s", strerror(errno));
+    } else {
+        ret->max_vcpus = (int32_t)n;
+        vq_request_reply(request);
     }
-    path = default_emulator(request, NULL);
-    if (path != NULL)
-        vq_qemu_emulators_get(vq_qemu_of(request)->emulators, path, vcpus_known, request);
 }
 
 static void models_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
@@ -120,9 +115,11 @@ void vq_qemu_handle_get_cpu_model_names(struct vq_request *request)
         vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INVALID_ARG, "cannot find architecture %s", args->arch);
         return;
     }
-    path = default_emulator(request, args->arch);
+    path = vq_qemu_emulators_default(vq_qemu_of(request)->emulators, args->arch);
     if (path != NULL)
         vq_qemu_emulators_get(vq_qemu_of(request)->emulators, path, models_known, request);
+    else
+        vq_request_reply(request); /* none: nothing runs them here */
 }
 
 void vq_qemu_handle_get_sev_info(struct vq_request *request)

@@ -46,6 +46,7 @@ enum cli_option {
     CLI_OPT_PARALLEL  = 1 << 22,
     CLI_OPT_OFFLINE_TOO = 1 << 23,
     CLI_OPT_WAIT      = 1 << 24,
+    CLI_OPT_XML       = 1 << 25,
 };
 
 enum { CLI_TO_MAX = 64 };
@@ -65,7 +66,7 @@ struct cli {
     const char *to[CLI_TO_MAX];
     size_t n_to;
     bool no_wait;
-    const char *args[4];
+    const char *args[CLI_TO_MAX];
     int n_args;
     FILE *out, *err;         /* data, and talk */
     bool is_tty, has_colour; /* of out */
@@ -109,6 +110,10 @@ int cli_get(struct cli *cli);
 int cli_set(struct cli *cli);
 int cli_recover(struct cli *cli);
 int cli_complete(struct cli *cli);
+
+/* check.c, cpu.c */
+int cli_check(struct cli *cli);
+int cli_cpu_baseline(struct cli *cli);
 
 /* moves.c */
 int cli_migrate(struct cli *cli);

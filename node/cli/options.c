@@ -34,6 +34,7 @@ static const struct {
     {CLI_OPT_PARALLEL, "parallel", 0, "N", "so many guests at a time (2)", false},
     {CLI_OPT_OFFLINE_TOO, "offline-too", 0, NULL, "guests that do not run as well", false},
     {CLI_OPT_WAIT, "wait", 0, "yes|no", "wait until it is done (yes)", false},
+    {CLI_OPT_XML, "xml", 0, NULL, "only the <cpu> element, for a definition", false},
     {CLI_OPT_OUTPUT, "output", 'o', "FORMAT", "table, wide, json or name", false},
     {CLI_OPT_QUIET, "quiet", 'q', NULL, "no talk, only data and errors", true},
     {CLI_OPT_TIMEOUT, "timeout", 0, "TIME", "give up after this time", true},

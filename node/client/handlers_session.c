@@ -3,6 +3,7 @@
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "node/daemon.h"
 #include "node/dispatch.h"
@@ -151,6 +152,84 @@ static void connect_get_lib_version(struct vq_call *call)
     struct vq_remote_connect_get_lib_version_ret *ret = call->request.ret;
 
     ret->lib_ver = LIB_VERSION;
+    vq_call_reply(call);
+}
+
+/* ---- Somebody else's identity ---- */
+
+/* Where a parameter goes; false: there is none of this name. */
+static bool identity_place(struct vq_caller *caller, const char *field, int *ret_type, void **ret_place)
+{
+    const struct {
+        const char *field;
+        int type;
+        void *place;
+    } places[] = {
+        {VIR_CONNECT_IDENTITY_USER_NAME, VIR_TYPED_PARAM_STRING, &caller->user},
+        {VIR_CONNECT_IDENTITY_UNIX_USER_ID, VIR_TYPED_PARAM_ULLONG, &caller->uid},
+        {VIR_CONNECT_IDENTITY_GROUP_NAME, VIR_TYPED_PARAM_STRING, &caller->group},
+        {VIR_CONNECT_IDENTITY_UNIX_GROUP_ID, VIR_TYPED_PARAM_ULLONG, &caller->gid},
+        {VIR_CONNECT_IDENTITY_PROCESS_ID, VIR_TYPED_PARAM_LLONG, &caller->pid},
+        {VIR_CONNECT_IDENTITY_PROCESS_TIME, VIR_TYPED_PARAM_ULLONG, &caller->process_start},
+        {VIR_CONNECT_IDENTITY_SASL_USER_NAME, VIR_TYPED_PARAM_STRING, &caller->sasl_user},
+        {VIR_CONNECT_IDENTITY_X509_DISTINGUISHED_NAME, VIR_TYPED_PARAM_STRING, &caller->x509_dn},
+        {VIR_CONNECT_IDENTITY_SELINUX_CONTEXT, VIR_TYPED_PARAM_STRING, &caller->selinux},
+    };
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(places); i++) {
+        if (strcmp(places[i].field, field) != 0)
+            continue;
+        *ret_type = places[i].type;
+        *ret_place = places[i].place;
+        return true;
+    }
+    return false;
+}
+
+static int put_identity(struct vq_caller *caller, const struct vq_typed_param *param, struct vq_error *err)
+{
+    int type;
+    void *place;
+
+    if (!identity_place(caller, param->field, &type, &place))
+        return vq_error_set_from(err, VIR_FROM_NONE, VIR_ERR_ARGUMENT_UNSUPPORTED, "parameter '%s' not supported",
+                                 param->field);
+    if (param->type != type)
+        return vq_error_set_from(err, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "invalid type for parameter '%s'", param->field);
+    if (type == VIR_TYPED_PARAM_STRING)
+        *(const char **)place = param->value.s;
+    else if (place == &caller->process_start)
+        caller->process_start = param->value.ul;
+    else if (param->value.ul > INT32_MAX)
+        return vq_error_set_from(err, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "parameter '%s' is out of range", param->field);
+    else
+        *(uint32_t *)place = (uint32_t)param->value.ul;
+    return 0;
+}
+
+/* For services that speak for their own users: they may say so, nobody else may. What the connection may do at all (read-only or
+ * not) stays as it is. Calls that are under way keep the identity that they came with. */
+static void connect_set_identity(struct vq_call *call)
+{
+    const struct vq_remote_connect_set_identity_args *args = call->request.args;
+    struct vq_session *session = call->session;
+    struct vq_identity *old = session->identity;
+    struct vq_caller caller = old->caller; /* its texts are the old one's */
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (!vq_handler_flags_are(call, 0))
+        return;
+    if (!caller.has_unix || (caller.uid != 0 && caller.uid != geteuid())) {
+        vq_handler_fail(call, VIR_FROM_RPC, VIR_ERR_OPERATION_DENIED, "only the daemon's own user may speak for others");
+        return;
+    }
+    for (uint32_t i = 0; i < args->n_params; i++)
+        if (put_identity(&caller, &args->params[i], &err) < 0) {
+            vq_call_fail(call, &err);
+            return;
+        }
+    session->identity = vq_identity_new(&caller);
+    vq_identity_unref(old);
     vq_call_reply(call);
 }
 
@@ -326,6 +405,7 @@ const struct vq_node_row vq_session_rows[] = {
     ROW(CONNECT_GET_URI, VQ_ALWAYS, connect_get_uri),
     ROW(CONNECT_IS_SECURE, VQ_ALWAYS, connect_is_secure),
     ROW(CONNECT_GET_LIB_VERSION, VQ_ALWAYS, connect_get_lib_version),
+    ROW(CONNECT_SET_IDENTITY, VQ_ALWAYS, connect_set_identity),
     ROW(CONNECT_REGISTER_CLOSE_CALLBACK, VQ_ALWAYS, connect_register_close_callback),
     ROW(CONNECT_UNREGISTER_CLOSE_CALLBACK, VQ_ALWAYS, connect_unregister_close_callback),
     ROW(CONNECT_DOMAIN_EVENT_REGISTER, VQ_WITH_DRIVER, domain_event_register),

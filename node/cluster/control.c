@@ -161,7 +161,7 @@ static const vq_control_fn requests[] = {
     [VQ__CONTROL__REQUEST_REMOVE] = vq_control_remove, [VQ__CONTROL__REQUEST_STATUS] = vq_control_status,
     [VQ__CONTROL__REQUEST_GUESTS] = vq_control_guests, [VQ__CONTROL__REQUEST_MIGRATE] = vq_control_migrate,
     [VQ__CONTROL__REQUEST_DRAIN] = vq_control_drain,   [VQ__CONTROL__REQUEST_UNDRAIN] = vq_control_undrain,
-    [VQ__CONTROL__REQUEST_SETTING] = vq_control_setting,
+    [VQ__CONTROL__REQUEST_SETTING] = vq_control_setting, [VQ__CONTROL__REQUEST_CPU_BASELINE] = vq_control_cpu_baseline,
 };
 
 static void serve(struct vq_control_client *client)

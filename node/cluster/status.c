@@ -284,6 +284,7 @@ static void fill_peer(const struct vq_daemon *daemon, Vq__NodeStatus *node)
     node->free_memory_kib = peer.free_memory_kib;
     node->cpu_permille = peer.cpu_permille;
     node->round_trip_us = peer.round_trip_us;
+    node->clock_offset_ms = peer.is_online ? peer.clock_offset_ms : 0;
 }
 
 static Vq__NodeStatus *node_status(const struct vq_cluster *cluster, Vq__NodeRecord *take_record)

@@ -88,6 +88,7 @@ struct vq_mesh_peer {
     bool is_online;
     uint64_t since_unix_ms;   /* when that began; 0: never seen since this daemon started */
     uint64_t round_trip_us;   /* of the last ping; 0: none yet */
+    int64_t clock_offset_ms;  /* how far its clock is ahead of ours, by its last ping */
     uint64_t boot;            /* from here on: what it told last; zero when never seen */
     uint32_t feature_level;
     char version[32];

@@ -184,6 +184,17 @@ static void take_greeting(struct vq_mesh_connection *connection, const Vq__Mesh 
     vq_mesh_went_online(mesh, connection, hello);
 }
 
+/* The ping was half of a round trip on its way. */
+static int64_t clock_offset(uint64_t their_ms, uint64_t round_trip_us)
+{
+    struct timespec now;
+
+    if (their_ms == 0 || their_ms > INT64_MAX / 2)
+        return 0;
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+    return (int64_t)their_ms + (int64_t)(round_trip_us / 2000) - ((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
 static void take_ping(struct vq_mesh_connection *connection, const Vq__Ping *ping)
 {
     struct vq_mesh_known *known = vq_mesh_find(connection->mesh, connection->node);
@@ -191,6 +202,7 @@ static void take_ping(struct vq_mesh_connection *connection, const Vq__Ping *pin
     send_pong(connection, ping->sequence);
     if (known == NULL)
         return;
+    known->peer.clock_offset_ms = clock_offset(ping->time_ms, known->peer.round_trip_us);
     known->peer.applied = ping->applied;
     known->peer.free_memory_kib = ping->free_memory_kib;
     known->peer.cpu_permille = ping->cpu_permille;
