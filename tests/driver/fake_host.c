@@ -295,7 +295,7 @@ static void publish(struct vq_driver *driver, const struct vq_state_report *repo
     domain->is_gone = report->gone;
 }
 
-void (*fake_on_event)(int event_id, const void *value);
+void (*fake_on_event)(int event_id, const struct vq_xdr_struct *type, const void *value);
 
 static void emit(struct vq_driver *driver, const uint8_t uuid[16], const char *name, int32_t id, int event_id,
                  const struct vq_xdr_struct *type, const void *value)
@@ -304,11 +304,10 @@ static void emit(struct vq_driver *driver, const uint8_t uuid[16], const char *n
     (void)uuid;
     (void)name;
     (void)id;
-    (void)type;
     if (event_id >= 0)
         trace("event%d ", event_id);
     if (event_id >= 0 && fake_on_event != NULL)
-        fake_on_event(event_id, value);
+        fake_on_event(event_id, type, value);
 }
 
 /* ---- other nodes ---- */

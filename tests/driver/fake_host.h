@@ -100,4 +100,4 @@ extern uint8_t fake_ret[4096];     /* of the last call; pointers in it are no lo
 extern char fake_text[65536];      /* its text, or its stats as "name: field=value ..." */
 /* NULL, or the test's: with the reply while its memory is still there; with each event, whose value is the struct of its message. */
 extern void (*fake_on_reply)(const struct vq_request *request);
-extern void (*fake_on_event)(int event_id, const void *value);
+extern void (*fake_on_event)(int event_id, const struct vq_xdr_struct *type, const void *value);

@@ -22,6 +22,6 @@ endif()
 find_program(SHELLCHECK shellcheck)
 if(SHELLCHECK)
     add_test(NAME layers/scripts COMMAND ${SHELLCHECK} -S warning deploy/demo deploy/guest deploy/setup tests/run .ci/run
-        tests/cluster/long tests/guest/make WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+        tests/cluster/long tests/guest/make tests/guest/agent WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(layers/scripts PROPERTIES LABELS layers TIMEOUT 200)
 endif()

@@ -1,0 +1,1 @@
+vq_fuzz(agent vq_qemu)
