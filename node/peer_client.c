@@ -15,6 +15,7 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
+#include "drivers/lookup.h"
 #include "node/daemon.h"
 #include "node/peer.h"
 #include "node/peer_ssh.h"
@@ -37,9 +38,8 @@ struct vq_peer_opening {
     struct vq_peer_opening *next, *prev;
     struct vq_daemon *daemon;
     uv_timer_t timer;
-    uv_getaddrinfo_t resolving;
-    unsigned n_busy; /* what libuv still holds: the timer, a question to the resolver */
-    bool has_begun, is_resolving, is_done;
+    struct vq_lookup *lookup; /* NULL: none is under way */
+    bool has_begun, is_done;
     uint64_t deadline_ms;
     char *text;      /* the URI as it was given */
     char where[300]; /* "host:port" or the path of a socket */
@@ -111,20 +111,15 @@ static const struct vq_peer_class client_peer_class = {
 
 /* ---- The end of opening ------------------------------------------------------------------------------------------ */
 
-static void release(struct vq_peer_opening *opening)
-{
-    if (--opening->n_busy > 0)
-        return;
-    vq_peer_uri_done(&opening->uri);
-    if (opening->addresses != NULL)
-        uv_freeaddrinfo(opening->addresses);
-    free(opening->text);
-    free(opening);
-}
-
 static void timer_closed(uv_handle_t *handle)
 {
-    release(handle->data);
+    struct vq_peer_opening *opening = handle->data;
+
+    vq_peer_uri_done(&opening->uri);
+    if (opening->addresses != NULL)
+        freeaddrinfo(opening->addresses);
+    free(opening->text);
+    free(opening);
 }
 
 /* err NULL: the peer is the user's now. */
@@ -143,8 +138,8 @@ static void opening_done(struct vq_peer_opening *opening, const struct vq_error 
         opening->daemon->peer_openings = opening->next;
     if (opening->dial != NULL)
         vq_dial_cancel(vq_take(opening->dial));
-    if (opening->is_resolving)
-        (void)uv_cancel((uv_req_t *)&opening->resolving); /* one that runs ends by itself, later */
+    if (opening->lookup != NULL)
+        vq_lookup_forget(vq_take(opening->lookup));
     uv_close((uv_handle_t *)&opening->timer, timer_closed);
     if (peer != NULL)
         peer->opening = NULL;
@@ -332,48 +327,30 @@ static void dial_next(struct vq_peer_opening *opening)
     dial(opening, address->ai_addr, address->ai_addrlen);
 }
 
-static void resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
+static void resolved(struct addrinfo *take_addresses, const char *why, void *data)
 {
-    struct vq_peer_opening *opening = request->data;
+    struct vq_peer_opening *opening = data;
 
-    opening->is_resolving = false;
-    opening->addresses = addresses;
-    if (opening->is_done) {
-        release(opening);
-        return;
-    }
-    opening->n_busy--; /* the timer is still there */
-    if (status == 0 && addresses != NULL) {
-        opening->next_address = addresses;
+    opening->lookup = NULL;
+    opening->addresses = opening->next_address = take_addresses;
+    if (take_addresses != NULL) {
         dial_next(opening);
         return;
     }
-    vq_error_set(&opening->err, VIR_ERR_SYSTEM_ERROR, "unable to resolve address '%s': %s", opening->uri.host,
-                 status == 0 ? "no address" : uv_strerror(status));
+    vq_error_set(&opening->err, VIR_ERR_SYSTEM_ERROR, "unable to resolve address '%s': %s", opening->uri.host, why);
     opening_done(opening, &opening->err);
 }
 
 static void resolve(struct vq_peer_opening *opening)
 {
-    static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     uint16_t port = opening->uri.port != 0                  ? opening->uri.port
                     : opening->uri.transport == VQ_PEER_TLS ? TLS_PORT
                                                             : TCP_PORT;
     bool has_colon = strchr(opening->uri.host, ':') != NULL;
-    char service[8];
 
-    (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
-    (void)snprintf(opening->where, sizeof(opening->where), has_colon ? "[%s]:%s" : "%s:%s", opening->uri.host, service);
-    opening->resolving.data = opening;
-    int rc = uv_getaddrinfo(opening->daemon->loop, &opening->resolving, resolved, opening->uri.host, service, &hints);
-    if (rc < 0) {
-        vq_error_set(&opening->err, VIR_ERR_SYSTEM_ERROR, "unable to resolve address '%s': %s", opening->uri.host,
-                     uv_strerror(rc));
-        opening_done(opening, &opening->err);
-        return;
-    }
-    opening->is_resolving = true;
-    opening->n_busy++;
+    (void)snprintf(opening->where, sizeof(opening->where), has_colon ? "[%s]:%u" : "%s:%u", opening->uri.host,
+                   (unsigned)port);
+    opening->lookup = vq_lookup_start(opening->daemon->loop, opening->uri.host, port, OPEN_MS, resolved, opening);
 }
 
 static void dial_socket(struct vq_peer_opening *opening)
@@ -451,7 +428,6 @@ void vq_peer_client_open(struct vq_daemon *daemon, const char *uri, vq_peer_open
     opening->err = VQ_ERROR_INIT;
     opening->cb = cb;
     opening->data = data;
-    opening->n_busy = 1;
     opening->timer.data = opening;
     (void)uv_timer_init(daemon->loop, &opening->timer);
     (void)uv_timer_start(&opening->timer, timer_cb, 0, 0); /* nothing is called back from inside */

@@ -51,8 +51,7 @@ struct vq_incoming *vq_incoming_of(struct vq_qemu_guest *guest)
     return incoming;
 }
 
-/* Nothing is left of it, or the daemon stops. */
-static void answer_end(struct vq_incoming *incoming)
+void vq_incoming_answer_end(struct vq_incoming *incoming)
 {
     struct vq_error err = incoming->failure;
 
@@ -72,9 +71,9 @@ static void side_free(struct vq_migration *migration)
 
     if (incoming == NULL)
         return;
-    answer_end(incoming);
+    vq_incoming_answer_end(incoming); /* nothing is left of it, or the daemon stops */
     if (migration->taken_from != 0 && !incoming->guest->qemu->stopping)
-        vq_incoming_give_back(incoming->guest, migration->taken_from);
+        vq_incoming_give_back_once(incoming->guest);
     vq_migrate_cookie_done(&incoming->source);
     vq_migrate_cookie_done(&incoming->last);
     json_decref(incoming->capabilities);

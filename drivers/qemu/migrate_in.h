@@ -16,7 +16,7 @@
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
 
-enum { VQ_INCOMING_DATA_MS = 30000, VQ_INCOMING_SILENT_MS = 60000, VQ_INCOMING_WATCH_MS = 5000, VQ_INCOMING_FINISH_MS = 60000, VQ_INCOMING_RETRY_MS = 200, VQ_INCOMING_PORT_TRIES = 16,
+enum { VQ_INCOMING_DATA_MS = 30000, VQ_INCOMING_SILENT_MS = 60000, VQ_INCOMING_WATCH_MS = 5000, VQ_INCOMING_FINISH_MS = 60000, VQ_INCOMING_RETRY_MS = 200, VQ_INCOMING_BACK_MS = 1000, VQ_INCOMING_PORT_TRIES = 16,
        VQ_INCOMING_COMMIT_TRIES = 5 };
 
 /* What is applied in this node's copy of the replicated state. */
@@ -108,8 +108,16 @@ void vq_incoming_disown(struct vq_qemu *qemu, const struct vq_domain_info *info)
 
 /* A client's connection has ended, or a node was lost (session 0): for calls that have no guest yet. */
 void vq_incoming_prepare_session_ended(uint64_t entry_node, uint64_t session);
-/* It has not come: the domain, which is off, goes back to the node that it was taken from. */
-void vq_incoming_give_back(struct vq_qemu_guest *guest, uint64_t taken_from);
+
+/* ---- migrate_in_back.c ---- */
+
+/* It has not come: the domain, which is off, goes back to the node that it was taken from. A step's undo, which waits until it is known
+ * that the domain is not this node's any more; or one attempt, when it had not come so far as to have a record. */
+enum vq_step_result vq_incoming_give_back(struct vq_job *job);
+void vq_incoming_give_back_once(struct vq_qemu_guest *guest);
+/* Propose another owner of a domain that is off; if_generation: of its owner. */
+void vq_incoming_change_owner(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t from, uint64_t to,
+                              uint64_t if_generation, vq_propose_cb cb, void *data);
 
 /* ---- migrate_in.c ---- */
 
@@ -119,6 +127,8 @@ void vq_incoming_start(struct vq_qemu_guest *guest);
 void vq_incoming_decided(struct vq_qemu_guest *guest);
 /* It comes to nothing: end it, in the order that its stage allows. The guest may be gone afterwards. */
 void vq_incoming_give_up(struct vq_qemu_guest *guest, const struct vq_error *why);
+/* Answers prepare and finish, if somebody waits: it does not come. */
+void vq_incoming_answer_end(struct vq_incoming *incoming);
 /* Answers, if somebody waits; err NULL: well. */
 void vq_incoming_answer_prepare(struct vq_incoming *incoming, const struct vq_error *err);
 void vq_incoming_answer_finish(struct vq_incoming *incoming, const struct vq_error *err);

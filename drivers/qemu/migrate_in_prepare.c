@@ -252,39 +252,6 @@ static void define(struct preparing *preparing)
 
 /* ---- A domain that is off, and another node's ---- */
 
-static void change_owner(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t from, uint64_t to,
-                         uint64_t generation, vq_propose_cb cb, void *data)
-{
-    Vq__Command command = VQ__COMMAND__INIT;
-    Vq__DomainOwner owner = VQ__DOMAIN_OWNER__INIT;
-
-    owner.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid, .len = VQ_UUID_BYTES };
-    owner.from = from;
-    owner.to = to;
-    owner.if_generation = generation;
-    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_OWNER;
-    command.domain_owner = &owner;
-    host->propose(&command, 0, cb, data);
-}
-
-static void given_back(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
-{
-    (void)result;
-    (void)data;
-    if (err != NULL) /* it is off, and any node can take it: no more is lost than the place */
-        vq_log(WARN, "migrate.in", "a domain that did not come stays this node's: %s", err->message);
-}
-
-void vq_incoming_give_back(struct vq_qemu_guest *guest, uint64_t taken_from)
-{
-    const struct vq_driver_host *host = guest->qemu->host;
-    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
-    struct vq_domain_info info = { 0 };
-
-    if (host->domain_find(guest->uuid, false, arena, &info) && info.owner == host->node_id)
-        change_owner(host, guest->uuid, host->node_id, taken_from, info.generation, given_back, NULL);
-}
-
 static void taken(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
 {
     struct preparing *preparing = data;
@@ -306,7 +273,7 @@ static void take(struct preparing *preparing)
 {
     const struct vq_driver_host *host = vq_qemu_of(preparing->request)->host;
 
-    change_owner(host, preparing->live->uuid, preparing->owner, host->node_id, preparing->generation, taken, preparing);
+    vq_incoming_change_owner(host, preparing->live->uuid, preparing->owner, host->node_id, preparing->generation, taken, preparing);
 }
 
 /* Again what may have changed while the host was looked at. */

@@ -205,6 +205,7 @@ const struct vq_step vq_qemu_incoming_steps[] = {
     /* name                       run, undo                              timeout_ms */
     { "know the emulator",        begin_run, vq_qemu_step_emulator_undo, 20000 },
     { "write the record",         STEP(record),                          0 },
+    { "give the domain back",     NULL, vq_incoming_give_back,           0 },
     { "take the right to come",   claim_run, claim_undo,                 15000 },
     { "make directory and log",   STEP(files),                           0 },
     { "reserve ports",            STEP(ports),                           0 },

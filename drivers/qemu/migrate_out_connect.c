@@ -13,7 +13,7 @@
 #include "conf/base/failpoint.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
-#include "drivers/aside.h"
+#include "drivers/lookup.h"
 #include "drivers/qemu/migrate_out.h"
 
 /* Lives until its handles have closed; leaving is NULL when nobody waits any more. */
@@ -30,7 +30,7 @@ struct vq_leaving_connection {
     } socket;
     bool has_socket;
     uv_timer_t timer;
-    struct vq_aside *lookup;    /* NULL: none is under way */
+    struct vq_lookup *lookup;   /* NULL: none is under way */
     uv_connect_t connect;
     struct addrinfo *addresses, *next;
     unsigned pending;           /* call-backs of libuv that are still to come */
@@ -138,7 +138,7 @@ static void close_all(struct vq_leaving_connection *connection)
         uv_close(&connection->socket.handle, handle_closed);
     }
     if (connection->lookup != NULL)
-        vq_aside_forget(vq_take(connection->lookup));
+        vq_lookup_forget(vq_take(connection->lookup));
 }
 
 static void fail(struct vq_leaving_connection *connection, int code, const char *why)
@@ -227,63 +227,18 @@ static void try_next(struct vq_leaving_connection *connection)
     (void)uv_tcp_nodelay(&connection->socket.tcp, 1);
 }
 
-/* Looking up a name takes as long as the name servers like, and must not hold up the end of the daemon. */
-struct lookup {
-    char *host;
-    char service[8];
-    struct addrinfo *addresses;
-    int rc;
-};
-
-static void lookup_run(void *work)
-{
-    const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP };
-    struct lookup *lookup = work;
-
-    lookup->rc = getaddrinfo(lookup->host, lookup->service, &hints, &lookup->addresses);
-}
-
-static void lookup_free(void *work)
-{
-    struct lookup *lookup = work;
-
-    if (lookup->addresses != NULL)
-        freeaddrinfo(lookup->addresses);
-    free(lookup->host);
-    free(lookup);
-}
-
-static const struct vq_aside_class lookup_class = { lookup_run, lookup_free };
-
-static void looked_up(void *take_work, void *data)
+static void looked_up(struct addrinfo *take_addresses, const char *why, void *data)
 {
     struct vq_leaving_connection *connection = data;
-    struct lookup *lookup = take_work;
 
     connection->lookup = NULL;
-    if (lookup == NULL) {
-        fail(connection, VIR_ERR_OPERATION_TIMEOUT, "the name servers do not answer");
+    if (take_addresses == NULL) {
+        fail(connection, VIR_ERR_OPERATION_FAILED, why);
         return;
     }
-    if (lookup->rc != 0) {
-        fail(connection, VIR_ERR_OPERATION_FAILED, gai_strerror(lookup->rc));
-        lookup_free(lookup);
-        return;
-    }
-    connection->addresses = connection->next = vq_take(lookup->addresses);
+    connection->addresses = connection->next = take_addresses;
     connection->last_error = UV_EAI_NONAME;
-    lookup_free(lookup);
     try_next(connection);
-}
-
-static void begin_tcp(struct vq_leaving_connection *connection)
-{
-    struct lookup *lookup = vq_new(struct lookup);
-
-    lookup->host = vq_strdup(connection->host);
-    memcpy(lookup->service, connection->service, sizeof(lookup->service));
-    connection->lookup = vq_aside_start(connection->timer.loop, &lookup_class, lookup, VQ_LEAVING_CONNECT_MS, looked_up,
-                                        connection);
 }
 
 static void begin_unix(struct vq_leaving_connection *connection)
@@ -318,7 +273,8 @@ int vq_leaving_connect(struct vq_leaving *leaving, const char *uri, vq_leaving_c
     if (connection->path != NULL)
         begin_unix(connection);
     else
-        begin_tcp(connection);
+        connection->lookup = vq_lookup_start(connection->timer.loop, connection->host, port, VQ_LEAVING_CONNECT_MS, looked_up,
+                                             connection);
     (void)uv_timer_start(&connection->timer, too_late, VQ_LEAVING_CONNECT_MS, 0);
     return 0;
 }

@@ -211,6 +211,8 @@ static void proposal_due(uv_timer_t *timer)
     if (fake.loses_quorum) {
         fake.has_quorum = fake.loses_quorum = false;
         (void)vq_error_set_from(&err, VIR_FROM_NONE, VIR_ERR_OPERATION_TIMEOUT, "whether the change was made is unknown");
+    } else if (fake.takes_nothing) {
+        (void)vq_error_set_from(&err, VIR_FROM_NONE, VIR_ERR_OPERATION_INVALID, "1 of 3 voters reachable");
     } else if (fake.refusal.code != VIR_ERR_OK) {
         err = fake.refusal;
         fake.refusal = VQ_ERROR_INIT;

@@ -28,6 +28,7 @@ struct fake_host {
     size_t n_domains;
     bool has_quorum;
     bool is_draining;
+    bool takes_nothing;      /* every proposal fails, since too few voters are reachable */
     bool loses_quorum;       /* while the next proposal waits: whether it was done is unknown */
     uint64_t next_run;
     struct fake_node nodes[FAKE_NODES_MAX];

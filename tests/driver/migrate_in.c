@@ -1344,6 +1344,54 @@ static void a_domain_whose_guest_does_not_come_back_is_given_back(void **state)
     }
 }
 
+/* Also by a daemon that is started later, when the log had no quorum. */
+static void giving_a_domain_back_is_tried_until_it_is_known(void **state)
+{
+    struct fake_domain *domain = outside_domain("incoming active completed\n");
+
+    (void)state;
+    for (int with_restart = 0; with_restart <= 1; with_restart++) {
+        domain->info.owner = SOURCE_NODE;
+        begin_prepare(domain, 0, 0);
+        assert_true(fake_host_until(is_answered, &prepare_call));
+        assert_int_equal(prepare_call.err.code, VIR_ERR_OK);
+        begin_finish(domain, 0, true);
+        fake.takes_nothing = true;
+        assert_true(fake_host_until(is_answered, &finish_call)); /* nobody waits for the log */
+        assert_int_equal(finish_call.err.code, VIR_ERR_MIGRATE_FINISH_OK);
+        (void)fake_host_slowest_turn(200);
+        assert_int_equal(domain->info.owner, OWN_NODE);
+        assert_int_equal(count_entries("records", "qemu.run"), 1);
+        if (with_restart) {
+            stop_driver();
+            start_driver();
+            driver->recover(driver);
+            (void)fake_host_slowest_turn(200);
+        }
+        assert_non_null(guest_of(domain));
+        fake.takes_nothing = false;
+        assert_true(fake_host_until(has_ended, domain));
+        assert_int_equal(domain->info.owner, SOURCE_NODE);
+        nothing_is_left();
+    }
+}
+
+static void a_domain_that_somebody_else_has_taken_is_not_given_back(void **state)
+{
+    struct fake_domain *domain = outside_domain("incoming active completed\n");
+
+    (void)state;
+    domain->info.owner = SOURCE_NODE;
+    begin_prepare(domain, 0, 0);
+    assert_true(fake_host_until(is_answered, &prepare_call));
+    domain->info.owner = SOURCE_NODE + 1;
+    domain->info.generation++;
+    begin_finish(domain, 0, true);
+    assert_true(fake_host_until(has_ended, domain));
+    assert_int_equal(domain->info.owner, SOURCE_NODE + 1);
+    nothing_is_left();
+}
+
 static void a_domain_that_is_not_given_up_by_the_log_is_not_taken(void **state)
 {
     struct fake_domain *domain = outside_domain("");
@@ -1757,6 +1805,8 @@ int main(void)
         TEST(a_domain_that_runs_here_or_elsewhere_does_not_come_from_outside),
         TEST(a_guest_that_comes_back_takes_over_its_domain_from_another_node),
         TEST(a_domain_whose_guest_does_not_come_back_is_given_back),
+        TEST(giving_a_domain_back_is_tried_until_it_is_known),
+        TEST(a_domain_that_somebody_else_has_taken_is_not_given_back),
         TEST(a_domain_that_is_not_given_up_by_the_log_is_not_taken),
         TEST(a_guest_from_outside_that_nobody_knows_is_transient),
         TEST(a_guest_from_outside_that_nobody_knows_and_that_does_not_come_leaves_no_domain),
