@@ -416,6 +416,7 @@ enum vq_interface_type {
     VQ_INTERFACE_INTERNAL,
     VQ_INTERFACE_HOSTDEV,
     VQ_INTERFACE_VDPA,
+    VQ_INTERFACE_NULL,
     VQ_INTERFACE_N,
 };
 

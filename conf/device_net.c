@@ -1,6 +1,10 @@
 /* Network interfaces. */
+#define VQ_FROM VIR_FROM_DOMAIN
+#include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "conf/base/memory.h"
 #include "conf/device_fields.h"
 
 static const char *const type_names[VQ_INTERFACE_N] = {
@@ -8,7 +12,7 @@ static const char *const type_names[VQ_INTERFACE_N] = {
     [VQ_INTERFACE_ETHERNET] = "ethernet", [VQ_INTERFACE_DIRECT] = "direct",     [VQ_INTERFACE_VHOSTUSER] = "vhostuser",
     [VQ_INTERFACE_SERVER] = "server",     [VQ_INTERFACE_CLIENT] = "client",     [VQ_INTERFACE_MCAST] = "mcast",
     [VQ_INTERFACE_UDP] = "udp",           [VQ_INTERFACE_INTERNAL] = "internal", [VQ_INTERFACE_HOSTDEV] = "hostdev",
-    [VQ_INTERFACE_VDPA] = "vdpa",
+    [VQ_INTERFACE_VDPA] = "vdpa",         [VQ_INTERFACE_NULL] = "null",
 };
 
 static const char *const link_names[VQ_LINK_N] = {[VQ_LINK_UP] = "up", [VQ_LINK_DOWN] = "down"};
@@ -71,7 +75,24 @@ static const struct vq_field ip_rows[] = {
     VQ_UINT("@prefix", vq_ip, prefix, VQ_HAS(vq_ip, has_prefix), .max = 128),
     VQ_STRING("@peer", vq_ip, peer),
 };
-VQ_FIELDS(ip_fields, "ip", vq_ip, ip_rows);
+static int ip_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_ip *ip = object;
+    bool is_v6 = strchr(ip->address, ':') != NULL;
+    unsigned char bytes[16];
+
+    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, ip->address, bytes) != 1 ||
+        (ip->family != NULL && strcmp(ip->family, is_v6 ? "ipv6" : "ipv4") != 0))
+        return vq_error_set(err, VIR_ERR_XML_ERROR, "Invalid address '%.64s' in <ip> (line %u)", ip->address,
+                            node->line);
+    if (ip->has_prefix && ip->prefix > (is_v6 ? 128 : 32))
+        return vq_error_set(err, VIR_ERR_XML_ERROR, "Invalid prefix value '%u' in <ip> (line %u)", ip->prefix,
+                            node->line);
+    if (ip->family == NULL)
+        ip->family = vq_strdup(is_v6 ? "ipv6" : "ipv4");
+    return 0;
+}
+VQ_FIELDS(ip_fields, "ip", vq_ip, ip_rows, .parsed = ip_parsed);
 
 static const struct vq_field route_rows[] = {
     VQ_STRING("@family", vq_ip_route, family),
@@ -188,4 +209,21 @@ static const struct vq_field interface_rows[] = {
     VQ_UINT("coalesce/rx/frames/@max", vq_interface, coalesce_rx_frames),
     VQ_STRUCT("", vq_interface, info, vq_info_fields),
 };
-VQ_FIELDS_EXPORT(vq_interface_fields, "interface", vq_interface, interface_rows);
+/* By name; the values of one name keep their order. */
+static int interface_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_interface *interface = object;
+    struct vq_filter_parameter **list = interface->filter_parameters;
+
+    (void)node, (void)err;
+    for (size_t i = 1; i < interface->n_filter_parameters; i++) {
+        struct vq_filter_parameter *moved = list[i];
+        size_t to = i;
+
+        for (; to > 0 && strcmp(list[to - 1]->name, moved->name) > 0; to--)
+            list[to] = list[to - 1];
+        list[to] = moved;
+    }
+    return 0;
+}
+VQ_FIELDS_EXPORT(vq_interface_fields, "interface", vq_interface, interface_rows, .parsed = interface_parsed);

@@ -1,4 +1,10 @@
 /* The remaining devices. */
+#define VQ_FROM VIR_FROM_DOMAIN
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
 #include "conf/device_fields.h"
 
 static const struct vq_field hub_rows[] = {
@@ -236,7 +242,62 @@ static const struct vq_field redir_rule_rows[] = {
     VQ_STRING("@version", vq_redir_rule, version),
     VQ_YES_NO("@allow", vq_redir_rule, allow, .flags = VQ_FIELD_REQUIRED),
 };
-VQ_FIELDS(redir_rule_fields, "usbdev", vq_redir_rule, redir_rule_rows);
+/* A number in hexadecimal digits of one width; -1 is any, as is none. */
+static int parse_identity(char **text, const char *format, uint64_t max, const char *what, struct vq_error *err)
+{
+    uint64_t number;
+
+    if (*text == NULL)
+        return 0;
+    if (strcmp(*text, "-1") == 0) {
+        free(vq_take(*text));
+        return 0;
+    }
+    if (!vq_parse_u64(*text, 0, UINT32_MAX, &number))
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "Cannot parse USB %s %.32s", what, *text);
+    if (number > max)
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "Invalid USB %s 0x%x", what, (unsigned)number);
+    free(*text);
+    *text = vq_asprintf(format, (unsigned)number);
+    return 0;
+}
+
+/* "1.1" is 1.10: two decimals behind the point. */
+static int parse_version(char **text, struct vq_error *err)
+{
+    unsigned major = 0, decimals = 0;
+    size_t length;
+
+    if (*text == NULL)
+        return 0;
+    if (strcmp(*text, "-1") == 0) {
+        free(vq_take(*text));
+        return 0;
+    }
+    const char *point = strchr(*text, '.');
+    length = point != NULL ? strlen(point + 1) : 0;
+    if (point == NULL || point == *text || point - *text > 2 || length < 1 || length > 2 ||
+        strspn(*text, "0123456789") != (size_t)(point - *text) || strspn(point + 1, "0123456789") != length)
+        return vq_error_set(err, VIR_ERR_XML_ERROR, "Cannot parse USB device version %.32s", *text);
+    major = (unsigned)atoi(*text);
+    decimals = (unsigned)atoi(point + 1) * (length == 1 ? 10 : 1);
+    free(*text);
+    *text = vq_asprintf("%u.%02u", major, decimals);
+    return 0;
+}
+
+static int redir_rule_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_redir_rule *rule = object;
+
+    (void)node;
+    if (parse_identity(&rule->class_code, "0x%02X", 0xff, "Class code", err) < 0 ||
+        parse_identity(&rule->vendor, "0x%04X", 0xffff, "vendor ID", err) < 0 ||
+        parse_identity(&rule->product, "0x%04X", 0xffff, "product ID", err) < 0)
+        return -1;
+    return parse_version(&rule->version, err);
+}
+VQ_FIELDS(redir_rule_fields, "usbdev", vq_redir_rule, redir_rule_rows, .parsed = redir_rule_parsed);
 
 static const struct vq_field redir_filter_rows[] = {
     VQ_LIST("usbdev", vq_redir_filter, rules, redir_rule_fields),

@@ -1,4 +1,9 @@
 /* Devices that hold data: disks, their controllers, file systems. */
+#define VQ_FROM VIR_FROM_DOMAIN
+#include <stdlib.h>
+
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
 #include "conf/device_fields.h"
 
 const char *const vq_source_type_names[VQ_SOURCE_N] = {
@@ -26,7 +31,17 @@ static const struct vq_field host_rows[] = {
     VQ_STRING("@transport", vq_source_host, transport),
     VQ_STRING("@socket", vq_source_host, socket),
 };
-VQ_FIELDS_EXPORT(vq_source_host_fields, "host", vq_source_host, host_rows);
+/* TCP goes without saying. */
+static int host_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_source_host *host = object;
+
+    (void)node, (void)err;
+    if (vq_streq(host->transport, "tcp"))
+        free(vq_take(host->transport));
+    return 0;
+}
+VQ_FIELDS_EXPORT(vq_source_host_fields, "host", vq_source_host, host_rows, .parsed = host_parsed);
 
 static const struct vq_field cookie_rows[] = {
     VQ_STRING("@name", vq_cookie, name, .flags = VQ_FIELD_REQUIRED),
@@ -312,4 +327,32 @@ static const struct vq_field filesystem_rows[] = {
     VQ_SIZE("space_hard_limit", vq_filesystem, space_hard_limit, 1),
     VQ_SIZE("space_soft_limit", vq_filesystem, space_soft_limit, 1),
 };
-VQ_FIELDS_EXPORT(vq_filesystem_fields, "filesystem", vq_filesystem, filesystem_rows);
+/* Modes are octal, four digits; 0 is none. */
+static int parse_mode(char **mode, const char *name, const struct vq_xml_node *node, struct vq_error *err)
+{
+    uint64_t bits;
+
+    if (*mode == NULL)
+        return 0;
+    if (!vq_parse_u64(*mode, 8, UINT32_MAX, &bits))
+        return vq_error_set(err, VIR_ERR_XML_ERROR,
+                            "Invalid value for attribute '%s' in element 'filesystem': '%.32s' (line %u; octal digits "
+                            "were expected)",
+                            name, *mode, node->line);
+    if (bits > 0777)
+        return vq_error_set(err, VIR_ERR_XML_ERROR, "invalid %s: '0%o' (line %u)", name, (unsigned)bits, node->line);
+    free(vq_take(*mode));
+    if (bits > 0)
+        *mode = vq_asprintf("%04o", (unsigned)bits);
+    return 0;
+}
+
+static int filesystem_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_filesystem *filesystem = object;
+
+    if (parse_mode(&filesystem->fmode, "fmode", node, err) < 0)
+        return -1;
+    return parse_mode(&filesystem->dmode, "dmode", node, err);
+}
+VQ_FIELDS_EXPORT(vq_filesystem_fields, "filesystem", vq_filesystem, filesystem_rows, .parsed = filesystem_parsed);

@@ -238,7 +238,7 @@ static const struct vq_field domain_rows[] = {
     VQ_UINT("vcpu/@current", vq_domain, current_vcpus, .shown = has_fewer_vcpus),
     VQ_UINT("vcpu", vq_domain, vcpus, .max = 16384),
     VQ_LIST("vcpus/vcpu", vq_domain, vcpu_entries, vcpu_entry_fields, .size = 16384),
-    VQ_UINT("iothreads", vq_domain, iothreads, .max = 16384),
+    VQ_UINT("iothreads", vq_domain, iothreads, .max = VQ_FIELD_LIST_MAX),
     VQ_LIST("iothreadids/iothread", vq_domain, iothread_ids, iothread_fields),
     VQ_UINT("defaultiothread/@thread_pool_min", vq_domain, default_pool_min, VQ_HAS(vq_domain, has_default_pool_min)),
     VQ_UINT("defaultiothread/@thread_pool_max", vq_domain, default_pool_max, VQ_HAS(vq_domain, has_default_pool_max)),

@@ -64,8 +64,29 @@ static void fill_vcpus(struct vq_domain *domain)
         domain->vcpu_placement = vq_strdup("static");
     if (domain->cpu != NULL && domain->cpu->sockets > 0 && domain->cpu->dies == 0)
         domain->cpu->dies = 1;
+}
+
+static bool has_iothread(const struct vq_domain *domain, uint32_t id)
+{
+    for (size_t i = 0; i < domain->n_iothread_ids; i++) {
+        if (domain->iothread_ids[i]->id == id)
+            return true;
+    }
+    return false;
+}
+
+/* Whoever names some threads gets the names of the others as well. */
+static void fill_iothreads(struct vq_domain *domain)
+{
     if (domain->n_iothread_ids > domain->iothreads)
         domain->iothreads = (uint32_t)domain->n_iothread_ids;
+    for (uint32_t id = 1; domain->n_iothread_ids > 0 && domain->n_iothread_ids < domain->iothreads; id++) {
+        if (has_iothread(domain, id))
+            continue;
+        VQ_GROW(domain->iothread_ids, domain->n_iothread_ids);
+        domain->iothread_ids[domain->n_iothread_ids] = vq_new(struct vq_iothread);
+        domain->iothread_ids[domain->n_iothread_ids++]->id = id;
+    }
 }
 
 static bool boots_by_device(const struct vq_domain *domain)
@@ -195,6 +216,8 @@ static int fill_disk(struct vq_disk *disk, struct vq_error *err)
         disk->bus = bus_of_target(disk);
     if (disk->device == VQ_DISK_DEVICE_CDROM)
         disk->is_readonly = true;
+    if (disk->source.type == VQ_SOURCE_VHOST_USER && disk->snapshot == NULL)
+        disk->snapshot = vq_strdup("no"); /* only the other process could make one */
     return fill_drive_address(disk, err);
 }
 
@@ -376,6 +399,7 @@ static void pair_console(struct vq_devices *devices)
     vq_fields_clear(&vq_console_fields, console);
     *console = (struct vq_port){
         .source = port->source, .target = VQ_PORT_TARGET_SERIAL, .has_number = has_number, .number = number};
+    console->info.alias = vq_take(port->info.alias);
     memset(&port->source, 0, sizeof(port->source)); /* moved */
     vq_fields_free(&vq_serial_fields, port);
 }
@@ -395,16 +419,7 @@ static void fill_ports(struct vq_domain *domain)
     number_ports(devices->consoles, devices->n_consoles);
 }
 
-/* ---- interfaces, graphics ---- */
-
-static void fill_mac(struct vq_interface *interface, const struct vq_domain_fill *fill)
-{
-    if (interface->has_mac)
-        return;
-    memcpy(interface->mac, fill->mac_prefix, 3);
-    fill->random(interface->mac + 3, 3, fill->data);
-    interface->has_mac = true;
-}
+/* ---- graphics ---- */
 
 /* The attribute and the first element of that kind say the same; either brings the other. */
 static void fill_listens(struct vq_graphics *graphics)
@@ -493,19 +508,10 @@ static int fill_devices(struct vq_domain *domain, const struct vq_domain_fill *f
     }
     sort_disks(devices);
     fill_controllers(domain);
-    for (size_t i = 0; i < devices->n_hostdevs; i++) {
-        if (devices->hostdevs[i]->managed == VQ_SWITCH_UNSET)
-            devices->hostdevs[i]->managed = VQ_SWITCH_OFF;
-    }
-    for (size_t i = 0; i < devices->n_filesystems; i++) {
-        if (devices->filesystems[i]->accessmode == NULL && devices->filesystems[i]->source_socket == NULL)
-            devices->filesystems[i]->accessmode = vq_strdup("passthrough");
-    }
-    for (size_t i = 0; i < devices->n_interfaces; i++)
-        fill_mac(devices->interfaces[i], fill);
     for (size_t i = 0; i < devices->n_graphics; i++)
         fill_graphics(devices->graphics[i]);
     fill_ports(domain);
+    vq_domain_fill_devices(domain, fill);
     for (size_t i = 0; i < domain->n_seclabels; i++)
         fill_seclabel(domain->seclabels[i]);
     return 0;
@@ -519,6 +525,7 @@ int vq_domain_fill(struct vq_domain *domain, const struct vq_domain_fill *fill, 
     if (fill_memory(domain, err) < 0)
         return -1;
     fill_vcpus(domain);
+    fill_iothreads(domain);
     fill_os(domain);
     if (fill_devices(domain, fill, err) < 0)
         return -1;

@@ -1,4 +1,7 @@
 /* What the machine of a domain is: boot, features, CPU, clock. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "conf/base/memory.h"
 #include "conf/device_fields.h"
 #include "conf/domain_fields.h"
@@ -166,7 +169,7 @@ static const struct vq_field features_rows[] = {
     VQ_STRING("cfpc/@value", vq_features, cfpc),
     VQ_STRING("sbbc/@value", vq_features, sbbc),
     VQ_STRING("ibs/@value", vq_features, ibs),
-    VQ_SIZE("tcg/tb-cache", vq_features, tcg_tb_cache_kib, 1024, .flags = VQ_FIELD_PRETTY),
+    VQ_SIZE("tcg/tb-cache", vq_features, tcg_tb_cache_kib, 1024),
     VQ_ON_OFF("async-teardown/@enabled", vq_features, async_teardown),
 };
 VQ_FIELDS_EXPORT(vq_features_fields, "features", vq_features, features_rows, .parsed = features_parsed);
@@ -242,6 +245,25 @@ static const struct vq_field cell_rows[] = {
 };
 VQ_FIELDS(cell_fields, "cell", vq_numa_cell, cell_rows);
 
+static int compare_cells(const void *a, const void *b)
+{
+    const struct vq_numa_cell *x = *(const struct vq_numa_cell *const *)a, *y = *(const struct vq_numa_cell *const *)b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* A cell without a number has that of its place. */
+static void sort_cells(struct vq_cpu *cpu)
+{
+    for (size_t i = 0; i < cpu->n_cells; i++) {
+        if (!cpu->cells[i]->has_id)
+            cpu->cells[i]->id = (uint32_t)i;
+        cpu->cells[i]->has_id = true;
+    }
+    if (cpu->n_cells > 1)
+        qsort(cpu->cells, cpu->n_cells, sizeof(struct vq_numa_cell *), compare_cells);
+}
+
 /* What a definition leaves unsaid about mode, match and fallback means the same everywhere. */
 static int cpu_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
 {
@@ -257,6 +279,7 @@ static int cpu_parsed(void *object, const struct vq_xml_node *node, struct vq_er
         cpu->match = VQ_CPU_MATCH_EXACT;
     if (cpu->mode == VQ_CPU_MODE_CUSTOM && cpu->model != NULL && cpu->fallback == VQ_CPU_FALLBACK_UNSET)
         cpu->fallback = VQ_CPU_FALLBACK_ALLOW;
+    sort_cells(cpu);
     for (size_t i = 0; i < cpu->n_features; i++) {
         if (cpu->features[i]->policy == VQ_CPU_POLICY_UNSET)
             cpu->features[i]->policy = VQ_CPU_POLICY_REQUIRE;
@@ -334,4 +357,17 @@ static const struct vq_field clock_rows[] = {
     VQ_U64("@start", vq_clock, start, FOR(ABSOLUTE), .flags = VQ_FIELD_ALWAYS),
     VQ_LIST("timer", vq_clock, timers, timer_fields, .size = 64),
 };
-VQ_FIELDS_EXPORT(vq_clock_fields, "clock", vq_clock, clock_rows);
+/* A distance in seconds that stays is what "variable" means, whatever it is called. */
+static int clock_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_clock *clock = object;
+
+    (void)node, (void)err;
+    if ((clock->offset != VQ_CLOCK_UTC && clock->offset != VQ_CLOCK_LOCALTIME) || clock->adjustment == NULL ||
+        strcmp(clock->adjustment, "reset") == 0)
+        return 0;
+    clock->basis = clock->offset == VQ_CLOCK_UTC ? VQ_CLOCK_BASIS_UTC : VQ_CLOCK_BASIS_LOCALTIME;
+    clock->offset = VQ_CLOCK_VARIABLE;
+    return 0;
+}
+VQ_FIELDS_EXPORT(vq_clock_fields, "clock", vq_clock, clock_rows, .parsed = clock_parsed);

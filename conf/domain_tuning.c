@@ -1,4 +1,9 @@
 /* How much of the host a domain may have: memory, CPU and I/O tuning; and what its firmware tells of it. */
+#define VQ_FROM VIR_FROM_DOMAIN
+#include <stdlib.h>
+
+#include "conf/base/memory.h"
+#include "conf/cpuset.h"
 #include "conf/domain_fields.h"
 
 #define REQUIRED .flags = VQ_FIELD_REQUIRED
@@ -133,12 +138,61 @@ static const struct vq_field cputune_rows[] = {
     VQ_CPUSET("emulatorpin/@cpuset", vq_cputune, emulator_pin),
     VQ_LIST("iothreadpin", vq_cputune, iothread_pins, iothread_pin_fields),
     VQ_LIST("emulatorsched", vq_cputune, emulator_scheds, emulator_sched_fields, .size = 1),
-    VQ_LIST("vcpusched", vq_cputune, vcpu_scheds, vcpu_sched_fields),
-    VQ_LIST("iothreadsched", vq_cputune, iothread_scheds, iothread_sched_fields),
+    VQ_LIST("vcpusched", vq_cputune, vcpu_scheds, vcpu_sched_fields, .size = VQ_CPUSET_BITS),
+    VQ_LIST("iothreadsched", vq_cputune, iothread_scheds, iothread_sched_fields, .size = VQ_CPUSET_BITS),
     VQ_LIST("cachetune", vq_cputune, cachetunes, cachetune_fields, .size = 256),
     VQ_LIST("memorytune", vq_cputune, memorytunes, memorytune_fields, .size = 256),
 };
-VQ_FIELDS_EXPORT(vq_cputune_fields, "cputune", vq_cputune, cputune_rows);
+static int compare_schedulers(const void *a, const void *b)
+{
+    const struct vq_scheduler *x = *(const struct vq_scheduler *const *)a, *y = *(const struct vq_scheduler *const *)b;
+
+    return atoi(x->targets) - atoi(y->targets);
+}
+
+/* One element for each thread, in the order of their numbers; one thread has one scheduler. */
+static int split_schedulers(struct vq_scheduler ***list, size_t *n, const struct vq_fields *fields, const char *what,
+                            struct vq_error *err)
+{
+    struct vq_cpuset seen = {0}, set;
+    size_t n_whole = *n;
+
+    for (size_t i = 0; i < n_whole; i++) {
+        bool is_first = true;
+
+        if (!vq_cpuset_parse((*list)[i]->targets, VQ_CPUSET_BITS, &set))
+            continue;
+        if (vq_cpuset_overlaps(&seen, &set))
+            return vq_error_set(err, VIR_ERR_XML_DETAIL, "%ssched attributes '%ss' must not overlap", what, what);
+        for (int32_t bit = vq_cpuset_next(&set, 0); bit >= 0; bit = vq_cpuset_next(&set, (uint32_t)bit + 1)) {
+            struct vq_scheduler *scheduler = (*list)[i];
+
+            vq_cpuset_add(&seen, (uint32_t)bit);
+            if (!is_first) {
+                scheduler = vq_fields_copy(fields, scheduler);
+                VQ_GROW(*list, *n);
+                (*list)[(*n)++] = scheduler;
+            }
+            free(scheduler->targets);
+            scheduler->targets = vq_asprintf("%d", bit);
+            is_first = false;
+        }
+    }
+    if (*n > 1)
+        qsort(*list, *n, sizeof(**list), compare_schedulers);
+    return 0;
+}
+
+static int cputune_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_cputune *tune = object;
+
+    (void)node;
+    if (split_schedulers(&tune->vcpu_scheds, &tune->n_vcpu_scheds, &vcpu_sched_fields, "vcpu", err) < 0)
+        return -1;
+    return split_schedulers(&tune->iothread_scheds, &tune->n_iothread_scheds, &iothread_sched_fields, "iothread", err);
+}
+VQ_FIELDS_EXPORT(vq_cputune_fields, "cputune", vq_cputune, cputune_rows, .parsed = cputune_parsed);
 
 static const struct vq_field memnode_rows[] = {
     VQ_UINT("@cellid", vq_numa_memnode, cell, ALWAYS),
