@@ -25,8 +25,9 @@ static const struct vq_field listen_rows[] = {
 VQ_FIELDS(listen_fields, "listen", vq_listen, listen_rows);
 
 static const struct vq_field spice_channel_rows[] = {
-    VQ_STRING("@name", vq_spice_channel, name, .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("@mode", vq_spice_channel, mode, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@name", vq_spice_channel, name, .flags = VQ_FIELD_REQUIRED,
+              VQ_WORDS("main", "display", "inputs", "cursor", "playback", "record", "smartcard", "usbredir")),
+    VQ_STRING("@mode", vq_spice_channel, mode, .flags = VQ_FIELD_REQUIRED, VQ_WORDS("any", "secure", "insecure")),
 };
 VQ_FIELDS(spice_channel_fields, "channel", vq_spice_channel, spice_channel_rows);
 
@@ -69,8 +70,9 @@ static const struct vq_field graphics_rows[] = {
     VQ_INT("@websocket", vq_graphics, websocket, VQ_HAS(vq_graphics, has_websocket), FOR(OF(VNC))),
     VQ_STRING("@listen", vq_graphics, listen, FOR(NETWORKED)),
     VQ_STRING("@keymap", vq_graphics, keymap, FOR(OF(VNC) | OF(SPICE))),
-    VQ_STRING("@defaultMode", vq_graphics, default_mode, FOR(OF(SPICE))),
-    VQ_STRING("@sharePolicy", vq_graphics, share_policy, FOR(OF(VNC))),
+    VQ_STRING("@defaultMode", vq_graphics, default_mode, FOR(OF(SPICE)), VQ_WORDS("any", "secure", "insecure")),
+    VQ_STRING("@sharePolicy", vq_graphics, share_policy, FOR(OF(VNC)),
+              VQ_WORDS("allow-exclusive", "force-shared", "ignore")),
     VQ_YES_NO("@powerControl", vq_graphics, power_control, FOR(OF(VNC))),
     VQ_YES_NO("@replaceUser", vq_graphics, replace_user, FOR(OF(RDP))),
     VQ_YES_NO("@multiUser", vq_graphics, multi_user, FOR(OF(RDP))),
@@ -81,15 +83,17 @@ static const struct vq_field graphics_rows[] = {
     VQ_STRING("@address", vq_graphics, dbus_address, FOR(OF(DBUS))),
     VQ_STRING("@passwd", vq_graphics, password, .flags = VQ_FIELD_SECRET | VQ_FIELD_KEEP_EMPTY, FOR(NETWORKED)),
     VQ_STRING("@passwdValidTo", vq_graphics, password_valid_to, FOR(NETWORKED)),
-    VQ_STRING("@connected", vq_graphics, connected, FOR(NETWORKED)),
+    VQ_STRING("@connected", vq_graphics, connected, FOR(NETWORKED), .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("fail", "disconnect", "keep")),
     VQ_LIST("listen", vq_graphics, listens, listen_fields, FOR(NETWORKED), .size = 16),
     VQ_LIST("channel", vq_graphics, channels, spice_channel_fields, FOR(OF(SPICE)), .size = 64),
-    VQ_STRING("image/@compression", vq_graphics, image_compression, FOR(OF(SPICE))),
-    VQ_STRING("jpeg/@compression", vq_graphics, jpeg_compression, FOR(OF(SPICE))),
-    VQ_STRING("zlib/@compression", vq_graphics, zlib_compression, FOR(OF(SPICE))),
+    VQ_STRING("image/@compression", vq_graphics, image_compression, FOR(OF(SPICE)),
+              VQ_WORDS("auto_glz", "auto_lz", "quic", "glz", "lz", "off")),
+    VQ_STRING("jpeg/@compression", vq_graphics, jpeg_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always")),
+    VQ_STRING("zlib/@compression", vq_graphics, zlib_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always")),
     VQ_ON_OFF("playback/@compression", vq_graphics, playback_compression, FOR(OF(SPICE))),
-    VQ_STRING("streaming/@mode", vq_graphics, streaming_mode, FOR(OF(SPICE))),
-    VQ_STRING("mouse/@mode", vq_graphics, mouse_mode, FOR(OF(SPICE))),
+    VQ_STRING("streaming/@mode", vq_graphics, streaming_mode, FOR(OF(SPICE)), VQ_WORDS("filter", "all", "off")),
+    VQ_STRING("mouse/@mode", vq_graphics, mouse_mode, FOR(OF(SPICE)), VQ_WORDS("server", "client")),
     VQ_YES_NO("clipboard/@copypaste", vq_graphics, clipboard_copypaste, FOR(OF(SPICE))),
     VQ_YES_NO("filetransfer/@enable", vq_graphics, filetransfer, FOR(OF(SPICE))),
     VQ_YES_NO("gl/@enable", vq_graphics, gl, FOR(OF(SPICE) | OF(SDL) | OF(DBUS))),
@@ -99,10 +103,12 @@ static const struct vq_field graphics_rows[] = {
 VQ_FIELDS_EXPORT(vq_graphics_fields, "graphics", vq_graphics, graphics_rows);
 
 static const struct vq_field video_rows[] = {
-    VQ_STRING("driver/@name", vq_video, driver_name),
+    VQ_STRING("driver/@name", vq_video, driver_name, VQ_WORDS("qemu", "vhostuser")),
     VQ_STRING("driver/@vgaconf", vq_video, vgaconf),
     VQ_STRUCT("driver", vq_video, virtio, vq_virtio_fields),
-    VQ_STRING("model/@type", vq_video, model),
+    VQ_STRING("model/@type", vq_video, model, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("default", "vga", "cirrus", "vmvga", "xen", "vbox", "qxl", "parallels", "virtio", "gop", "none",
+                       "bochs", "ramfb")),
     VQ_UINT("model/@ram", vq_video, ram_kib),
     VQ_UINT("model/@vram", vq_video, vram_kib),
     VQ_UINT("model/@vram64", vq_video, vram64_kib),
@@ -119,11 +125,13 @@ static const struct vq_field video_rows[] = {
 };
 VQ_FIELDS_EXPORT(vq_video_fields, "video", vq_video, video_rows);
 
-static const struct vq_field codec_rows[] = {VQ_STRING("@type", vq_codec, type, .flags = VQ_FIELD_REQUIRED)};
+static const struct vq_field codec_rows[] = {VQ_STRING("@type", vq_codec, type, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("duplex", "micro", "output"))};
 VQ_FIELDS(codec_fields, "codec", vq_codec, codec_rows);
 
 static const struct vq_field sound_rows[] = {
-    VQ_STRING("@model", vq_sound, model, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@model", vq_sound, model, .flags = VQ_FIELD_REQUIRED,
+              VQ_WORDS("sb16", "es1370", "pcspk", "ac97", "ich6", "ich9", "usb", "ich7")),
     VQ_YES_NO("@multichannel", vq_sound, multichannel),
     VQ_LIST("codec", vq_sound, codecs, codec_fields, .size = 16),
     VQ_UINT("audio/@id", vq_sound, audio_id),
@@ -148,16 +156,17 @@ static const struct vq_field audio_direction_rows[] = {
     VQ_UINT("@latency", vq_audio_direction, latency),
     VQ_UINT("settings/@frequency", vq_audio_direction, frequency),
     VQ_UINT("settings/@channels", vq_audio_direction, channels),
-    VQ_STRING("settings/@format", vq_audio_direction, format),
+    VQ_STRING("settings/@format", vq_audio_direction, format, VQ_WORDS("u8", "s8", "u16", "s16", "u32", "s32", "f32")),
 };
 VQ_FIELDS(audio_direction_fields, "audio", vq_audio_direction, audio_direction_rows);
 
 static const struct vq_field audio_rows[] = {
     VQ_UINT("@id", vq_audio, id, .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("@type", vq_audio, type, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@type", vq_audio, type, .flags = VQ_FIELD_REQUIRED,
+              VQ_WORDS("none", "alsa", "coreaudio", "dbus", "jack", "oss", "pulseaudio", "sdl", "spice", "file")),
     VQ_UINT("@timerPeriod", vq_audio, timer_period),
     VQ_STRING("@serverName", vq_audio, server_name),
-    VQ_STRING("@driver", vq_audio, driver),
+    VQ_STRING("@driver", vq_audio, driver, VQ_WORDS("esd", "alsa", "arts", "pulseaudio")),
     VQ_STRING("@path", vq_audio, path),
     VQ_YES_NO("@tryMMap", vq_audio, try_mmap),
     VQ_YES_NO("@exclusive", vq_audio, exclusive),
@@ -194,8 +203,9 @@ static const struct vq_field input_rows[] = {
     VQ_STRUCT("driver", vq_input, virtio, vq_virtio_fields),
     VQ_STRING("source/@evdev", vq_input, evdev, PASSTHROUGH),
     VQ_STRING("source/@dev", vq_input, source_dev, EVDEV),
-    VQ_STRING("source/@grab", vq_input, grab, EVDEV),
-    VQ_STRING("source/@grabToggle", vq_input, grab_toggle, EVDEV),
+    VQ_STRING("source/@grab", vq_input, grab, EVDEV, VQ_WORDS("all")),
+    VQ_STRING("source/@grabToggle", vq_input, grab_toggle, EVDEV,
+              VQ_WORDS("ctrl-ctrl", "alt-alt", "shift-shift", "meta-meta", "scrolllock", "ctrl-scrolllock")),
     VQ_ON_OFF("source/@repeat", vq_input, repeat, EVDEV),
     VQ_STRUCT("", vq_input, info, vq_info_fields),
 };

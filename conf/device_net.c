@@ -41,7 +41,8 @@ static const struct vq_field rate_rows[] = {
 VQ_FIELDS(rate_fields, "bandwidth", vq_bandwidth_rate, rate_rows);
 
 static const struct vq_field virtualport_rows[] = {
-    VQ_STRING("@type", vq_virtualport, type),
+    VQ_STRING("@type", vq_virtualport, type, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("none", "802.1Qbg", "802.1Qbh", "openvswitch", "midonet")),
     VQ_STRING("parameters/@managerid", vq_virtualport, managerid),
     VQ_STRING("parameters/@typeid", vq_virtualport, typeid),
     VQ_STRING("parameters/@typeidversion", vq_virtualport, typeidversion),
@@ -53,7 +54,7 @@ VQ_FIELDS(virtualport_fields, "virtualport", vq_virtualport, virtualport_rows);
 
 static const struct vq_field tag_rows[] = {
     VQ_UINT("@id", vq_vlan_tag, id, .flags = VQ_FIELD_REQUIRED, .max = 4095),
-    VQ_STRING("@nativeMode", vq_vlan_tag, native_mode),
+    VQ_STRING("@nativeMode", vq_vlan_tag, native_mode, VQ_WORDS("tagged", "untagged")),
 };
 VQ_FIELDS(tag_fields, "tag", vq_vlan_tag, tag_rows);
 
@@ -113,7 +114,7 @@ static const struct vq_field port_range_rows[] = {
 VQ_FIELDS(port_range_fields, "range", vq_port_range, port_range_rows);
 
 static const struct vq_field port_forward_rows[] = {
-    VQ_STRING("@proto", vq_port_forward, proto, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@proto", vq_port_forward, proto, .flags = VQ_FIELD_REQUIRED, VQ_WORDS("tcp", "udp")),
     VQ_STRING("@address", vq_port_forward, address),
     VQ_STRING("@dev", vq_port_forward, dev),
     VQ_LIST("range", vq_port_forward, ranges, port_range_fields),
@@ -146,7 +147,7 @@ static const struct vq_field interface_rows[] = {
     VQ_YES_NO("@managed", vq_interface, managed, FOR(OF(HOSTDEV))),
     VQ_YES_NO("@trustGuestRxFilters", vq_interface, trust_guest_rx_filters),
     VQ_MAC("mac/@address", vq_interface, mac, VQ_HAS(vq_interface, has_mac)),
-    VQ_STRING("mac/@type", vq_interface, mac_type),
+    VQ_STRING("mac/@type", vq_interface, mac_type, VQ_WORDS("generated", "static")),
     VQ_YES_NO("mac/@check", vq_interface, mac_check),
     VQ_STRING("source/@network", vq_interface, network, FOR(OF(NETWORK)), .flags = VQ_FIELD_REQUIRED),
     VQ_STRING("source/@portgroup", vq_interface, portgroup, FOR(OF(NETWORK))),
@@ -155,9 +156,12 @@ static const struct vq_field interface_rows[] = {
     VQ_STRING("source/@bridge", vq_interface, bridge, .flags = VQ_FIELD_REQUIRED, FOR(OF(BRIDGE))),
     VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(ETHERNET) | OF(VDPA) | OF(USER))),
     VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(DIRECT)), .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("source/@type", vq_interface, source_type, FOR(OF(VHOSTUSER))),
+    VQ_STRING("source/@type", vq_interface, source_type, FOR(OF(VHOSTUSER)), .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("unix")),
     VQ_STRING("source/@path", vq_interface, source_path, FOR(OF(VHOSTUSER))),
-    VQ_STRING("source/@mode", vq_interface, source_mode, FOR(OF(DIRECT) | OF(VHOSTUSER))),
+    VQ_STRING("source/@mode", vq_interface, source_mode, FOR(OF(DIRECT)),
+              VQ_WORDS("vepa", "private", "bridge", "passthrough")),
+    VQ_STRING("source/@mode", vq_interface, source_mode, FOR(OF(VHOSTUSER)), VQ_WORDS("client", "server")),
     VQ_STRING("source/@name", vq_interface, internal_name, FOR(OF(INTERNAL))),
     VQ_STRING("source/@address", vq_interface, source_address, FOR(SOCKETS)),
     VQ_UINT("source/@port", vq_interface, source_port, FOR(SOCKETS), .max = 65535),
@@ -184,8 +188,9 @@ static const struct vq_field interface_rows[] = {
     VQ_STRING("guest/@dev", vq_interface, guest_dev),
     VQ_STRING("guest/@actual", vq_interface, guest_actual, .flags = VQ_FIELD_LIVE),
     VQ_STRING("model/@type", vq_interface, model),
-    VQ_STRING("driver/@name", vq_interface, driver_name),
-    VQ_STRING("driver/@txmode", vq_interface, txmode),
+    VQ_STRING("driver/@name", vq_interface, driver_name, FOR(~OF(HOSTDEV)), VQ_WORDS("qemu", "vhost")),
+    VQ_STRING("driver/@name", vq_interface, driver_name, FOR(OF(HOSTDEV)), VQ_WORDS("kvm", "vfio", "xen")),
+    VQ_STRING("driver/@txmode", vq_interface, txmode, VQ_WORDS("iothread", "timer")),
     VQ_ON_OFF("driver/@ioeventfd", vq_interface, ioeventfd),
     VQ_ON_OFF("driver/@event_idx", vq_interface, event_idx),
     VQ_UINT("driver/@queues", vq_interface, queues),

@@ -8,7 +8,7 @@
 #include "conf/device_fields.h"
 
 static const struct vq_field hub_rows[] = {
-    VQ_STRING("@type", vq_hub, type, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@type", vq_hub, type, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED, VQ_WORDS("usb")),
     VQ_STRUCT("", vq_hub, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_hub_fields, "hub", vq_hub, hub_rows);
@@ -50,8 +50,10 @@ static const struct vq_field rng_rows[] = {
 VQ_FIELDS_EXPORT(vq_rng_fields, "rng", vq_rng, rng_rows);
 
 static const struct vq_field watchdog_rows[] = {
-    VQ_STRING("@model", vq_watchdog, model, .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("@action", vq_watchdog, action),
+    VQ_STRING("@model", vq_watchdog, model, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("i6300esb", "ib700", "diag288", "itco")),
+    VQ_STRING("@action", vq_watchdog, action, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("reset", "shutdown", "poweroff", "pause", "dump", "none", "inject-nmi")),
     VQ_STRUCT("", vq_watchdog, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_watchdog_fields, "watchdog", vq_watchdog, watchdog_rows);
@@ -75,10 +77,10 @@ VQ_FIELDS(pcr_bank_fields, "active_pcr_banks", vq_pcr_bank, pcr_bank_rows);
 #define EXTERNAL    VQ_WHEN(vq_tpm, backend, VQ_IS(VQ_TPM_EXTERNAL))
 
 static const struct vq_field tpm_rows[] = {
-    VQ_STRING("@model", vq_tpm, model),
+    VQ_STRING("@model", vq_tpm, model, VQ_WORDS("default", "tpm-tis", "tpm-crb", "tpm-spapr", "spapr-tpm-proxy")),
     VQ_ENUM("backend/@type", vq_tpm, backend, tpm_backend_names, .flags = VQ_FIELD_REQUIRED),
     VQ_STRING("backend/device/@path", vq_tpm, device, PASSTHROUGH),
-    VQ_STRING("backend/@version", vq_tpm, version, EMULATOR),
+    VQ_STRING("backend/@version", vq_tpm, version, EMULATOR, VQ_WORDS("default", "1.2", "2.0")),
     VQ_YES_NO("backend/@persistent_state", vq_tpm, persistent_state, EMULATOR),
     VQ_UUID("backend/encryption/@secret", vq_tpm, encryption_secret, VQ_HAS(vq_tpm, has_encryption), EMULATOR),
     VQ_STRUCT("backend/active_pcr_banks", vq_tpm, pcr_banks, pcr_bank_fields, EMULATOR),
@@ -108,19 +110,20 @@ static bool is_local_scsi(const void *object)
 #define LOCAL_SCSI .flags = VQ_FIELD_ALWAYS, .shown = is_local_scsi
 
 static const struct vq_field hostdev_rows[] = {
-    VQ_STRING("@mode", vq_hostdev, mode),
+    VQ_STRING("@mode", vq_hostdev, mode, .flags = VQ_FIELD_UNSUPPORTED, VQ_WORDS("subsystem", "capabilities")),
     VQ_ENUM("@type", vq_hostdev, type, hostdev_type_names, .flags = VQ_FIELD_REQUIRED),
     VQ_YES_NO("@managed", vq_hostdev, managed),
-    VQ_STRING("@sgio", vq_hostdev, sgio, FOR(OF(SCSI))),
+    VQ_STRING("@sgio", vq_hostdev, sgio, FOR(OF(SCSI)), VQ_WORDS("filtered", "unfiltered")),
     VQ_YES_NO("@rawio", vq_hostdev, rawio, FOR(OF(SCSI))),
-    VQ_STRING("@model", vq_hostdev, model, FOR(OF(MDEV) | OF(SCSI_HOST))),
+    VQ_STRING("@model", vq_hostdev, model, FOR(OF(MDEV) | OF(SCSI_HOST)),
+              VQ_WORDS("vfio-pci", "vfio-ccw", "vfio-ap", "virtio", "virtio-transitional", "virtio-non-transitional")),
     VQ_ON_OFF("@display", vq_hostdev, display, FOR(OF(MDEV))),
     VQ_ON_OFF("@ramfb", vq_hostdev, ramfb, FOR(OF(MDEV))),
-    VQ_STRING("driver/@name", vq_hostdev, driver_name, FOR(OF(PCI))),
+    VQ_STRING("driver/@name", vq_hostdev, driver_name, FOR(OF(PCI)), VQ_WORDS("kvm", "vfio", "xen")),
     VQ_ENUM("source/@startupPolicy", vq_hostdev, startup_policy, vq_startup_policy_names, FOR(OF(USB))),
-    VQ_STRING("source/@guestReset", vq_hostdev, guest_reset, FOR(OF(USB))),
+    VQ_STRING("source/@guestReset", vq_hostdev, guest_reset, FOR(OF(USB)), VQ_WORDS("off", "uninitialized", "on")),
     VQ_YES_NO("source/@writeFiltering", vq_hostdev, write_filtering, FOR(OF(PCI))),
-    VQ_STRING("source/@protocol", vq_hostdev, source_protocol, FOR(OF(SCSI) | OF(SCSI_HOST))),
+    VQ_STRING("source/@protocol", vq_hostdev, source_protocol, FOR(OF(SCSI) | OF(SCSI_HOST)), .flags = VQ_FIELD_UNSUPPORTED, VQ_WORDS("adapter", "iscsi", "vhost")),
     VQ_STRING("source/@name", vq_hostdev, source_name, FOR(OF(SCSI))),
     VQ_STRING("source/@wwpn", vq_hostdev, wwpn, FOR(OF(SCSI_HOST))),
     VQ_STRING("source/adapter/@name", vq_hostdev, scsi_adapter, FOR(OF(SCSI))),
@@ -146,7 +149,7 @@ static const struct vq_field hostdev_rows[] = {
 VQ_FIELDS_EXPORT(vq_hostdev_fields, "hostdev", vq_hostdev, hostdev_rows);
 
 static const struct vq_field redirdev_rows[] = {
-    VQ_STRING("@bus", vq_redirdev, bus),
+    VQ_STRING("@bus", vq_redirdev, bus, .flags = VQ_FIELD_UNSUPPORTED, VQ_WORDS("usb")),
     VQ_STRUCT("", vq_redirdev, source, vq_chardev_fields),
     VQ_STRUCT("", vq_redirdev, info, vq_info_fields),
 };
@@ -183,7 +186,7 @@ static const struct vq_field vsock_rows[] = {
 VQ_FIELDS_EXPORT(vq_vsock_fields, "vsock", vq_vsock, vsock_rows);
 
 static const struct vq_field iommu_rows[] = {
-    VQ_STRING("@model", vq_iommu, model, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@model", vq_iommu, model, .flags = VQ_FIELD_REQUIRED, VQ_WORDS("intel", "smmuv3", "virtio")),
     VQ_ON_OFF("driver/@intremap", vq_iommu, intremap),
     VQ_ON_OFF("driver/@caching_mode", vq_iommu, caching_mode),
     VQ_ON_OFF("driver/@eim", vq_iommu, eim),
@@ -194,7 +197,8 @@ static const struct vq_field iommu_rows[] = {
 VQ_FIELDS_EXPORT(vq_iommu_fields, "iommu", vq_iommu, iommu_rows);
 
 static const struct vq_field panic_rows[] = {
-    VQ_STRING("@model", vq_panic, model),
+    VQ_STRING("@model", vq_panic, model, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("default", "isa", "pseries", "hyperv", "s390")),
     VQ_STRUCT("", vq_panic, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_panic_fields, "panic", vq_panic, panic_rows);
@@ -203,8 +207,8 @@ static const char *const shmem_unit[] = {"M"};
 
 static const struct vq_field shmem_rows[] = {
     VQ_STRING("@name", vq_shmem, name, .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("@role", vq_shmem, role),
-    VQ_STRING("model/@type", vq_shmem, model),
+    VQ_STRING("@role", vq_shmem, role, VQ_WORDS("master", "peer")),
+    VQ_STRING("model/@type", vq_shmem, model, VQ_WORDS("ivshmem", "ivshmem-plain", "ivshmem-doorbell")),
     VQ_SIZE("size", vq_shmem, size_mib, 1024 * 1024, .names = shmem_unit, .n_names = 1),
     VQ_STRING("server/@path", vq_shmem, server_path),
     VQ_PRESENT("msi", vq_shmem, has_msi),
@@ -215,8 +219,9 @@ static const struct vq_field shmem_rows[] = {
 VQ_FIELDS_EXPORT(vq_shmem_fields, "shmem", vq_shmem, shmem_rows);
 
 static const struct vq_field memory_device_rows[] = {
-    VQ_STRING("@model", vq_memory_device, model, .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("@access", vq_memory_device, access),
+    VQ_STRING("@model", vq_memory_device, model, .flags = VQ_FIELD_REQUIRED,
+              VQ_WORDS("dimm", "nvdimm", "virtio-pmem", "virtio-mem", "sgx-epc")),
+    VQ_STRING("@access", vq_memory_device, access, VQ_WORDS("shared", "private")),
     VQ_YES_NO("@discard", vq_memory_device, discard),
     VQ_UUID("uuid", vq_memory_device, uuid, VQ_HAS(vq_memory_device, has_uuid)),
     VQ_CPUSET("source/nodemask", vq_memory_device, nodemask),

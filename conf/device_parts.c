@@ -119,8 +119,9 @@ static const struct vq_field auth_rows[] = {
 VQ_FIELDS_EXPORT(vq_auth_fields, "auth", vq_auth, auth_rows);
 
 static const struct vq_field encryption_rows[] = {
-    VQ_STRING("@format", vq_encryption, format, .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("@engine", vq_encryption, engine),
+    VQ_STRING("@format", vq_encryption, format, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("default", "qcow", "luks", "luks2")),
+    VQ_STRING("@engine", vq_encryption, engine, VQ_WORDS("qemu", "librbd")),
     VQ_STRUCT("secret", vq_encryption, secret, secret_fields),
 };
 VQ_FIELDS_EXPORT(vq_encryption_fields, "encryption", vq_encryption, encryption_rows);
@@ -149,7 +150,8 @@ static const struct vq_field reconnect_rows[] = {
 VQ_FIELDS_EXPORT(vq_reconnect_fields, "reconnect", vq_reconnect, reconnect_rows);
 
 static const struct vq_field teaming_rows[] = {
-    VQ_STRING("@type", vq_teaming, type, .flags = VQ_FIELD_REQUIRED),
+    VQ_STRING("@type", vq_teaming, type, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("persistent", "transient")),
     VQ_STRING("@persistent", vq_teaming, persistent),
 };
 VQ_FIELDS_EXPORT(vq_teaming_fields, "teaming", vq_teaming, teaming_rows);
@@ -205,10 +207,11 @@ static const struct vq_field chardev_rows[] = {
     VQ_ON_OFF("source/@append", vq_chardev, append, FOR(OF(FILE))),
     VQ_STRING("source/@channel", vq_chardev, channel, FOR(OF(SPICEPORT) | OF(DBUS))),
     VQ_YES_NO("source/clipboard/@copypaste", vq_chardev, clipboard, FOR(OF(QEMU_VDAGENT))),
-    VQ_STRING("source/mouse/@mode", vq_chardev, mouse, FOR(OF(QEMU_VDAGENT))),
+    VQ_STRING("source/mouse/@mode", vq_chardev, mouse, FOR(OF(QEMU_VDAGENT)), VQ_WORDS("client", "server")),
     VQ_LIST("source/seclabel", vq_chardev, seclabels, vq_seclabel_fields),
     VQ_STRUCT("source/reconnect", vq_chardev, reconnect, vq_reconnect_fields, FOR(OF(TCP) | OF(UNIX))),
-    VQ_STRING("protocol/@type", vq_chardev, protocol, FOR(OF(TCP))),
+    VQ_STRING("protocol/@type", vq_chardev, protocol, FOR(OF(TCP)), .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("raw", "telnet", "telnets", "tls")),
     VQ_STRING("log/@file", vq_chardev, log_file),
     VQ_ON_OFF("log/@append", vq_chardev, log_append),
 };

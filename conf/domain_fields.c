@@ -47,13 +47,13 @@ static const struct vq_field iothread_rows[] = {
 VQ_FIELDS(iothread_fields, "iothread", vq_iothread, iothread_rows);
 
 static const struct vq_field cipher_rows[] = {
-    VQ_STRING("@name", vq_keywrap_cipher, name, REQUIRED),
+    VQ_STRING("@name", vq_keywrap_cipher, name, REQUIRED, VQ_WORDS("aes", "dea")),
     VQ_ON_OFF("@state", vq_keywrap_cipher, state, REQUIRED),
 };
 VQ_FIELDS(cipher_fields, "cipher", vq_keywrap_cipher, cipher_rows);
 
 static const struct vq_field launch_security_rows[] = {
-    VQ_STRING("@type", vq_launch_security, type, REQUIRED),
+    VQ_STRING("@type", vq_launch_security, type, REQUIRED, VQ_WORDS("sev", "s390-pv")),
     VQ_YES_NO("@kernelHashes", vq_launch_security, kernel_hashes),
     VQ_STRING("cbitpos", vq_launch_security, cbitpos),
     VQ_STRING("reducedPhysBits", vq_launch_security, reduced_phys_bits),
@@ -93,7 +93,7 @@ VQ_FIELDS(qemu_overrides_fields, "qemu:capabilities", vq_qemu_overrides, qemu_ov
 
 static const struct vq_field property_rows[] = {
     VQ_STRING("@name", vq_qemu_property, name, REQUIRED),
-    VQ_STRING("@type", vq_qemu_property, type, REQUIRED),
+    VQ_STRING("@type", vq_qemu_property, type, REQUIRED, VQ_WORDS("string", "unsigned", "signed", "bool", "remove")),
     VQ_STRING("@value", vq_qemu_property, value),
 };
 VQ_FIELDS(property_fields, "qemu:property", vq_qemu_property, property_rows);
@@ -112,7 +112,12 @@ static const struct vq_field id_range_rows[] = {
 VQ_FIELDS(id_range_fields, "idmap", vq_id_range, id_range_rows);
 
 static const struct vq_field perf_event_rows[] = {
-    VQ_STRING("@name", vq_perf_event, name, REQUIRED),
+    VQ_STRING("@name", vq_perf_event, name, REQUIRED,
+              VQ_WORDS("cmt", "mbmt", "mbml", "cpu_cycles", "instructions", "cache_references", "cache_misses",
+                       "branch_instructions", "branch_misses", "bus_cycles", "stalled_cycles_frontend",
+                       "stalled_cycles_backend", "ref_cpu_cycles", "cpu_clock", "task_clock", "page_faults",
+                       "context_switches", "cpu_migrations", "page_faults_min", "page_faults_maj", "alignment_faults",
+                       "emulation_faults")),
     VQ_YES_NO("@enabled", vq_perf_event, enabled, REQUIRED),
 };
 VQ_FIELDS(perf_event_fields, "event", vq_perf_event, perf_event_rows);
@@ -233,7 +238,7 @@ static const struct vq_field domain_rows[] = {
     VQ_OPTIONAL("blkiotune", vq_domain, blkiotune, vq_blkiotune_fields),
     VQ_STRUCT("memtune", vq_domain, memtune, vq_memtune_fields),
     VQ_OPTIONAL("memoryBacking", vq_domain, memory_backing, vq_memory_backing_fields),
-    VQ_STRING("vcpu/@placement", vq_domain, vcpu_placement),
+    VQ_STRING("vcpu/@placement", vq_domain, vcpu_placement, VQ_WORDS("static", "auto")),
     VQ_CPUSET("vcpu/@cpuset", vq_domain, vcpu_cpuset),
     VQ_UINT("vcpu/@current", vq_domain, current_vcpus, .shown = has_fewer_vcpus),
     VQ_UINT("vcpu", vq_domain, vcpus, .max = 16384),
@@ -258,7 +263,8 @@ static const struct vq_field domain_rows[] = {
     VQ_ENUM("on_poweroff", vq_domain, on_poweroff, ending_names),
     VQ_ENUM("on_reboot", vq_domain, on_reboot, ending_names),
     VQ_ENUM("on_crash", vq_domain, on_crash, lifecycle_names),
-    VQ_STRING("on_lockfailure", vq_domain, on_lockfailure),
+    VQ_STRING("on_lockfailure", vq_domain, on_lockfailure, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("default", "poweroff", "restart", "pause", "ignore")),
     VQ_YES_NO("pm/suspend-to-mem/@enabled", vq_domain, pm_suspend_to_mem),
     VQ_YES_NO("pm/suspend-to-disk/@enabled", vq_domain, pm_suspend_to_disk),
     VQ_LIST("perf/event", vq_domain, perf_events, perf_event_fields, .size = 64),

@@ -33,7 +33,7 @@ static const struct vq_field init_env_rows[] = {
 VQ_FIELDS(init_env_fields, "initenv", vq_init_env, init_env_rows);
 
 static const struct vq_field acpi_table_rows[] = {
-    VQ_STRING("@type", vq_acpi_table, type, REQUIRED),
+    VQ_STRING("@type", vq_acpi_table, type, REQUIRED, VQ_WORDS("slic")),
     VQ_STRING(".", vq_acpi_table, path),
 };
 VQ_FIELDS(acpi_table_fields, "table", vq_acpi_table, acpi_table_rows);
@@ -74,7 +74,8 @@ static const struct vq_field os_rows[] = {
     VQ_UINT("bootmenu/@timeout", vq_os, bootmenu_timeout_ms, VQ_HAS(vq_os, has_bootmenu_timeout), .max = 65535),
     VQ_YES_NO("bios/@useserial", vq_os, bios_useserial),
     VQ_INT("bios/@rebootTimeout", vq_os, bios_reboot_timeout_ms, VQ_HAS(vq_os, has_bios_reboot_timeout)),
-    VQ_STRING("smbios/@mode", vq_os, smbios_mode),
+    VQ_STRING("smbios/@mode", vq_os, smbios_mode, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("none", "emulate", "host", "sysinfo")),
 };
 VQ_FIELDS_EXPORT(vq_os_fields, "os", vq_os, os_rows);
 
@@ -83,7 +84,7 @@ VQ_FIELDS_EXPORT(vq_os_fields, "os", vq_os, os_rows);
 #define HV(p, m) VQ_ON_OFF(p "/@state", vq_hyperv, m)
 
 static const struct vq_field hyperv_rows[] = {
-    VQ_STRING("@mode", vq_hyperv, mode),
+    VQ_STRING("@mode", vq_hyperv, mode, VQ_WORDS("custom", "passthrough")),
     HV("relaxed", relaxed),
     HV("vapic", vapic),
     HV("spinlocks", spinlocks),
@@ -144,31 +145,31 @@ static const struct vq_field features_rows[] = {
     VQ_OPTIONAL("hyperv", vq_features, hyperv, hyperv_fields, .flags = VQ_FIELD_ALWAYS | VQ_FIELD_OPEN),
     VQ_OPTIONAL("kvm", vq_features, kvm, kvm_fields, .flags = VQ_FIELD_ALWAYS | VQ_FIELD_OPEN),
     VQ_ON_OFF("pvspinlock/@state", vq_features, pvspinlock),
-    VQ_STRING("capabilities/@policy", vq_features, capabilities_policy),
+    VQ_STRING("capabilities/@policy", vq_features, capabilities_policy, VQ_WORDS("default", "allow", "deny")),
     VQ_ON_OFF("pmu/@state", vq_features, pmu),
     VQ_ON_OFF("vmport/@state", vq_features, vmport),
     VQ_PRESENT("gic", vq_features, has_gic),
-    VQ_STRING("gic/@version", vq_features, gic_version),
+    VQ_STRING("gic/@version", vq_features, gic_version, VQ_WORDS("2", "3", "host")),
     VQ_PRESENT("smm", vq_features, has_smm),
     VQ_ON_OFF("smm/@state", vq_features, smm),
     VQ_SIZE("smm/tseg", vq_features, smm_tseg_bytes, 1, VQ_HAS(vq_features, has_smm_tseg), .flags = VQ_FIELD_PRETTY),
-    VQ_STRING("ioapic/@driver", vq_features, ioapic_driver),
+    VQ_STRING("ioapic/@driver", vq_features, ioapic_driver, VQ_WORDS("kvm", "qemu")),
     VQ_PRESENT("hpt", vq_features, has_hpt),
-    VQ_STRING("hpt/@resizing", vq_features, hpt_resizing),
+    VQ_STRING("hpt/@resizing", vq_features, hpt_resizing, VQ_WORDS("enabled", "disabled", "required")),
     VQ_SIZE("hpt/maxpagesize", vq_features, hpt_maxpagesize_kib, 1024),
     VQ_PRESENT("vmcoreinfo", vq_features, has_vmcoreinfo),
     VQ_ON_OFF("vmcoreinfo/@state", vq_features, vmcoreinfo),
     VQ_ON_OFF("htm/@state", vq_features, htm),
     VQ_ON_OFF("nested-hv/@state", vq_features, nested_hv),
-    VQ_STRING("msrs/@unknown", vq_features, msrs_unknown),
+    VQ_STRING("msrs/@unknown", vq_features, msrs_unknown, VQ_WORDS("ignore", "fault")),
     VQ_ON_OFF("ccf-assist/@state", vq_features, ccf_assist),
     VQ_PRESENT("xen", vq_features, has_xen),
     VQ_ON_OFF("xen/e820_host/@state", vq_features, xen_e820_host),
     VQ_ON_OFF("xen/passthrough/@state", vq_features, xen_passthrough),
-    VQ_STRING("xen/passthrough/@mode", vq_features, xen_passthrough_mode),
-    VQ_STRING("cfpc/@value", vq_features, cfpc),
-    VQ_STRING("sbbc/@value", vq_features, sbbc),
-    VQ_STRING("ibs/@value", vq_features, ibs),
+    VQ_STRING("xen/passthrough/@mode", vq_features, xen_passthrough_mode, VQ_WORDS("default", "sync_pt", "share_pt")),
+    VQ_STRING("cfpc/@value", vq_features, cfpc, VQ_WORDS("broken", "workaround", "fixed")),
+    VQ_STRING("sbbc/@value", vq_features, sbbc, VQ_WORDS("broken", "workaround", "fixed")),
+    VQ_STRING("ibs/@value", vq_features, ibs, VQ_WORDS("broken", "workaround", "fixed-ibs", "fixed-ccd", "fixed-na")),
     VQ_SIZE("tcg/tb-cache", vq_features, tcg_tb_cache_kib, 1024),
     VQ_ON_OFF("async-teardown/@enabled", vq_features, async_teardown),
 };
@@ -209,8 +210,8 @@ VQ_FIELDS(sibling_fields, "sibling", vq_numa_distance, sibling_rows);
 
 static const struct vq_field cache_rows[] = {
     VQ_UINT("@level", vq_numa_cache, level, REQUIRED, .min = 1, .max = 255),
-    VQ_STRING("@associativity", vq_numa_cache, associativity, REQUIRED),
-    VQ_STRING("@policy", vq_numa_cache, policy, REQUIRED),
+    VQ_STRING("@associativity", vq_numa_cache, associativity, REQUIRED, VQ_WORDS("none", "direct", "full")),
+    VQ_STRING("@policy", vq_numa_cache, policy, REQUIRED, VQ_WORDS("none", "writeback", "writethrough")),
     VQ_SIZE("size/@value", vq_numa_cache, size_kib, 1024, REQUIRED),
     VQ_SIZE("line/@value", vq_numa_cache, line_bytes, 1, REQUIRED, .names = byte_unit, .n_names = 1),
 };
@@ -220,7 +221,7 @@ static const struct vq_field latency_rows[] = {
     VQ_UINT("@initiator", vq_numa_link, initiator, .flags = VQ_FIELD_ALWAYS),
     VQ_UINT("@target", vq_numa_link, target, .flags = VQ_FIELD_ALWAYS),
     VQ_UINT("@cache", vq_numa_link, cache),
-    VQ_STRING("@type", vq_numa_link, type, REQUIRED),
+    VQ_STRING("@type", vq_numa_link, type, REQUIRED, VQ_WORDS("access", "read", "write")),
     VQ_U64("@value", vq_numa_link, value, REQUIRED),
 };
 VQ_FIELDS(latency_fields, "latency", vq_numa_link, latency_rows);
@@ -229,7 +230,7 @@ static const struct vq_field bandwidth_rows[] = {
     VQ_UINT("@initiator", vq_numa_link, initiator, .flags = VQ_FIELD_ALWAYS),
     VQ_UINT("@target", vq_numa_link, target, .flags = VQ_FIELD_ALWAYS),
     VQ_UINT("@cache", vq_numa_link, cache),
-    VQ_STRING("@type", vq_numa_link, type, REQUIRED),
+    VQ_STRING("@type", vq_numa_link, type, REQUIRED, VQ_WORDS("access", "read", "write")),
     VQ_SIZE("@value", vq_numa_link, value, 1024, REQUIRED),
 };
 VQ_FIELDS(bandwidth_fields, "bandwidth", vq_numa_link, bandwidth_rows);
@@ -238,7 +239,7 @@ static const struct vq_field cell_rows[] = {
     VQ_UINT("@id", vq_numa_cell, id, VQ_HAS(vq_numa_cell, has_id), .max = 1023),
     VQ_CPUSET("@cpus", vq_numa_cell, cpus),
     VQ_SIZE("@memory", vq_numa_cell, memory_kib, 1024, REQUIRED),
-    VQ_STRING("@memAccess", vq_numa_cell, mem_access),
+    VQ_STRING("@memAccess", vq_numa_cell, mem_access, VQ_WORDS("shared", "private")),
     VQ_YES_NO("@discard", vq_numa_cell, discard),
     VQ_LIST("distances/sibling", vq_numa_cell, distances, sibling_fields, .size = 1024),
     VQ_LIST("cache", vq_numa_cell, caches, cache_fields, .size = 16),
@@ -302,8 +303,8 @@ static const struct vq_field cpu_rows[] = {
     VQ_UINT("topology/@cores", vq_cpu, cores, .min = 1, .max = 65535),
     VQ_UINT("topology/@threads", vq_cpu, threads, .min = 1, .max = 65535),
     VQ_UINT("cache/@level", vq_cpu, cache_level, VQ_HAS(vq_cpu, has_cache_level), .max = 8),
-    VQ_STRING("cache/@mode", vq_cpu, cache_mode),
-    VQ_STRING("maxphysaddr/@mode", vq_cpu, maxphysaddr_mode),
+    VQ_STRING("cache/@mode", vq_cpu, cache_mode, VQ_WORDS("emulate", "passthrough", "disable")),
+    VQ_STRING("maxphysaddr/@mode", vq_cpu, maxphysaddr_mode, VQ_WORDS("emulate", "passthrough")),
     VQ_UINT("maxphysaddr/@bits", vq_cpu, maxphysaddr_bits),
     VQ_LIST("feature", vq_cpu, features, cpu_feature_fields),
     VQ_LIST("numa/cell", vq_cpu, cells, cell_fields, .size = 1024),
@@ -337,9 +338,9 @@ static const struct vq_field timer_rows[] = {
     VQ_ENUM("@name", vq_timer, name, timer_names, REQUIRED),
     VQ_YES_NO("@present", vq_timer, present),
     VQ_ENUM("@tickpolicy", vq_timer, tickpolicy, tick_names),
-    VQ_STRING("@track", vq_timer, track),
+    VQ_STRING("@track", vq_timer, track, VQ_WORDS("boot", "guest", "wall", "realtime")),
     VQ_U64("@frequency", vq_timer, frequency),
-    VQ_STRING("@mode", vq_timer, mode),
+    VQ_STRING("@mode", vq_timer, mode, VQ_WORDS("auto", "native", "emulate", "paravirt", "smpsafe")),
     VQ_U64("catchup/@threshold", vq_timer, catchup_threshold),
     VQ_U64("catchup/@slew", vq_timer, catchup_slew),
     VQ_U64("catchup/@limit", vq_timer, catchup_limit),

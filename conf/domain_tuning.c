@@ -44,9 +44,12 @@ static const struct vq_field memory_backing_rows[] = {
     VQ_LIST("hugepages/page", vq_memory_backing, hugepages, page_fields, .size = 64),
     VQ_PRESENT("nosharepages", vq_memory_backing, nosharepages),
     VQ_PRESENT("locked", vq_memory_backing, locked),
-    VQ_STRING("source/@type", vq_memory_backing, source_type),
-    VQ_STRING("access/@mode", vq_memory_backing, access_mode),
-    VQ_STRING("allocation/@mode", vq_memory_backing, allocation_mode),
+    VQ_STRING("source/@type", vq_memory_backing, source_type, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("file", "anonymous", "memfd")),
+    VQ_STRING("access/@mode", vq_memory_backing, access_mode, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("shared", "private")),
+    VQ_STRING("allocation/@mode", vq_memory_backing, allocation_mode, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("immediate", "ondemand")),
     VQ_UINT("allocation/@threads", vq_memory_backing, allocation_threads),
     VQ_PRESENT("discard", vq_memory_backing, has_discard),
 };
@@ -66,20 +69,20 @@ VQ_FIELDS(iothread_pin_fields, "iothreadpin", vq_iothread_pin, iothread_pin_rows
 
 static const struct vq_field vcpu_sched_rows[] = {
     VQ_CPUSET("@vcpus", vq_scheduler, targets, REQUIRED),
-    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED),
+    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED, VQ_WORDS("batch", "idle", "fifo", "rr")),
     VQ_INT("@priority", vq_scheduler, priority, VQ_HAS(vq_scheduler, has_priority)),
 };
 VQ_FIELDS(vcpu_sched_fields, "vcpusched", vq_scheduler, vcpu_sched_rows);
 
 static const struct vq_field iothread_sched_rows[] = {
     VQ_CPUSET("@iothreads", vq_scheduler, targets, REQUIRED),
-    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED),
+    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED, VQ_WORDS("batch", "idle", "fifo", "rr")),
     VQ_INT("@priority", vq_scheduler, priority, VQ_HAS(vq_scheduler, has_priority)),
 };
 VQ_FIELDS(iothread_sched_fields, "iothreadsched", vq_scheduler, iothread_sched_rows);
 
 static const struct vq_field emulator_sched_rows[] = {
-    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED),
+    VQ_STRING("@scheduler", vq_scheduler, scheduler, REQUIRED, VQ_WORDS("batch", "idle", "fifo", "rr")),
     VQ_INT("@priority", vq_scheduler, priority, VQ_HAS(vq_scheduler, has_priority)),
 };
 VQ_FIELDS(emulator_sched_fields, "emulatorsched", vq_scheduler, emulator_sched_rows);
@@ -93,7 +96,7 @@ VQ_FIELDS(cache_monitor_fields, "monitor", vq_resource_monitor, cache_monitor_ro
 static const struct vq_field cache_share_rows[] = {
     VQ_UINT("@id", vq_cache_share, id, VQ_HAS(vq_cache_share, has_id), REQUIRED),
     VQ_UINT("@level", vq_cache_share, level, REQUIRED),
-    VQ_STRING("@type", vq_cache_share, type, REQUIRED),
+    VQ_STRING("@type", vq_cache_share, type, REQUIRED, VQ_WORDS("both", "code", "data")),
     VQ_SIZE("@size", vq_cache_share, size_kib, 1024, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_PRETTY),
 };
 VQ_FIELDS(cache_share_fields, "cache", vq_cache_share, cache_share_rows);
@@ -196,16 +199,17 @@ VQ_FIELDS_EXPORT(vq_cputune_fields, "cputune", vq_cputune, cputune_rows, .parsed
 
 static const struct vq_field memnode_rows[] = {
     VQ_UINT("@cellid", vq_numa_memnode, cell, ALWAYS),
-    VQ_STRING("@mode", vq_numa_memnode, mode),
+    VQ_STRING("@mode", vq_numa_memnode, mode, VQ_WORDS("strict", "preferred", "interleave", "restrictive")),
     VQ_CPUSET("@nodeset", vq_numa_memnode, nodeset),
 };
 VQ_FIELDS(memnode_fields, "memnode", vq_numa_memnode, memnode_rows);
 
 static const struct vq_field numatune_rows[] = {
     VQ_PRESENT("memory", vq_numatune, has_memory),
-    VQ_STRING("memory/@mode", vq_numatune, mode),
+    VQ_STRING("memory/@mode", vq_numatune, mode, .flags = VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("strict", "preferred", "interleave", "restrictive")),
     VQ_CPUSET("memory/@nodeset", vq_numatune, nodeset),
-    VQ_STRING("memory/@placement", vq_numatune, placement),
+    VQ_STRING("memory/@placement", vq_numatune, placement, .flags = VQ_FIELD_UNSUPPORTED, VQ_WORDS("static", "auto")),
     VQ_LIST("memnode", vq_numatune, memnodes, memnode_fields, .size = 1024),
 };
 VQ_FIELDS_EXPORT(vq_numatune_fields, "numatune", vq_numatune, numatune_rows);
@@ -223,7 +227,7 @@ static const struct vq_field board_rows[] = {
 VQ_FIELDS(board_fields, "baseBoard", vq_sysinfo_board, board_rows);
 
 static const struct vq_field sysinfo_rows[] = {
-    VQ_STRING("@type", vq_sysinfo, type, REQUIRED),
+    VQ_STRING("@type", vq_sysinfo, type, REQUIRED, VQ_WORDS("smbios", "fwcfg")),
     VQ_LIST("bios/entry", vq_sysinfo, bios, entry_fields, .size = 64),
     VQ_LIST("system/entry", vq_sysinfo, system, entry_fields, .size = 64),
     VQ_LIST("baseBoard", vq_sysinfo, boards, board_fields, .size = 16),

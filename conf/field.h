@@ -53,6 +53,7 @@ enum vq_field_flag {
     VQ_FIELD_BARE = 1 << 7,       /* SIZE without unit attribute */
     VQ_FIELD_OPEN = 1 << 8,       /* OPTIONAL: with an end tag even when empty, as libvirt's users know it */
     VQ_FIELD_PRETTY = 1 << 9,     /* SIZE written in the largest unit in which it is whole */
+    VQ_FIELD_UNSUPPORTED = 1 << 10, /* a word that is not known is VIR_ERR_CONFIG_UNSUPPORTED, as libvirt has it */
 };
 
 struct vq_fields;
@@ -68,7 +69,7 @@ struct vq_field {
     uint32_t count_offset;          /* LIST: of the size_t */
     uint32_t scale;                 /* SIZE: bytes per unit of the member */
     uint64_t min, max;              /* numbers; max 0: what the type holds */
-    const char *const *names;       /* ENUM; SIZE: one name instead of the unit's own */
+    const char *const *names;       /* ENUM; STRING: all that it may be; SIZE: one name instead of the unit's own */
     uint32_t n_names;
     const struct vq_fields *fields; /* STRUCT, OPTIONAL, LIST */
     uint32_t when_offset;           /* VQ_WHEN: of the enum that decides */
@@ -153,6 +154,9 @@ enum { VQ_FIELD_LIST_MAX = 4096 };
 #define VQ_HAS(type, m)          .has_offset = VQ_MEMBER_(type, m, bool) + 1
 #define VQ_WHEN(type, m, values) .when_offset = VQ_MEMBER_SIZED_(type, m, sizeof(unsigned)), .when_values = (values)
 #define VQ_IS(value)             (UINT64_C(1) << (value))
+/* What a string may be, and nothing else. */
+#define VQ_WORDS(...)                                                                                                  \
+    .names = (const char *const[]){__VA_ARGS__}, .n_names = sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)
 
 /* Name a table: static struct, or with VQ_FIELDS_EXPORT one that other files use. */
 #define VQ_FIELDS_EXPORT(table, word, type, table_rows, ...)                                                           \

@@ -66,8 +66,12 @@ static int refuse_value(struct reading *reading, const struct value *value, cons
     vq_buffer_addf(&detail, "line %u", value->node->line);
     if (why != NULL)
         vq_buffer_addf(&detail, "; %s", why);
-    if (value->leaf->row->kind == VQ_FIELD_ENUM)
+    if (value->leaf->row->kind == VQ_FIELD_ENUM || value->leaf->row->kind == VQ_FIELD_STRING)
         add_words(&detail, value->leaf->row);
+    if (value->leaf->row->flags & VQ_FIELD_UNSUPPORTED)
+        return vq_error_set_from(reading->err, VIR_FROM_DOMAIN, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "unknown %s '%.*s%s' of element '%s' (%s)",
+                                 value->leaf->name != NULL ? value->leaf->name : "value", length, text, text[length] != '\0' ? "..." : "", value->node->name, detail.data);
     if (value->leaf->name != NULL)
         return vq_error_set(reading->err, VIR_ERR_XML_ERROR,
                             "Invalid value for attribute '%s' in element '%s': '%.*s%s' (%s)", value->leaf->name,
@@ -258,6 +262,15 @@ static int read_word(struct reading *reading, const struct value *value, bool *m
     return 0;
 }
 
+static bool is_word(const struct vq_field *row, const char *text)
+{
+    for (uint32_t i = 0; i < row->n_names; i++) {
+        if (strcmp(row->names[i], text) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void set_string(char **member, char *take_text)
 {
     free(*member);
@@ -270,6 +283,8 @@ static int read_string(struct reading *reading, const struct value *value, char 
 
     if (!(row->flags & VQ_FIELD_LINE_BREAKS) && value->text[strcspn(value->text, "\n\r")] != '\0')
         return refuse_value(reading, value, "it has a line break");
+    if (row->n_names > 0 && !is_word(row, value->text))
+        return refuse_value(reading, value, NULL);
     if (value->text[0] == '\0' && !(row->flags & VQ_FIELD_KEEP_EMPTY))
         return 0;
     if ((row->flags & VQ_FIELD_LIVE) && (reading->flags & VQ_FIELDS_PARSE_INACTIVE) && !row->keep(value->text))
