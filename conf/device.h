@@ -967,6 +967,7 @@ struct vq_panic {
 struct vq_shmem {
     char *name, *role, *model;
     uint64_t size_mib;
+    bool has_server;
     char *server_path;
     bool has_msi;
     uint32_t msi_vectors;

@@ -15,7 +15,7 @@ static const char *const listen_type_names[VQ_LISTEN_N] = {
 };
 
 static const struct vq_field listen_rows[] = {
-    VQ_ENUM("@type", vq_listen, type, listen_type_names),
+    VQ_ENUM("@type", vq_listen, type, listen_type_names, .flags = VQ_FIELD_REQUIRED),
     VQ_STRING("@address", vq_listen, address, VQ_WHEN(vq_listen, type, VQ_IS(VQ_LISTEN_ADDRESS))),
     VQ_STRING("@network", vq_listen, network, VQ_WHEN(vq_listen, type, VQ_IS(VQ_LISTEN_NETWORK))),
     VQ_STRING("@address", vq_listen, address, VQ_WHEN(vq_listen, type, VQ_IS(VQ_LISTEN_NETWORK)),
@@ -41,6 +41,12 @@ static bool is_autoport(const void *object)
     return ((const struct vq_graphics *)object)->autoport == VQ_SWITCH_ON;
 }
 
+/* What happens to viewers when the password changes. */
+static bool has_password(const void *object)
+{
+    return ((const struct vq_graphics *)object)->password != NULL;
+}
+
 static bool is_fixed_port(const void *object)
 {
     return !is_autoport(object);
@@ -56,7 +62,7 @@ static bool is_generated_websocket(const void *object)
 #define FIXED  .shown = is_fixed_port
 
 static const struct vq_field graphics_rows[] = {
-    VQ_ENUM("@type", vq_graphics, type, graphics_type_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@type", vq_graphics, type, graphics_type_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_STRING("@socket", vq_graphics, socket, FOR(OF(VNC))),
     VQ_INT("@port", vq_graphics, port, VQ_HAS(vq_graphics, has_port), FOR(NETWORKED), CHOSEN),
     VQ_INT("@port", vq_graphics, port, VQ_HAS(vq_graphics, has_port), FOR(NETWORKED), FIXED),
@@ -83,22 +89,22 @@ static const struct vq_field graphics_rows[] = {
     VQ_STRING("@address", vq_graphics, dbus_address, FOR(OF(DBUS))),
     VQ_STRING("@passwd", vq_graphics, password, .flags = VQ_FIELD_SECRET | VQ_FIELD_KEEP_EMPTY, FOR(NETWORKED)),
     VQ_STRING("@passwdValidTo", vq_graphics, password_valid_to, FOR(NETWORKED)),
-    VQ_STRING("@connected", vq_graphics, connected, FOR(NETWORKED), .flags = VQ_FIELD_UNSUPPORTED,
+    VQ_STRING("@connected", vq_graphics, connected, FOR(NETWORKED), .shown = has_password, .flags = VQ_FIELD_UNSUPPORTED,
               VQ_WORDS("fail", "disconnect", "keep")),
     VQ_LIST("listen", vq_graphics, listens, listen_fields, FOR(NETWORKED), .size = 16),
     VQ_LIST("channel", vq_graphics, channels, spice_channel_fields, FOR(OF(SPICE)), .size = 64),
     VQ_STRING("image/@compression", vq_graphics, image_compression, FOR(OF(SPICE)),
-              VQ_WORDS("auto_glz", "auto_lz", "quic", "glz", "lz", "off")),
-    VQ_STRING("jpeg/@compression", vq_graphics, jpeg_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always")),
-    VQ_STRING("zlib/@compression", vq_graphics, zlib_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always")),
-    VQ_ON_OFF("playback/@compression", vq_graphics, playback_compression, FOR(OF(SPICE))),
-    VQ_STRING("streaming/@mode", vq_graphics, streaming_mode, FOR(OF(SPICE)), VQ_WORDS("filter", "all", "off")),
-    VQ_STRING("mouse/@mode", vq_graphics, mouse_mode, FOR(OF(SPICE)), VQ_WORDS("server", "client")),
-    VQ_YES_NO("clipboard/@copypaste", vq_graphics, clipboard_copypaste, FOR(OF(SPICE))),
-    VQ_YES_NO("filetransfer/@enable", vq_graphics, filetransfer, FOR(OF(SPICE))),
-    VQ_YES_NO("gl/@enable", vq_graphics, gl, FOR(OF(SPICE) | OF(SDL) | OF(DBUS))),
+              VQ_WORDS("auto_glz", "auto_lz", "quic", "glz", "lz", "off"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("jpeg/@compression", vq_graphics, jpeg_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("zlib/@compression", vq_graphics, zlib_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_ON_OFF("playback/@compression", vq_graphics, playback_compression, FOR(OF(SPICE)), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("streaming/@mode", vq_graphics, streaming_mode, FOR(OF(SPICE)), VQ_WORDS("filter", "all", "off"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("mouse/@mode", vq_graphics, mouse_mode, FOR(OF(SPICE)), VQ_WORDS("server", "client"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_YES_NO("clipboard/@copypaste", vq_graphics, clipboard_copypaste, FOR(OF(SPICE)), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_YES_NO("filetransfer/@enable", vq_graphics, filetransfer, FOR(OF(SPICE)), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_YES_NO("gl/@enable", vq_graphics, gl, FOR(OF(SPICE) | OF(SDL) | OF(DBUS)), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_STRING("gl/@rendernode", vq_graphics, gl_rendernode, FOR(OF(SPICE) | OF(EGL_HEADLESS) | OF(DBUS))),
-    VQ_UINT("audio/@id", vq_graphics, audio_id, FOR(OF(VNC) | OF(DBUS))),
+    VQ_UINT("audio/@id", vq_graphics, audio_id, .min = 1, FOR(OF(VNC) | OF(DBUS)), .flags = VQ_FIELD_WITH_ELEMENT),
 };
 VQ_FIELDS_EXPORT(vq_graphics_fields, "graphics", vq_graphics, graphics_rows);
 
@@ -119,8 +125,8 @@ static const struct vq_field video_rows[] = {
     VQ_YES_NO("model/acceleration/@accel3d", vq_video, accel3d),
     VQ_YES_NO("model/acceleration/@accel2d", vq_video, accel2d),
     VQ_STRING("model/acceleration/@rendernode", vq_video, rendernode),
-    VQ_UINT("model/resolution/@x", vq_video, resolution_x),
-    VQ_UINT("model/resolution/@y", vq_video, resolution_y),
+    VQ_UINT("model/resolution/@x", vq_video, resolution_x, .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_UINT("model/resolution/@y", vq_video, resolution_y, .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_STRUCT("", vq_video, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_video_fields, "video", vq_video, video_rows);
@@ -134,7 +140,7 @@ static const struct vq_field sound_rows[] = {
               VQ_WORDS("sb16", "es1370", "pcspk", "ac97", "ich6", "ich9", "usb", "ich7")),
     VQ_YES_NO("@multichannel", vq_sound, multichannel),
     VQ_LIST("codec", vq_sound, codecs, codec_fields, .size = 16),
-    VQ_UINT("audio/@id", vq_sound, audio_id),
+    VQ_UINT("audio/@id", vq_sound, audio_id, .min = 1, .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_STRUCT("", vq_sound, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_sound_fields, "sound", vq_sound, sound_rows);
@@ -142,8 +148,8 @@ VQ_FIELDS_EXPORT(vq_sound_fields, "sound", vq_sound, sound_rows);
 static const struct vq_field audio_direction_rows[] = {
     VQ_YES_NO("@mixingEngine", vq_audio_direction, mixing_engine),
     VQ_YES_NO("@fixedSettings", vq_audio_direction, fixed_settings),
-    VQ_UINT("@voices", vq_audio_direction, voices),
-    VQ_UINT("@bufferLength", vq_audio_direction, buffer_length),
+    VQ_UINT("@voices", vq_audio_direction, voices, .min = 1),
+    VQ_UINT("@bufferLength", vq_audio_direction, buffer_length, .min = 1),
     VQ_STRING("@dev", vq_audio_direction, dev),
     VQ_UINT("@bufferCount", vq_audio_direction, buffer_count),
     VQ_YES_NO("@tryPoll", vq_audio_direction, try_poll),
@@ -154,8 +160,8 @@ static const struct vq_field audio_direction_rows[] = {
     VQ_STRING("@name", vq_audio_direction, name),
     VQ_STRING("@streamName", vq_audio_direction, stream_name),
     VQ_UINT("@latency", vq_audio_direction, latency),
-    VQ_UINT("settings/@frequency", vq_audio_direction, frequency),
-    VQ_UINT("settings/@channels", vq_audio_direction, channels),
+    VQ_UINT("settings/@frequency", vq_audio_direction, frequency, .min = 1),
+    VQ_UINT("settings/@channels", vq_audio_direction, channels, .min = 1),
     VQ_STRING("settings/@format", vq_audio_direction, format, VQ_WORDS("u8", "s8", "u16", "s16", "u32", "s32", "f32")),
 };
 VQ_FIELDS(audio_direction_fields, "audio", vq_audio_direction, audio_direction_rows);
@@ -164,7 +170,7 @@ static const struct vq_field audio_rows[] = {
     VQ_UINT("@id", vq_audio, id, .flags = VQ_FIELD_REQUIRED),
     VQ_STRING("@type", vq_audio, type, .flags = VQ_FIELD_REQUIRED,
               VQ_WORDS("none", "alsa", "coreaudio", "dbus", "jack", "oss", "pulseaudio", "sdl", "spice", "file")),
-    VQ_UINT("@timerPeriod", vq_audio, timer_period),
+    VQ_UINT("@timerPeriod", vq_audio, timer_period, .min = 1),
     VQ_STRING("@serverName", vq_audio, server_name),
     VQ_STRING("@driver", vq_audio, driver, VQ_WORDS("esd", "alsa", "arts", "pulseaudio")),
     VQ_STRING("@path", vq_audio, path),
@@ -197,9 +203,9 @@ static bool input_bus_is_said(const void *object)
 #define PASSTHROUGH VQ_WHEN(vq_input, type, VQ_IS(VQ_INPUT_PASSTHROUGH))
 
 static const struct vq_field input_rows[] = {
-    VQ_ENUM("@type", vq_input, type, input_type_names, .flags = VQ_FIELD_REQUIRED),
-    VQ_ENUM("@bus", vq_input, bus, input_bus_names, .shown = input_bus_is_said),
-    VQ_ENUM("@model", vq_input, model, vq_virtio_model_names),
+    VQ_ENUM("@type", vq_input, type, input_type_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
+    VQ_ENUM("@bus", vq_input, bus, input_bus_names, .shown = input_bus_is_said, .flags = VQ_FIELD_UNSUPPORTED),
+    VQ_ENUM("@model", vq_input, model, vq_virtio_model_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_STRUCT("driver", vq_input, virtio, vq_virtio_fields),
     VQ_STRING("source/@evdev", vq_input, evdev, PASSTHROUGH),
     VQ_STRING("source/@dev", vq_input, source_dev, EVDEV),

@@ -13,6 +13,18 @@ static void fill_text(char **member, const char *text)
         *member = vq_strdup(text);
 }
 
+/* ---- character devices ---- */
+
+void vq_domain_fill_chardev(struct vq_chardev *source)
+{
+    bool is_socket = source->type == VQ_CHARDEV_TCP || (source->type == VQ_CHARDEV_UNIX && source->path != NULL);
+
+    if (is_socket && source->mode == VQ_CHARDEV_MODE_UNSET)
+        source->mode = VQ_CHARDEV_CONNECT;
+    if (source->type == VQ_CHARDEV_TCP)
+        fill_text(&source->protocol, "raw");
+}
+
 /* ---- interfaces ---- */
 
 static void fill_mac(struct vq_interface *interface, const struct vq_domain_fill *fill)
@@ -97,6 +109,16 @@ static void place_scsi(const struct vq_devices *devices, struct vq_hostdev *host
     address->drive.unit = next->unit;
 }
 
+/* The name of a target without a logical unit means the first. */
+static void fill_lun(char **name)
+{
+    if (*name == NULL || strchr(*name, '/') != NULL)
+        return;
+    char *whole = vq_asprintf("%s/0", *name);
+    free(*name);
+    *name = whole;
+}
+
 static void fill_hostdev(struct vq_hostdev *hostdev)
 {
     fill_text(&hostdev->mode, "subsystem");
@@ -105,6 +127,8 @@ static void fill_hostdev(struct vq_hostdev *hostdev)
     if (hostdev->type == VQ_HOSTDEV_MDEV && vq_streq(hostdev->model, "vfio-pci") &&
         hostdev->display == VQ_SWITCH_UNSET)
         hostdev->display = VQ_SWITCH_OFF;
+    if (hostdev->type == VQ_HOSTDEV_SCSI && vq_streq(hostdev->source_protocol, "iscsi"))
+        fill_lun(&hostdev->source_name);
 }
 
 static void fill_hostdevs(struct vq_devices *devices)
@@ -191,7 +215,14 @@ void vq_domain_fill_devices(struct vq_domain *domain, const struct vq_domain_fil
 {
     struct vq_devices *devices = &domain->devices;
 
+    for (size_t i = 0; i < devices->n_redirdevs; i++)
+        vq_domain_fill_chardev(&devices->redirdevs[i]->source);
+    for (size_t i = 0; i < devices->n_smartcards; i++)
+        vq_domain_fill_chardev(&devices->smartcards[i]->source);
+    for (size_t i = 0; i < devices->n_rngs; i++)
+        vq_domain_fill_chardev(&devices->rngs[i]->source);
     for (size_t i = 0; i < devices->n_filesystems; i++) {
+        fill_text(&devices->filesystems[i]->type, "mount");
         if (devices->filesystems[i]->source_socket == NULL)
             fill_text(&devices->filesystems[i]->accessmode, "passthrough");
     }

@@ -89,6 +89,8 @@ static int ip_parsed(void *object, const struct vq_xml_node *node, struct vq_err
     if (ip->has_prefix && ip->prefix > (is_v6 ? 128 : 32))
         return vq_error_set(err, VIR_ERR_XML_ERROR, "Invalid prefix value '%u' in <ip> (line %u)", ip->prefix,
                             node->line);
+    if (ip->prefix == 0)
+        ip->has_prefix = false;
     if (ip->family == NULL)
         ip->family = vq_strdup(is_v6 ? "ipv6" : "ipv4");
     return 0;
@@ -101,14 +103,14 @@ static const struct vq_field route_rows[] = {
     VQ_STRING("@netmask", vq_ip_route, netmask),
     VQ_UINT("@prefix", vq_ip_route, prefix, VQ_HAS(vq_ip_route, has_prefix), .max = 128),
     VQ_STRING("@gateway", vq_ip_route, gateway),
-    VQ_UINT("@metric", vq_ip_route, metric),
+    VQ_UINT("@metric", vq_ip_route, metric, .min = 1),
 };
 VQ_FIELDS(route_fields, "route", vq_ip_route, route_rows);
 
 static const struct vq_field port_range_rows[] = {
     VQ_UINT("@start", vq_port_range, start, .flags = VQ_FIELD_REQUIRED, .max = 65535),
-    VQ_UINT("@end", vq_port_range, end, .max = 65535),
-    VQ_UINT("@to", vq_port_range, to, .max = 65535),
+    VQ_UINT("@end", vq_port_range, end, .min = 1, .max = 65535),
+    VQ_UINT("@to", vq_port_range, to, .min = 1, .max = 65535),
     VQ_YES_NO("@exclude", vq_port_range, exclude),
 };
 VQ_FIELDS(port_range_fields, "range", vq_port_range, port_range_rows);
@@ -156,17 +158,17 @@ static const struct vq_field interface_rows[] = {
     VQ_STRING("source/@bridge", vq_interface, bridge, .flags = VQ_FIELD_REQUIRED, FOR(OF(BRIDGE))),
     VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(ETHERNET) | OF(VDPA) | OF(USER))),
     VQ_STRING("source/@dev", vq_interface, source_dev, FOR(OF(DIRECT)), .flags = VQ_FIELD_REQUIRED),
-    VQ_STRING("source/@type", vq_interface, source_type, FOR(OF(VHOSTUSER)), .flags = VQ_FIELD_UNSUPPORTED,
+    VQ_STRING("source/@type", vq_interface, source_type, FOR(OF(VHOSTUSER)), .flags = VQ_FIELD_UNSUPPORTED | VQ_FIELD_WITH_ELEMENT,
               VQ_WORDS("unix")),
-    VQ_STRING("source/@path", vq_interface, source_path, FOR(OF(VHOSTUSER))),
+    VQ_STRING("source/@path", vq_interface, source_path, FOR(OF(VHOSTUSER)), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_STRING("source/@mode", vq_interface, source_mode, FOR(OF(DIRECT)),
               VQ_WORDS("vepa", "private", "bridge", "passthrough")),
     VQ_STRING("source/@mode", vq_interface, source_mode, FOR(OF(VHOSTUSER)), VQ_WORDS("client", "server")),
     VQ_STRING("source/@name", vq_interface, internal_name, FOR(OF(INTERNAL))),
-    VQ_STRING("source/@address", vq_interface, source_address, FOR(SOCKETS)),
-    VQ_UINT("source/@port", vq_interface, source_port, FOR(SOCKETS), .max = 65535),
-    VQ_STRING("source/local/@address", vq_interface, source_local_address, FOR(OF(UDP))),
-    VQ_UINT("source/local/@port", vq_interface, source_local_port, FOR(OF(UDP)), .max = 65535),
+    VQ_STRING("source/@address", vq_interface, source_address, FOR(SOCKETS), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_UINT("source/@port", vq_interface, source_port, FOR(SOCKETS), .max = 65535, .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("source/local/@address", vq_interface, source_local_address, FOR(OF(UDP)), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_UINT("source/local/@port", vq_interface, source_local_port, FOR(OF(UDP)), .max = 65535, .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_LIST("source/ip", vq_interface, source_ips, ip_fields, .size = 256),
     VQ_LIST("source/route", vq_interface, source_routes, route_fields, .size = 256),
     VQ_STRUCT("source/reconnect", vq_interface, reconnect, vq_reconnect_fields, FOR(OF(VHOSTUSER))),
@@ -209,7 +211,7 @@ static const struct vq_field interface_rows[] = {
     VQ_LIST("filterref/parameter", vq_interface, filter_parameters, parameter_fields, .size = 256),
     VQ_STRUCT("teaming", vq_interface, teaming, vq_teaming_fields),
     VQ_U64("tune/sndbuf", vq_interface, sndbuf, VQ_HAS(vq_interface, has_sndbuf)),
-    VQ_ENUM("link/@state", vq_interface, link, link_names),
+    VQ_ENUM("link/@state", vq_interface, link, link_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_UINT("mtu/@size", vq_interface, mtu),
     VQ_UINT("coalesce/rx/frames/@max", vq_interface, coalesce_rx_frames),
     VQ_STRUCT("", vq_interface, info, vq_info_fields),

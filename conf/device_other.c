@@ -22,7 +22,7 @@ static const char *const balloon_model_names[VQ_BALLOON_N] = {
 };
 
 static const struct vq_field memballoon_rows[] = {
-    VQ_ENUM("@model", vq_memballoon, model, balloon_model_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@model", vq_memballoon, model, balloon_model_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_ON_OFF("@autodeflate", vq_memballoon, autodeflate),
     VQ_ON_OFF("@freePageReporting", vq_memballoon, free_page_reporting),
     VQ_UINT("stats/@period", vq_memballoon, stats_period, .max = INT32_MAX),
@@ -38,11 +38,11 @@ static const char *const rng_backend_names[VQ_RNG_N] = {
 };
 
 static const struct vq_field rng_rows[] = {
-    VQ_ENUM("@model", vq_rng, model, vq_virtio_model_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@model", vq_rng, model, vq_virtio_model_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_STRUCT("driver", vq_rng, virtio, vq_virtio_fields),
     VQ_UINT("rate/@bytes", vq_rng, rate_bytes),
     VQ_UINT("rate/@period", vq_rng, rate_period_ms),
-    VQ_ENUM("backend/@model", vq_rng, backend, rng_backend_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("backend/@model", vq_rng, backend, rng_backend_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_STRING("backend", vq_rng, device, VQ_WHEN(vq_rng, backend, VQ_IS(VQ_RNG_RANDOM))),
     VQ_STRUCT("backend", vq_rng, source, vq_chardev_fields, VQ_WHEN(vq_rng, backend, VQ_IS(VQ_RNG_EGD))),
     VQ_STRUCT("", vq_rng, info, vq_info_fields),
@@ -78,13 +78,13 @@ VQ_FIELDS(pcr_bank_fields, "active_pcr_banks", vq_pcr_bank, pcr_bank_rows);
 
 static const struct vq_field tpm_rows[] = {
     VQ_STRING("@model", vq_tpm, model, VQ_WORDS("default", "tpm-tis", "tpm-crb", "tpm-spapr", "spapr-tpm-proxy")),
-    VQ_ENUM("backend/@type", vq_tpm, backend, tpm_backend_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("backend/@type", vq_tpm, backend, tpm_backend_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_STRING("backend/device/@path", vq_tpm, device, PASSTHROUGH),
     VQ_STRING("backend/@version", vq_tpm, version, EMULATOR, VQ_WORDS("default", "1.2", "2.0")),
     VQ_YES_NO("backend/@persistent_state", vq_tpm, persistent_state, EMULATOR),
     VQ_UUID("backend/encryption/@secret", vq_tpm, encryption_secret, VQ_HAS(vq_tpm, has_encryption), EMULATOR),
     VQ_STRUCT("backend/active_pcr_banks", vq_tpm, pcr_banks, pcr_bank_fields, EMULATOR),
-    VQ_ENUM("backend/source/@type", vq_tpm, source.type, vq_chardev_type_names, EXTERNAL, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("backend/source/@type", vq_tpm, source.type, vq_chardev_type_names, EXTERNAL, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_ENUM("backend/source/@mode", vq_tpm, source.mode, vq_chardev_mode_names, EXTERNAL),
     VQ_STRING("backend/source/@path", vq_tpm, source.path, EXTERNAL),
     VQ_STRUCT("", vq_tpm, info, vq_info_fields),
@@ -111,7 +111,7 @@ static bool is_local_scsi(const void *object)
 
 static const struct vq_field hostdev_rows[] = {
     VQ_STRING("@mode", vq_hostdev, mode, .flags = VQ_FIELD_UNSUPPORTED, VQ_WORDS("subsystem", "capabilities")),
-    VQ_ENUM("@type", vq_hostdev, type, hostdev_type_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@type", vq_hostdev, type, hostdev_type_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_YES_NO("@managed", vq_hostdev, managed),
     VQ_STRING("@sgio", vq_hostdev, sgio, FOR(OF(SCSI)), VQ_WORDS("filtered", "unfiltered")),
     VQ_YES_NO("@rawio", vq_hostdev, rawio, FOR(OF(SCSI))),
@@ -128,11 +128,11 @@ static const struct vq_field hostdev_rows[] = {
     VQ_STRING("source/@wwpn", vq_hostdev, wwpn, FOR(OF(SCSI_HOST))),
     VQ_STRING("source/adapter/@name", vq_hostdev, scsi_adapter, FOR(OF(SCSI))),
     VQ_UINT("source/vendor/@id", vq_hostdev, vendor, VQ_HAS(vq_hostdev, has_vendor), FOR(OF(USB)),
-            .flags = VQ_FIELD_HEX, .width = 4, .max = 0xffff),
+            .flags = VQ_FIELD_HEX | VQ_FIELD_WITH_ELEMENT, .width = 4, .max = 0xffff),
     VQ_UINT("source/product/@id", vq_hostdev, product, VQ_HAS(vq_hostdev, has_vendor), FOR(OF(USB)),
-            .flags = VQ_FIELD_HEX, .width = 4, .max = 0xffff),
-    VQ_UINT("source/address/@bus", vq_hostdev, usb_bus, VQ_HAS(vq_hostdev, has_usb_address), FOR(OF(USB))),
-    VQ_UINT("source/address/@device", vq_hostdev, usb_device, VQ_HAS(vq_hostdev, has_usb_address), FOR(OF(USB))),
+            .flags = VQ_FIELD_HEX | VQ_FIELD_WITH_ELEMENT, .width = 4, .max = 0xffff),
+    VQ_UINT("source/address/@bus", vq_hostdev, usb_bus, VQ_HAS(vq_hostdev, has_usb_address), FOR(OF(USB)), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_UINT("source/address/@device", vq_hostdev, usb_device, VQ_HAS(vq_hostdev, has_usb_address), FOR(OF(USB)), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_STRUCT("source/address", vq_hostdev, pci, vq_pci_address_fields, FOR(OF(PCI))),
     VQ_UINT("source/address/@bus", vq_hostdev, scsi_bus, FOR(OF(SCSI)), LOCAL_SCSI),
     VQ_UINT("source/address/@target", vq_hostdev, scsi_target, FOR(OF(SCSI)), LOCAL_SCSI),
@@ -167,7 +167,7 @@ VQ_FIELDS(certificate_fields, "certificate", vq_smartcard_certificate, certifica
 #define CERTIFICATES VQ_WHEN(vq_smartcard, mode, VQ_IS(VQ_SMARTCARD_HOST_CERTIFICATES))
 
 static const struct vq_field smartcard_rows[] = {
-    VQ_ENUM("@mode", vq_smartcard, mode, smartcard_mode_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@mode", vq_smartcard, mode, smartcard_mode_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_LIST("certificate", vq_smartcard, certificates, certificate_fields, CERTIFICATES, .size = 3),
     VQ_STRING("database", vq_smartcard, database, CERTIFICATES),
     VQ_STRUCT("", vq_smartcard, source, vq_chardev_fields,
@@ -177,7 +177,7 @@ static const struct vq_field smartcard_rows[] = {
 VQ_FIELDS_EXPORT(vq_smartcard_fields, "smartcard", vq_smartcard, smartcard_rows);
 
 static const struct vq_field vsock_rows[] = {
-    VQ_ENUM("@model", vq_vsock, model, vq_virtio_model_names),
+    VQ_ENUM("@model", vq_vsock, model, vq_virtio_model_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_YES_NO("cid/@auto", vq_vsock, auto_cid),
     VQ_UINT("cid/@address", vq_vsock, cid, .min = 3),
     VQ_STRUCT("driver", vq_vsock, virtio, vq_virtio_fields),
@@ -210,6 +210,7 @@ static const struct vq_field shmem_rows[] = {
     VQ_STRING("@role", vq_shmem, role, VQ_WORDS("master", "peer")),
     VQ_STRING("model/@type", vq_shmem, model, VQ_WORDS("ivshmem", "ivshmem-plain", "ivshmem-doorbell")),
     VQ_SIZE("size", vq_shmem, size_mib, 1024 * 1024, .names = shmem_unit, .n_names = 1),
+    VQ_PRESENT("server", vq_shmem, has_server),
     VQ_STRING("server/@path", vq_shmem, server_path),
     VQ_PRESENT("msi", vq_shmem, has_msi),
     VQ_UINT("msi/@vectors", vq_shmem, msi_vectors),

@@ -32,7 +32,7 @@ static const struct vq_field pci_address_rows[] = {
 VQ_FIELDS_EXPORT(vq_pci_address_fields, "PCI address", vq_pci_address, pci_address_rows);
 
 static const struct vq_field address_rows[] = {
-    VQ_ENUM("@type", vq_address, type, address_type_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@type", vq_address, type, address_type_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_STRUCT("", vq_address, pci, vq_pci_address_fields, AT(PCI)),
     VQ_UINT("zpci/@uid", vq_address, pci.zpci_uid, VQ_HAS(vq_address, pci.has_zpci_uid), .flags = VQ_FIELD_HEX,
             .width = 4, .max = 0xffff, AT(PCI)),
@@ -69,13 +69,13 @@ static bool is_user_alias(const char *alias)
 }
 
 static const struct vq_field info_rows[] = {
-    VQ_UINT("boot/@order", vq_device_info, boot_order, .min = 1),
+    VQ_UINT("boot/@order", vq_device_info, boot_order, .min = 1, .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_STRING("boot/@loadparm", vq_device_info, boot_loadparm),
     VQ_STRING("alias/@name", vq_device_info, alias, .flags = VQ_FIELD_LIVE, .keep = is_user_alias),
     VQ_YES_NO("rom/@enabled", vq_device_info, rom_enabled),
     VQ_ON_OFF("rom/@bar", vq_device_info, rom_bar),
     VQ_STRING("rom/@file", vq_device_info, rom_file),
-    VQ_UINT("acpi/@index", vq_device_info, address.acpi_index, VQ_HAS(vq_device_info, address.has_acpi_index)),
+    VQ_UINT("acpi/@index", vq_device_info, address.acpi_index, .min = 1, VQ_HAS(vq_device_info, address.has_acpi_index)),
     VQ_STRUCT("address", vq_device_info, address, vq_address_fields),
 };
 VQ_FIELDS_EXPORT(vq_info_fields, "device", vq_device_info, info_rows);
@@ -106,7 +106,7 @@ static const char *const secret_usage_names[VQ_SECRET_USAGE_N] = {
 };
 
 static const struct vq_field secret_rows[] = {
-    VQ_ENUM("@type", vq_secret_ref, type, secret_usage_names),
+    VQ_ENUM("@type", vq_secret_ref, type, secret_usage_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_UUID("@uuid", vq_secret_ref, uuid, VQ_HAS(vq_secret_ref, has_uuid)),
     VQ_STRING("@usage", vq_secret_ref, usage),
 };
@@ -193,7 +193,7 @@ static bool has_mode(const void *object)
 }
 
 static const struct vq_field chardev_rows[] = {
-    VQ_ENUM("@type", vq_chardev, type, vq_chardev_type_names, .flags = VQ_FIELD_ALWAYS),
+    VQ_ENUM("@type", vq_chardev, type, vq_chardev_type_names, .flags = VQ_FIELD_ALWAYS | VQ_FIELD_UNSUPPORTED),
     VQ_LIST("source", vq_chardev, ends, chardev_end_fields, FOR(OF(UDP)), .size = 2),
     VQ_STRING("source/@master", vq_chardev, master, FOR(OF(NMDM))),
     VQ_STRING("source/@slave", vq_chardev, slave, FOR(OF(NMDM))),
@@ -206,8 +206,8 @@ static const struct vq_field chardev_rows[] = {
     VQ_STRING("source/@path", vq_chardev, path, FOR(OF(UNIX))),
     VQ_ON_OFF("source/@append", vq_chardev, append, FOR(OF(FILE))),
     VQ_STRING("source/@channel", vq_chardev, channel, FOR(OF(SPICEPORT) | OF(DBUS))),
-    VQ_YES_NO("source/clipboard/@copypaste", vq_chardev, clipboard, FOR(OF(QEMU_VDAGENT))),
-    VQ_STRING("source/mouse/@mode", vq_chardev, mouse, FOR(OF(QEMU_VDAGENT)), VQ_WORDS("client", "server")),
+    VQ_YES_NO("source/clipboard/@copypaste", vq_chardev, clipboard, FOR(OF(QEMU_VDAGENT)), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("source/mouse/@mode", vq_chardev, mouse, FOR(OF(QEMU_VDAGENT)), VQ_WORDS("client", "server"), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_LIST("source/seclabel", vq_chardev, seclabels, vq_seclabel_fields),
     VQ_STRUCT("source/reconnect", vq_chardev, reconnect, vq_reconnect_fields, FOR(OF(TCP) | OF(UNIX))),
     VQ_STRING("protocol/@type", vq_chardev, protocol, FOR(OF(TCP)), .flags = VQ_FIELD_UNSUPPORTED,
@@ -237,7 +237,7 @@ static const char *const port_target_names[VQ_PORT_TARGET_N] = {
 
 static const struct vq_field serial_rows[] = {
     VQ_STRUCT("", vq_port, source, vq_chardev_fields),
-    VQ_ENUM("target/@type", vq_port, target, port_target_names),
+    VQ_ENUM("target/@type", vq_port, target, port_target_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_UINT("target/@port", vq_port, number, VQ_HAS(vq_port, has_number)),
     VQ_STRING("target/model/@name", vq_port, target_model),
     VQ_STRUCT("", vq_port, info, vq_info_fields),
@@ -254,7 +254,7 @@ VQ_FIELDS_EXPORT(vq_parallel_fields, "parallel", vq_port, parallel_rows);
 static const struct vq_field console_rows[] = {
     VQ_STRUCT("", vq_port, source, vq_chardev_fields),
     VQ_STRING("@tty", vq_port, tty, .flags = VQ_FIELD_LIVE),
-    VQ_ENUM("target/@type", vq_port, target, port_target_names),
+    VQ_ENUM("target/@type", vq_port, target, port_target_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_UINT("target/@port", vq_port, number, VQ_HAS(vq_port, has_number)),
     VQ_STRUCT("", vq_port, info, vq_info_fields),
 };
@@ -262,7 +262,7 @@ VQ_FIELDS_EXPORT(vq_console_fields, "console", vq_port, console_rows);
 
 static const struct vq_field channel_rows[] = {
     VQ_STRUCT("", vq_port, source, vq_chardev_fields),
-    VQ_ENUM("target/@type", vq_port, target, port_target_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("target/@type", vq_port, target, port_target_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_STRING("target/@address", vq_port, address),
     VQ_STRING("target/@port", vq_port, port),
     VQ_STRING("target/@name", vq_port, name),

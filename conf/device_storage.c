@@ -51,8 +51,8 @@ VQ_FIELDS(cookie_fields, "cookie", vq_cookie, cookie_rows);
 
 static const struct vq_field slice_rows[] = {
     VQ_STRING("@type", vq_slice, type),
-    VQ_U64("@offset", vq_slice, offset, .flags = VQ_FIELD_ALWAYS),
-    VQ_U64("@size", vq_slice, size, .flags = VQ_FIELD_ALWAYS),
+    VQ_U64("@offset", vq_slice, offset, .flags = VQ_FIELD_REQUIRED),
+    VQ_U64("@size", vq_slice, size, .flags = VQ_FIELD_REQUIRED),
 };
 VQ_FIELDS(slice_fields, "slice", vq_slice, slice_rows);
 
@@ -96,7 +96,7 @@ static const struct vq_field source_rows[] = {
     VQ_UINT("timeout/@seconds", vq_source, timeout_s, FOR(OF(NETWORK))),
     VQ_OPTIONAL("auth", vq_source, auth, vq_auth_fields),
     VQ_LIST("seclabel", vq_source, seclabels, vq_seclabel_fields, .size = 16),
-    VQ_YES_NO("reservations/@managed", vq_source, reservations_managed),
+    VQ_YES_NO("reservations/@managed", vq_source, reservations_managed, .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_STRING("reservations/source/@type", vq_source, reservations_type),
     VQ_STRING("reservations/source/@path", vq_source, reservations_path),
     VQ_STRING("reservations/source/@mode", vq_source, reservations_mode),
@@ -108,7 +108,7 @@ VQ_FIELDS_EXPORT(vq_source_fields, "source", vq_source, source_rows);
 static const struct vq_fields backing_fields;
 
 static const struct vq_field backing_rows[] = {
-    VQ_ENUM("@type", vq_backing, source.type, vq_source_type_names),
+    VQ_ENUM("@type", vq_backing, source.type, vq_source_type_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_UINT("@index", vq_backing, source.index, .flags = VQ_FIELD_LIVE),
     VQ_STRING("format/@type", vq_backing, format,
               VQ_WORDS("raw", "dir", "bochs", "cloop", "dmg", "iso", "vpc", "vdi", "none", "fat", "vhd", "ploop", "cow",
@@ -126,7 +126,7 @@ static const char *const mirror_ready_names[VQ_MIRROR_READY_N] = {
 };
 
 static const struct vq_field mirror_rows[] = {
-    VQ_ENUM("@type", vq_mirror, source.type, vq_source_type_names),
+    VQ_ENUM("@type", vq_mirror, source.type, vq_source_type_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_STRING("@file", vq_mirror, file),
     VQ_STRING("@format", vq_mirror, file_format),
     VQ_STRING("@job", vq_mirror, job),
@@ -197,15 +197,15 @@ static const struct vq_field iotune_rows[] = {
 VQ_FIELDS(iotune_fields, "iotune", vq_iotune, iotune_rows);
 
 static const struct vq_field disk_rows[] = {
-    VQ_ENUM("@type", vq_disk, source.type, vq_source_type_names),
-    VQ_ENUM("@device", vq_disk, device, device_names),
-    VQ_ENUM("@model", vq_disk, model, vq_virtio_model_names),
+    VQ_ENUM("@type", vq_disk, source.type, vq_source_type_names, .flags = VQ_FIELD_UNSUPPORTED),
+    VQ_ENUM("@device", vq_disk, device, device_names, .flags = VQ_FIELD_UNSUPPORTED),
+    VQ_ENUM("@model", vq_disk, model, vq_virtio_model_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_YES_NO("@rawio", vq_disk, rawio),
     VQ_STRING("@sgio", vq_disk, sgio, VQ_WORDS("filtered", "unfiltered")),
     VQ_STRING("@snapshot", vq_disk, snapshot, VQ_WORDS("no", "internal", "external", "manual")),
     VQ_STRING("driver/@name", vq_disk, driver_name),
     VQ_STRING("driver/@type", vq_disk, format),
-    VQ_ENUM("driver/@cache", vq_disk, cache, cache_names),
+    VQ_ENUM("driver/@cache", vq_disk, cache, cache_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_ENUM("driver/@error_policy", vq_disk, error_policy, error_policy_names),
     VQ_ENUM("driver/@rerror_policy", vq_disk, rerror_policy, error_policy_names),
     VQ_ENUM("driver/@io", vq_disk, io, io_names),
@@ -215,8 +215,8 @@ static const struct vq_field disk_rows[] = {
     VQ_ENUM("driver/@discard", vq_disk, discard, discard_names),
     VQ_UINT("driver/@iothread", vq_disk, iothread, .min = 1),
     VQ_ENUM("driver/@detect_zeroes", vq_disk, detect_zeroes, zeroes_names),
-    VQ_UINT("driver/@queues", vq_disk, queues, .min = 1),
-    VQ_UINT("driver/@queue_size", vq_disk, queue_size, .min = 1),
+    VQ_UINT("driver/@queues", vq_disk, queues),
+    VQ_UINT("driver/@queue_size", vq_disk, queue_size),
     VQ_STRUCT("driver", vq_disk, virtio, vq_virtio_fields),
     VQ_ON_OFF("driver/@discard_no_unref", vq_disk, discard_no_unref),
     VQ_SIZE("driver/metadata_cache/max_size", vq_disk, metadata_cache_size, 1),
@@ -232,7 +232,7 @@ static const struct vq_field disk_rows[] = {
     VQ_UINT("blockio/@physical_block_size", vq_disk, physical_block_size),
     VQ_OPTIONAL("mirror", vq_disk, mirror, mirror_fields, .flags = VQ_FIELD_LIVE),
     VQ_STRING("target/@dev", vq_disk, target, .flags = VQ_FIELD_REQUIRED),
-    VQ_ENUM("target/@bus", vq_disk, bus, bus_names),
+    VQ_ENUM("target/@bus", vq_disk, bus, bus_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_ENUM("target/@tray", vq_disk, tray, tray_names),
     VQ_ON_OFF("target/@removable", vq_disk, removable),
     VQ_UINT("target/@rotation_rate", vq_disk, rotation_rate, .max = 65535),
@@ -248,7 +248,19 @@ static const struct vq_field disk_rows[] = {
     VQ_OPTIONAL("encryption", vq_disk, encryption, vq_encryption_fields),
     VQ_STRUCT("", vq_disk, info, vq_info_fields),
 };
-VQ_FIELDS_EXPORT(vq_disk_fields, "disk", vq_disk, disk_rows);
+/* A geometry is all three numbers or none. */
+static int disk_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_disk *disk = object;
+
+    (void)node, (void)err;
+    if (disk->cylinders == 0 || disk->heads == 0 || disk->sectors == 0) {
+        disk->cylinders = disk->heads = disk->sectors = 0;
+        free(vq_take(disk->trans));
+    }
+    return 0;
+}
+VQ_FIELDS_EXPORT(vq_disk_fields, "disk", vq_disk, disk_rows, .parsed = disk_parsed);
 
 /* ---- controllers ---- */
 
@@ -269,7 +281,7 @@ static const char *const controller_type_names[VQ_CONTROLLER_N] = {
 #define HAS(member) VQ_HAS(vq_controller, has_##member)
 
 static const struct vq_field controller_rows[] = {
-    VQ_ENUM("@type", vq_controller, type, controller_type_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@type", vq_controller, type, controller_type_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_UINT("@index", vq_controller, index, HAS(index), .max = INT32_MAX),
     VQ_STRING("@model", vq_controller, model),
     VQ_UINT("@ports", vq_controller, ports),

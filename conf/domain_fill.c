@@ -105,6 +105,18 @@ static bool boots_by_device(const struct vq_domain *domain)
     return found;
 }
 
+/* A distance in seconds that stays is what "variable" means, whatever it is called. */
+static void fill_distance(struct vq_clock *clock)
+{
+    int64_t seconds;
+
+    if ((clock->offset != VQ_CLOCK_UTC && clock->offset != VQ_CLOCK_LOCALTIME) || clock->adjustment == NULL ||
+        !vq_parse_i64(clock->adjustment, INT64_MIN, INT64_MAX, &seconds))
+        return;
+    clock->basis = clock->offset == VQ_CLOCK_UTC ? VQ_CLOCK_BASIS_UTC : VQ_CLOCK_BASIS_LOCALTIME;
+    clock->offset = VQ_CLOCK_VARIABLE;
+}
+
 static void fill_os(struct vq_domain *domain)
 {
     struct vq_os *os = &domain->os;
@@ -116,6 +128,7 @@ static void fill_os(struct vq_domain *domain)
     }
     if (domain->clock.offset == VQ_CLOCK_UNSET)
         domain->clock.offset = VQ_CLOCK_UTC;
+    fill_distance(&domain->clock);
     if (domain->clock.offset == VQ_CLOCK_VARIABLE) {
         if (domain->clock.basis == VQ_CLOCK_BASIS_UNSET)
             domain->clock.basis = VQ_CLOCK_BASIS_UTC;
@@ -206,6 +219,33 @@ static int fill_drive_address(struct vq_disk *disk, struct vq_error *err)
     return 0;
 }
 
+static void fill_encryption(struct vq_encryption *encryption)
+{
+    if (encryption != NULL && encryption->engine == NULL)
+        encryption->engine = vq_strdup("qemu");
+}
+
+/* The port at which a protocol is served when nothing else is said; 0: there is none. */
+static const uint32_t default_ports[VQ_NET_PROTOCOL_N] = {
+    [VQ_NET_PROTOCOL_NBD] = 10809, [VQ_NET_PROTOCOL_SHEEPDOG] = 7000, [VQ_NET_PROTOCOL_GLUSTER] = 24007,
+    [VQ_NET_PROTOCOL_ISCSI] = 3260, [VQ_NET_PROTOCOL_HTTP] = 80,      [VQ_NET_PROTOCOL_HTTPS] = 443,
+    [VQ_NET_PROTOCOL_FTP] = 21,     [VQ_NET_PROTOCOL_FTPS] = 990,     [VQ_NET_PROTOCOL_TFTP] = 69,
+    [VQ_NET_PROTOCOL_SSH] = 22,     [VQ_NET_PROTOCOL_VXHS] = 9999,
+};
+
+static void fill_source(struct vq_source *source)
+{
+    for (size_t i = 0; source->type == VQ_SOURCE_NETWORK && i < source->n_hosts; i++) {
+        struct vq_source_host *host = source->hosts[i];
+
+        if (host->port == 0 && !vq_streq(host->transport, "unix"))
+            host->port = default_ports[source->protocol];
+    }
+    if (source->type == VQ_SOURCE_NVME && source->nvme_managed == VQ_SWITCH_UNSET)
+        source->nvme_managed = VQ_SWITCH_ON;
+    fill_encryption(source->encryption);
+}
+
 static int fill_disk(struct vq_disk *disk, struct vq_error *err)
 {
     if (disk->device == VQ_DISK_DEVICE_UNSET)
@@ -216,6 +256,10 @@ static int fill_disk(struct vq_disk *disk, struct vq_error *err)
         disk->bus = bus_of_target(disk);
     if (disk->device == VQ_DISK_DEVICE_CDROM)
         disk->is_readonly = true;
+    fill_source(&disk->source);
+    fill_encryption(disk->encryption);
+    for (struct vq_backing *at = disk->backing; at != NULL; at = at->backing)
+        fill_source(&at->source);
     if (disk->source.type == VQ_SOURCE_VHOST_USER && disk->snapshot == NULL)
         disk->snapshot = vq_strdup("no"); /* only the other process could make one */
     return fill_drive_address(disk, err);
@@ -404,9 +448,25 @@ static void pair_console(struct vq_devices *devices)
     vq_fields_free(&vq_serial_fields, port);
 }
 
+static void fill_sources(struct vq_port *const *ports, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct vq_chardev *source = &ports[i]->source;
+
+        if (source->type == VQ_CHARDEV_UNSET)
+            source->type = VQ_CHARDEV_PTY;
+        vq_domain_fill_chardev(source);
+    }
+}
+
 static void fill_ports(struct vq_domain *domain)
 {
     struct vq_devices *devices = &domain->devices;
+
+    fill_sources(devices->serials, devices->n_serials);
+    fill_sources(devices->parallels, devices->n_parallels);
+    fill_sources(devices->consoles, devices->n_consoles);
+    fill_sources(devices->channels, devices->n_channels);
 
     if (vq_streq(domain->os.type, "hvm"))
         pair_console(devices);
@@ -421,17 +481,26 @@ static void fill_ports(struct vq_domain *domain)
 
 /* ---- graphics ---- */
 
+static bool listens_nowhere(const struct vq_graphics *graphics)
+{
+    return !graphics->has_port && !graphics->has_tls_port && graphics->autoport == VQ_SWITCH_UNSET &&
+           graphics->listen == NULL;
+}
+
 /* The attribute and the first element of that kind say the same; either brings the other. */
 static void fill_listens(struct vq_graphics *graphics)
 {
     struct vq_listen *first;
 
+    /* An address that is not one, and no port to listen at: nobody listens. */
+    if (graphics->n_listens == 1 && graphics->type == VQ_GRAPHICS_SPICE && listens_nowhere(graphics) &&
+        graphics->listens[0]->type == VQ_LISTEN_ADDRESS && graphics->listens[0]->address == NULL)
+        graphics->listens[0]->type = VQ_LISTEN_NONE;
     if (graphics->n_listens == 0) {
         VQ_GROW(graphics->listens, graphics->n_listens);
         first = vq_new(struct vq_listen);
         graphics->listens[graphics->n_listens++] = first;
-        if (graphics->type == VQ_GRAPHICS_SPICE && !graphics->has_port && !graphics->has_tls_port &&
-            graphics->autoport == VQ_SWITCH_UNSET && graphics->listen == NULL) {
+        if (graphics->type == VQ_GRAPHICS_SPICE && listens_nowhere(graphics)) {
             first->type = VQ_LISTEN_NONE;
         } else if (graphics->socket != NULL) {
             first->type = VQ_LISTEN_SOCKET;
@@ -484,6 +553,8 @@ static void fill_graphics(struct vq_graphics *graphics)
 {
     if (graphics->type != VQ_GRAPHICS_VNC && graphics->type != VQ_GRAPHICS_SPICE && graphics->type != VQ_GRAPHICS_RDP)
         return;
+    if (graphics->websocket == 0)
+        graphics->has_websocket = false;
     if (graphics->has_websocket && graphics->websocket == -1)
         graphics->websocket_generated = true;
     fill_listens(graphics);

@@ -59,7 +59,7 @@ static const struct vq_field os_rows[] = {
     VQ_YES_NO("loader/@stateless", vq_os, loader_stateless),
     VQ_STRING("loader", vq_os, loader),
     VQ_STRING("nvram/@template", vq_os, nvram_template),
-    VQ_ENUM("nvram/@type", vq_os, nvram_source.type, vq_source_type_names),
+    VQ_ENUM("nvram/@type", vq_os, nvram_source.type, vq_source_type_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_STRUCT("nvram/source", vq_os, nvram_source, vq_source_fields),
     VQ_STRING("nvram", vq_os, nvram),
     VQ_STRING("kernel", vq_os, kernel),
@@ -81,14 +81,14 @@ VQ_FIELDS_EXPORT(vq_os_fields, "os", vq_os, os_rows);
 
 /* ---- <features> ---- */
 
-#define HV(p, m) VQ_ON_OFF(p "/@state", vq_hyperv, m)
+#define HV(p, m) VQ_ON_OFF(p "/@state", vq_hyperv, m, .flags = VQ_FIELD_WITH_ELEMENT)
 
 static const struct vq_field hyperv_rows[] = {
     VQ_STRING("@mode", vq_hyperv, mode, VQ_WORDS("custom", "passthrough")),
     HV("relaxed", relaxed),
     HV("vapic", vapic),
     HV("spinlocks", spinlocks),
-    VQ_UINT("spinlocks/@retries", vq_hyperv, spinlocks_retries),
+    VQ_UINT("spinlocks/@retries", vq_hyperv, spinlocks_retries, .flags = VQ_FIELD_WITH_ELEMENT),
     HV("vpindex", vpindex),
     HV("runtime", runtime),
     HV("synic", synic),
@@ -107,12 +107,12 @@ static const struct vq_field hyperv_rows[] = {
 VQ_FIELDS(hyperv_fields, "hyperv", vq_hyperv, hyperv_rows);
 
 static const struct vq_field kvm_rows[] = {
-    VQ_ON_OFF("hidden/@state", vq_kvm_features, hidden),
-    VQ_ON_OFF("hint-dedicated/@state", vq_kvm_features, hint_dedicated),
-    VQ_ON_OFF("poll-control/@state", vq_kvm_features, poll_control),
-    VQ_ON_OFF("pv-ipi/@state", vq_kvm_features, pv_ipi),
-    VQ_ON_OFF("dirty-ring/@state", vq_kvm_features, dirty_ring),
-    VQ_UINT("dirty-ring/@size", vq_kvm_features, dirty_ring_size),
+    VQ_ON_OFF("hidden/@state", vq_kvm_features, hidden, .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_ON_OFF("hint-dedicated/@state", vq_kvm_features, hint_dedicated, .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_ON_OFF("poll-control/@state", vq_kvm_features, poll_control, .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_ON_OFF("pv-ipi/@state", vq_kvm_features, pv_ipi, .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_ON_OFF("dirty-ring/@state", vq_kvm_features, dirty_ring, .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_UINT("dirty-ring/@size", vq_kvm_features, dirty_ring_size, .flags = VQ_FIELD_WITH_ELEMENT),
 };
 VQ_FIELDS(kvm_fields, "kvm", vq_kvm_features, kvm_rows);
 
@@ -161,7 +161,7 @@ static const struct vq_field features_rows[] = {
     VQ_ON_OFF("vmcoreinfo/@state", vq_features, vmcoreinfo),
     VQ_ON_OFF("htm/@state", vq_features, htm),
     VQ_ON_OFF("nested-hv/@state", vq_features, nested_hv),
-    VQ_STRING("msrs/@unknown", vq_features, msrs_unknown, VQ_WORDS("ignore", "fault")),
+    VQ_STRING("msrs/@unknown", vq_features, msrs_unknown, VQ_WORDS("ignore", "fault"), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_ON_OFF("ccf-assist/@state", vq_features, ccf_assist),
     VQ_PRESENT("xen", vq_features, has_xen),
     VQ_ON_OFF("xen/e820_host/@state", vq_features, xen_e820_host),
@@ -195,7 +195,7 @@ static const char *const cpu_policy_names[VQ_CPU_POLICY_N] = {
 };
 
 static const struct vq_field cpu_feature_rows[] = {
-    VQ_ENUM("@policy", vq_cpu_feature, policy, cpu_policy_names),
+    VQ_ENUM("@policy", vq_cpu_feature, policy, cpu_policy_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_STRING("@name", vq_cpu_feature, name, REQUIRED),
 };
 VQ_FIELDS(cpu_feature_fields, "feature", vq_cpu_feature, cpu_feature_rows);
@@ -203,7 +203,7 @@ VQ_FIELDS(cpu_feature_fields, "feature", vq_cpu_feature, cpu_feature_rows);
 static const char *const byte_unit[] = {"B"};
 
 static const struct vq_field sibling_rows[] = {
-    VQ_UINT("@id", vq_numa_distance, id, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@id", vq_numa_distance, id, REQUIRED),
     VQ_UINT("@value", vq_numa_distance, value, REQUIRED, .min = 10, .max = 255),
 };
 VQ_FIELDS(sibling_fields, "sibling", vq_numa_distance, sibling_rows);
@@ -218,8 +218,8 @@ static const struct vq_field cache_rows[] = {
 VQ_FIELDS(cache_fields, "cache", vq_numa_cache, cache_rows);
 
 static const struct vq_field latency_rows[] = {
-    VQ_UINT("@initiator", vq_numa_link, initiator, .flags = VQ_FIELD_ALWAYS),
-    VQ_UINT("@target", vq_numa_link, target, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@initiator", vq_numa_link, initiator, REQUIRED),
+    VQ_UINT("@target", vq_numa_link, target, REQUIRED),
     VQ_UINT("@cache", vq_numa_link, cache),
     VQ_STRING("@type", vq_numa_link, type, REQUIRED, VQ_WORDS("access", "read", "write")),
     VQ_U64("@value", vq_numa_link, value, REQUIRED),
@@ -227,8 +227,8 @@ static const struct vq_field latency_rows[] = {
 VQ_FIELDS(latency_fields, "latency", vq_numa_link, latency_rows);
 
 static const struct vq_field bandwidth_rows[] = {
-    VQ_UINT("@initiator", vq_numa_link, initiator, .flags = VQ_FIELD_ALWAYS),
-    VQ_UINT("@target", vq_numa_link, target, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("@initiator", vq_numa_link, initiator, REQUIRED),
+    VQ_UINT("@target", vq_numa_link, target, REQUIRED),
     VQ_UINT("@cache", vq_numa_link, cache),
     VQ_STRING("@type", vq_numa_link, type, REQUIRED, VQ_WORDS("access", "read", "write")),
     VQ_SIZE("@value", vq_numa_link, value, 1024, REQUIRED),
@@ -289,12 +289,12 @@ static int cpu_parsed(void *object, const struct vq_xml_node *node, struct vq_er
 }
 
 static const struct vq_field cpu_rows[] = {
-    VQ_ENUM("@mode", vq_cpu, mode, cpu_mode_names),
-    VQ_ENUM("@match", vq_cpu, match, cpu_match_names),
+    VQ_ENUM("@mode", vq_cpu, mode, cpu_mode_names, .flags = VQ_FIELD_UNSUPPORTED),
+    VQ_ENUM("@match", vq_cpu, match, cpu_match_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_ENUM("@check", vq_cpu, check, cpu_check_names),
     VQ_ON_OFF("@migratable", vq_cpu, migratable),
     VQ_STRING("arch", vq_cpu, arch),
-    VQ_ENUM("model/@fallback", vq_cpu, fallback, cpu_fallback_names),
+    VQ_ENUM("model/@fallback", vq_cpu, fallback, cpu_fallback_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_STRING("model/@vendor_id", vq_cpu, model_vendor_id),
     VQ_STRING("model", vq_cpu, model),
     VQ_STRING("vendor", vq_cpu, vendor),
@@ -303,8 +303,8 @@ static const struct vq_field cpu_rows[] = {
     VQ_UINT("topology/@cores", vq_cpu, cores, .min = 1, .max = 65535),
     VQ_UINT("topology/@threads", vq_cpu, threads, .min = 1, .max = 65535),
     VQ_UINT("cache/@level", vq_cpu, cache_level, VQ_HAS(vq_cpu, has_cache_level), .max = 8),
-    VQ_STRING("cache/@mode", vq_cpu, cache_mode, VQ_WORDS("emulate", "passthrough", "disable")),
-    VQ_STRING("maxphysaddr/@mode", vq_cpu, maxphysaddr_mode, VQ_WORDS("emulate", "passthrough")),
+    VQ_STRING("cache/@mode", vq_cpu, cache_mode, VQ_WORDS("emulate", "passthrough", "disable"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("maxphysaddr/@mode", vq_cpu, maxphysaddr_mode, VQ_WORDS("emulate", "passthrough"), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_UINT("maxphysaddr/@bits", vq_cpu, maxphysaddr_bits),
     VQ_LIST("feature", vq_cpu, features, cpu_feature_fields),
     VQ_LIST("numa/cell", vq_cpu, cells, cell_fields, .size = 1024),
@@ -350,25 +350,12 @@ VQ_FIELDS(timer_fields, "timer", vq_timer, timer_rows);
 #define FOR(kind) VQ_WHEN(vq_clock, offset, VQ_IS(VQ_CLOCK_##kind))
 
 static const struct vq_field clock_rows[] = {
-    VQ_ENUM("@offset", vq_clock, offset, offset_names),
+    VQ_ENUM("@offset", vq_clock, offset, offset_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_STRING("@adjustment", vq_clock, adjustment,
               VQ_WHEN(vq_clock, offset, VQ_IS(VQ_CLOCK_VARIABLE) | VQ_IS(VQ_CLOCK_UTC) | VQ_IS(VQ_CLOCK_LOCALTIME))),
-    VQ_ENUM("@basis", vq_clock, basis, basis_names, FOR(VARIABLE)),
+    VQ_ENUM("@basis", vq_clock, basis, basis_names, FOR(VARIABLE), .flags = VQ_FIELD_UNSUPPORTED),
     VQ_STRING("@timezone", vq_clock, timezone, FOR(TIMEZONE)),
     VQ_U64("@start", vq_clock, start, FOR(ABSOLUTE), .flags = VQ_FIELD_ALWAYS),
     VQ_LIST("timer", vq_clock, timers, timer_fields, .size = 64),
 };
-/* A distance in seconds that stays is what "variable" means, whatever it is called. */
-static int clock_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
-{
-    struct vq_clock *clock = object;
-
-    (void)node, (void)err;
-    if ((clock->offset != VQ_CLOCK_UTC && clock->offset != VQ_CLOCK_LOCALTIME) || clock->adjustment == NULL ||
-        strcmp(clock->adjustment, "reset") == 0)
-        return 0;
-    clock->basis = clock->offset == VQ_CLOCK_UTC ? VQ_CLOCK_BASIS_UTC : VQ_CLOCK_BASIS_LOCALTIME;
-    clock->offset = VQ_CLOCK_VARIABLE;
-    return 0;
-}
-VQ_FIELDS_EXPORT(vq_clock_fields, "clock", vq_clock, clock_rows, .parsed = clock_parsed);
+VQ_FIELDS_EXPORT(vq_clock_fields, "clock", vq_clock, clock_rows);

@@ -7,6 +7,7 @@
 
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
+#include "conf/rules.h"
 
 enum { NAME_BYTES_MAX = 255 };
 
@@ -58,10 +59,10 @@ static int check_vcpus(const struct vq_domain *domain, struct vq_error *err)
 static int check_memory(const struct vq_domain *domain, struct vq_error *err)
 {
     if ((domain->max_memory_kib > 0) != (domain->max_memory_slots > 0))
-        return vq_error_set(err, VIR_ERR_XML_DETAIL,
+        return vq_error_set(err, VIR_ERR_XML_ERROR,
                             "both maximum memory size and memory slot count must be specified");
     if (domain->max_memory_kib > 0 && domain->max_memory_kib < domain->memory_kib)
-        return vq_error_set(err, VIR_ERR_XML_DETAIL,
+        return vq_error_set(err, VIR_ERR_XML_ERROR,
                             "maximum memory size must be equal or greater than the actual memory size");
     return 0;
 }
@@ -167,7 +168,6 @@ static int each_info(const struct vq_devices *devices, info_fn fn, void *data, s
     EACH(smartcards)
     EACH(serials)
     EACH(parallels)
-    EACH(consoles)
     EACH(channels)
     EACH(inputs)
     EACH(tpms)
@@ -183,6 +183,15 @@ static int each_info(const struct vq_devices *devices, info_fn fn, void *data, s
     EACH(memories)
     EACH(cryptos)
 #undef EACH
+    for (size_t i = 0; i < devices->n_consoles; i++) {
+        /* That of a serial port is the same device, seen again. */
+        if (devices->consoles[i]->target != VQ_PORT_TARGET_SERIAL && fn(&devices->consoles[i]->info, data, err) < 0)
+            return -1;
+    }
+    if (devices->iommu != NULL && fn(&devices->iommu->info, data, err) < 0)
+        return -1;
+    if (devices->nvram != NULL && fn(&devices->nvram->info, data, err) < 0)
+        return -1;
     if (devices->memballoon != NULL && fn(&devices->memballoon->info, data, err) < 0)
         return -1;
     if (devices->vsock != NULL && fn(&devices->vsock->info, data, err) < 0)
@@ -261,6 +270,8 @@ static int check_infos(const struct vq_domain *domain, struct vq_error *err)
 int vq_domain_check(const struct vq_domain *domain, struct vq_error *err)
 {
     if (check_vcpus(domain, err) < 0 || check_memory(domain, err) < 0 || check_iothreads(domain, err) < 0)
+        return -1;
+    if (vq_check_machine(domain, err) < 0 || vq_check_devices(&domain->devices, err) < 0)
         return -1;
     if (check_targets(&domain->devices, err) < 0 || check_drive_addresses(&domain->devices, err) < 0)
         return -1;

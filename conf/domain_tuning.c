@@ -11,7 +11,7 @@
 
 static const struct vq_field blkio_device_rows[] = {
     VQ_STRING("path", vq_blkio_device, path, REQUIRED),
-    VQ_UINT("weight", vq_blkio_device, weight, .min = 10, .max = 1000),
+    VQ_UINT("weight", vq_blkio_device, weight, .max = 1000),
     VQ_UINT("read_iops_sec", vq_blkio_device, read_iops),
     VQ_UINT("write_iops_sec", vq_blkio_device, write_iops),
     VQ_U64("read_bytes_sec", vq_blkio_device, read_bytes),
@@ -56,7 +56,7 @@ static const struct vq_field memory_backing_rows[] = {
 VQ_FIELDS_EXPORT(vq_memory_backing_fields, "memoryBacking", vq_memory_backing, memory_backing_rows);
 
 static const struct vq_field vcpu_pin_rows[] = {
-    VQ_UINT("@vcpu", vq_vcpu_pin, vcpu, ALWAYS),
+    VQ_UINT("@vcpu", vq_vcpu_pin, vcpu, REQUIRED),
     VQ_CPUSET("@cpuset", vq_vcpu_pin, cpuset, REQUIRED),
 };
 VQ_FIELDS(vcpu_pin_fields, "vcpupin", vq_vcpu_pin, vcpu_pin_rows);
@@ -198,7 +198,7 @@ static int cputune_parsed(void *object, const struct vq_xml_node *node, struct v
 VQ_FIELDS_EXPORT(vq_cputune_fields, "cputune", vq_cputune, cputune_rows, .parsed = cputune_parsed);
 
 static const struct vq_field memnode_rows[] = {
-    VQ_UINT("@cellid", vq_numa_memnode, cell, ALWAYS),
+    VQ_UINT("@cellid", vq_numa_memnode, cell, REQUIRED),
     VQ_STRING("@mode", vq_numa_memnode, mode, VQ_WORDS("strict", "preferred", "interleave", "restrictive")),
     VQ_CPUSET("@nodeset", vq_numa_memnode, nodeset),
 };

@@ -53,6 +53,7 @@ enum vq_field_flag {
     VQ_FIELD_BARE = 1 << 7,       /* SIZE without unit attribute */
     VQ_FIELD_OPEN = 1 << 8,       /* OPTIONAL: with an end tag even when empty, as libvirt's users know it */
     VQ_FIELD_PRETTY = 1 << 9,     /* SIZE written in the largest unit in which it is whole */
+    VQ_FIELD_WITH_ELEMENT = 1 << 11, /* required if the element is there that it is an attribute of */
     VQ_FIELD_UNSUPPORTED = 1 << 10, /* a word that is not known is VIR_ERR_CONFIG_UNSUPPORTED, as libvirt has it */
 };
 

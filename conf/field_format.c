@@ -181,7 +181,8 @@ static bool is_written(struct writing *writing, const struct vq_leaf *leaf, cons
     const struct vq_field *row = leaf->row;
     bool is_set = vq_leaf_is_set(leaf, object);
 
-    if (!is_set && !(row->flags & VQ_FIELD_ALWAYS))
+    /* What had to be there was there: zero is a number. */
+    if (!is_set && !(row->flags & (VQ_FIELD_ALWAYS | VQ_FIELD_REQUIRED)))
         return false;
     if (!is_wanted(writing, leaf, object))
         return false;

@@ -192,6 +192,11 @@ static int read_size(struct reading *reading, const struct value *value, uint64_
 
     if (unit != NULL)
         unit->is_seen = true;
+    if (unit != NULL && unit->value[0] == '\0')
+        unit = NULL;
+    if (unit != NULL && unit_scale(unit->value) == 0)
+        return vq_error_set_from(reading->err, VIR_FROM_NONE, VIR_ERR_INVALID_ARG, "unknown suffix '%.*s' (line %u)",
+                                 quoted_length(unit->value), unit->value, value->node->line);
     if (!vq_size_parse(value->text, unit != NULL ? unit->value : NULL, row->scale, &bytes))
         return refuse_value(reading, value, "a size was expected, such as 4194304 or, with unit='GiB', 4");
     uint64_t number = bytes / row->scale + (bytes % row->scale != 0);
@@ -297,8 +302,11 @@ static int read_cpuset(struct reading *reading, const struct value *value, char 
 {
     struct vq_cpuset set;
 
-    if (!vq_cpuset_parse(value->text, VQ_CPUSET_BITS, &set))
-        return refuse_value(reading, value, "a set of numbers was expected, such as 0-3,8");
+    if (!vq_cpuset_parse(value->text, VQ_CPUSET_BITS, &set)) {
+        (void)refuse_value(reading, value, "a set of numbers was expected, such as 0-3,8");
+        reading->err->code = VIR_ERR_INVALID_ARG;
+        return -1;
+    }
     set_string(member, vq_cpuset_format(&set));
     return 0;
 }
@@ -591,11 +599,19 @@ static int read_children(struct reading *reading, const struct vq_branch *branch
     return 0;
 }
 
+static bool is_number(const struct vq_field *row)
+{
+    return row->kind >= VQ_FIELD_UINT && row->kind <= VQ_FIELD_SIZE;
+}
+
 /* Leaves of one element that it, being there, cannot be without. element: NULL for the node itself. */
 static int check_leaf(struct reading *reading, const struct vq_leaf *leaf, const char *element,
                       const struct vq_xml_node *node, const void *object)
 {
     if (!vq_leaf_applies(leaf, object) || vq_leaf_is_set(leaf, object))
+        return 0;
+    /* Zero is a number. */
+    if (leaf->name != NULL && element == NULL && is_number(leaf->row) && vq_xml_attr_find(node, leaf->name) != NULL)
         return 0;
     if (leaf->name == NULL)
         return vq_error_set(reading->err, VIR_ERR_XML_ERROR, "Missing element '%s' in element '%s' (line %u)",
@@ -610,7 +626,8 @@ static int check_inner(struct reading *reading, const struct vq_branch *branch, 
     for (size_t i = 0; i < branch->n_attrs; i++) {
         const struct vq_leaf *leaf = &branch->attrs[i];
 
-        if (leaf->is_inner && (leaf->row->flags & VQ_FIELD_REQUIRED) &&
+        if (((leaf->is_inner && (leaf->row->flags & VQ_FIELD_REQUIRED)) ||
+             (leaf->row->flags & VQ_FIELD_WITH_ELEMENT)) &&
             check_leaf(reading, leaf, NULL, node, object) < 0)
             return -1;
     }

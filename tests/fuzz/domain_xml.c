@@ -53,7 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     struct vq_error err = VQ_ERROR_INIT;
 
     if (vq_domain_parse_report(xml, 0, &report, &domain, &err) < 0) {
-        FUZZ_CHECK(err.code == VIR_ERR_XML_ERROR || err.code == VIR_ERR_CONFIG_UNSUPPORTED);
+        FUZZ_CHECK(err.code == VIR_ERR_XML_ERROR || err.code == VIR_ERR_CONFIG_UNSUPPORTED ||
+                   err.code == VIR_ERR_INVALID_ARG || err.code == VIR_ERR_XML_DETAIL ||
+                   err.code == VIR_ERR_INTERNAL_ERROR);
         FUZZ_CHECK(err.message[0] != '\0');
     } else {
         round_trip(domain, VQ_FORMAT_SECURE, false);

@@ -106,7 +106,7 @@ static void hostile_numbers_and_sets_are_refused(void **state)
     for (size_t i = 0; i < VQ_N_ELEMENTS(cpusets); i++) {
         VQ_AUTOFREE char *vcpu = vq_asprintf("<vcpu cpuset='%s'>1</vcpu>", cpusets[i]);
 
-        expect_refused(vcpu, "", VIR_ERR_XML_ERROR, "Invalid value for attribute 'cpuset' in element 'vcpu'");
+        expect_refused(vcpu, "", VIR_ERR_INVALID_ARG, "Invalid value for attribute 'cpuset' in element 'vcpu'");
     }
     expect_refused("<vcpu>4294967297</vcpu>", "", VIR_ERR_XML_ERROR, "element 'vcpu'");
     expect_refused("<vcpu>-1</vcpu>", "", VIR_ERR_XML_ERROR, "element 'vcpu'");
@@ -128,7 +128,7 @@ static void documents_that_are_too_deep_are_refused(void **state)
     VQ_AUTOBUFFER disk = VQ_BUFFER_INIT;
 
     (void)state;
-    vq_buffer_add(&disk, "<disk><target dev='vda'/>");
+    vq_buffer_add(&disk, "<disk><source file='/i'/><target dev='vda'/>");
     for (int i = 0; i < 300; i++)
         vq_buffer_add(&disk, "<backingStore type='file'>");
     expect_refused("", disk.data, VIR_ERR_XML_ERROR, "nested too deeply");
@@ -145,8 +145,8 @@ static char *many(const char *device, const char *name, unsigned n)
 
 static void the_number_of_devices_is_bounded(void **state)
 {
-    VQ_AUTOFREE char *most = many("<disk><target dev='%s%c%c%c'/></disk>", "vd", VQ_DEVICES_MAX);
-    VQ_AUTOFREE char *too_many = many("<disk><target dev='%s%c%c%c'/></disk>", "vd", VQ_DEVICES_MAX + 1);
+    VQ_AUTOFREE char *most = many("<disk><source file='/i'/><target dev='%s%c%c%c'/></disk>", "vd", VQ_DEVICES_MAX);
+    VQ_AUTOFREE char *too_many = many("<disk><source file='/i'/><target dev='%s%c%c%c'/></disk>", "vd", VQ_DEVICES_MAX + 1);
     VQ_AUTOFREE char *serials = many("<serial type='null'><!-- %s%c%c%c --></serial>", "", VQ_DEVICES_MAX);
     VQ_AUTOFREE char *controllers = many("<controller type='scsi'><!-- %s%c%c%c --></controller>", "", VQ_DEVICES_MAX);
     VQ_AUTOPTR(vq_domain) full = filled("", most);
@@ -169,7 +169,7 @@ static void counts_and_sizes_must_fit_together(void **state)
                    VIR_ERR_CONFIG_UNSUPPORTED, "topology");
     expect_refused("<cpu><topology sockets='1' cores='1'/></cpu>", "", VIR_ERR_XML_ERROR,
                    "Missing 'threads' attribute in CPU topology");
-    expect_refused("<maxMemory>2048</maxMemory>", "", VIR_ERR_XML_DETAIL,
+    expect_refused("<maxMemory>2048</maxMemory>", "", VIR_ERR_XML_ERROR,
                    "both maximum memory size and memory slot count");
     expect_refused("<iothreadids><iothread id='1'/><iothread id='1'/></iothreadids>", "", VIR_ERR_XML_ERROR,
                    "duplicate iothread id '1' found");
@@ -185,21 +185,21 @@ static void things_that_must_differ_are_compared(void **state)
                    "</disk>",
                    VIR_ERR_XML_ERROR, "target 'vda' duplicated for disk sources '/a' and '/b'");
     expect_refused("",
-                   "<disk><target dev='hda'/><boot order='1'/></disk><disk><target dev='hdb'/><boot order='1'/></disk>",
+                   "<disk><source file='/i'/><target dev='hda'/><boot order='1'/></disk><disk><source file='/i'/><target dev='hdb'/><boot order='1'/></disk>",
                    VIR_ERR_XML_ERROR, "boot order '1' used for more than one device");
     expect_refused("",
-                   "<disk><target dev='hda'/><address type='drive' controller='0' bus='0' unit='1'/></disk>"
-                   "<disk><target dev='hdb'/></disk>",
+                   "<disk><source file='/i'/><target dev='hda'/><address type='drive' controller='0' bus='0' unit='1'/></disk>"
+                   "<disk><source file='/i'/><target dev='hdb'/></disk>",
                    VIR_ERR_XML_ERROR, "Found duplicate drive address for disk with target name 'hd");
     expect_refused("",
-                   "<disk><target dev='vda'/><alias name='ua-x'/></disk><disk><target dev='vdb'/><alias name='ua-x'/>"
+                   "<disk><source file='/i'/><target dev='vda'/><alias name='ua-x'/></disk><disk><source file='/i'/><target dev='vdb'/><alias name='ua-x'/>"
                    "</disk>",
                    VIR_ERR_XML_ERROR, "non unique alias detected: ua-x");
     expect_refused_document(
         "<domain type='qemu'><name>x</name><memory>1024</memory><os><type>hvm</type><boot dev='hd'/>"
-        "</os><devices><disk><target dev='vda'/><boot order='1'/></disk></devices></domain>",
+        "</os><devices><disk><source file='/i'/><target dev='vda'/><boot order='1'/></disk></devices></domain>",
         0, VIR_ERR_CONFIG_UNSUPPORTED, "per-device boot elements cannot be used together with os/boot");
-    expect_refused("", "<disk><target dev='sd1'/></disk>", VIR_ERR_XML_ERROR, "Unknown disk name 'sd1'");
+    expect_refused("", "<disk><source file='/i'/><target dev='sd1'/></disk>", VIR_ERR_XML_ERROR, "Unknown disk name 'sd1'");
 }
 
 static void strict_parsing_refuses_what_is_not_known(void **state)
@@ -268,7 +268,7 @@ static void disks_get_bus_and_address_from_their_target(void **state)
 
     (void)state;
     for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {
-        VQ_AUTOFREE char *xml = vq_asprintf("<disk><target dev='%s'/></disk>", cases[i].target);
+        VQ_AUTOFREE char *xml = vq_asprintf("<disk><source file='/i'/><target dev='%s'/></disk>", cases[i].target);
         VQ_AUTOPTR(vq_domain) domain = filled("", xml);
         const struct vq_disk *disk = domain->devices.disks[0];
 
@@ -291,8 +291,8 @@ static void disks_of_a_bus_stand_together_in_order(void **state)
     static const char *const expected[] = {"vda", "vdb", "vdc", "hda", "hdc"};
     VQ_AUTOPTR(vq_domain)
     domain =
-        filled("", "<disk><target dev='vdb'/></disk><disk><target dev='hdc'/></disk><disk><target dev='vdc'/></disk>"
-                   "<disk><target dev='hda'/></disk><disk><target dev='vda'/></disk>");
+        filled("", "<disk><source file='/i'/><target dev='vdb'/></disk><disk><source file='/i'/><target dev='hdc'/></disk><disk><source file='/i'/><target dev='vdc'/></disk>"
+                   "<disk><source file='/i'/><target dev='hda'/></disk><disk><source file='/i'/><target dev='vda'/></disk>");
 
     (void)state;
     for (size_t i = 0; i < VQ_N_ELEMENTS(expected); i++)

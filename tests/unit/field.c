@@ -198,7 +198,7 @@ static void wrong_values_are_refused_naming_element_and_line(void **state)
         {"<thing><name>x</name><tune port='1.2.3.4.5.6'/></thing>", "'1.2.3.4.5.6'"},
         {"<thing><name>x</name><tune word='maybe'/></thing>", "'maybe'"},
         {"<thing><name>x</name><size>-5</size></thing>", "a size was expected"},
-        {"<thing><name>x</name><size unit='XiB'>5</size></thing>", "a size was expected"},
+        {"<thing><name>x</name><size unit='XiB'>5</size></thing>", "unknown suffix 'XiB' (line 1)"},
         {"<thing><name>x</name><size unit='EiB'>16</size></thing>", "a size was expected"},
         {"<thing><name>x</name><mac address='52:54:00:aa:bb'/></thing>", "a MAC address was expected"},
         {"<thing><name>x</name><mac address='53:54:00:aa:bb:cc'/></thing>", "multicast"},
@@ -218,7 +218,9 @@ static void wrong_values_are_refused_naming_element_and_line(void **state)
         struct thing *thing;
 
         assert_int_equal(parse(cases[i].xml, 0, NULL, &thing, &err), -1);
-        assert_int_equal(err.code, VIR_ERR_XML_ERROR);
+        /* Sets and units that are none are wrong arguments, as libvirt has it. */
+        bool is_argument = strstr(cases[i].message, "set of") != NULL || strstr(cases[i].message, "suffix") != NULL;
+        assert_int_equal(err.code, is_argument ? VIR_ERR_INVALID_ARG : VIR_ERR_XML_ERROR);
         if (strstr(err.message, cases[i].message) == NULL)
             fail_msg("'%s' is not in '%s'", cases[i].message, err.message);
         vq_fields_free(&thing_fields, thing);
