@@ -217,9 +217,13 @@ struct vq_source {
     size_t n_seclabels;
 };
 
+/* Who named the image below: the definition, or the headers of the images when the run began (live). */
+enum vq_chain_origin { VQ_CHAIN_CONFIGURED, VQ_CHAIN_DETECTED, VQ_CHAIN_ORIGIN_N };
+
 /* One image of a backing chain. An image with is_terminator ends the chain: <backingStore/>. */
 struct vq_backing {
     struct vq_source source;
+    enum vq_chain_origin chain;   /* of backing */
     bool is_terminator;
     char *format;
     uint64_t metadata_cache_size; /* bytes, <metadata_cache><max_size> */
@@ -335,6 +339,7 @@ struct vq_disk {
     struct vq_virtio_options virtio;
     struct vq_auth *auth;         /* <auth> beside <source>, the older place */
     struct vq_encryption *encryption;
+    enum vq_chain_origin chain;   /* of backing */
     struct vq_backing *backing;
     struct vq_mirror *mirror;
     char *domain_name;            /* <backenddomain> */

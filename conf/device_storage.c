@@ -80,7 +80,6 @@ static const struct vq_field source_rows[] = {
     VQ_STRING("@path", vq_source, path, FOR(OF(VHOST_USER))),
     VQ_STRUCT("reconnect", vq_source, reconnect, vq_reconnect_fields, FOR(OF(VHOST_USER))),
     VQ_ENUM("@startupPolicy", vq_source, startup_policy, vq_startup_policy_names),
-    VQ_UINT("@index", vq_source, index, .flags = VQ_FIELD_LIVE),
     VQ_LIST("host", vq_source, hosts, vq_source_host_fields, FOR(OF(NETWORK)), .size = 64),
     VQ_STRING("snapshot/@name", vq_source, snapshot, FOR(OF(NETWORK))),
     VQ_STRING("config/@file", vq_source, config_file, FOR(OF(NETWORK))),
@@ -104,6 +103,10 @@ static const struct vq_field source_rows[] = {
 };
 VQ_FIELDS_EXPORT(vq_source_fields, "source", vq_source, source_rows);
 
+/* What was found out about a chain when a run began is no part of the definition. */
+#define CONFIGURED(type) VQ_WHEN(type, chain, VQ_IS(VQ_CHAIN_CONFIGURED))
+#define DETECTED(type)   VQ_WHEN(type, chain, VQ_IS(VQ_CHAIN_DETECTED))
+
 /* The table refers to itself: chains are as deep as elements may nest. */
 static const struct vq_fields backing_fields;
 
@@ -115,7 +118,9 @@ static const struct vq_field backing_rows[] = {
                        "qcow", "qcow2", "qed", "vmdk")),
     VQ_SIZE("format/metadata_cache/max_size", vq_backing, metadata_cache_size, 1),
     VQ_STRUCT("source", vq_backing, source, vq_source_fields),
-    VQ_OPTIONAL("backingStore", vq_backing, backing, backing_fields, .flags = VQ_FIELD_ALWAYS),
+    VQ_OPTIONAL("backingStore", vq_backing, backing, backing_fields, CONFIGURED(vq_backing), .flags = VQ_FIELD_ALWAYS),
+    VQ_OPTIONAL("backingStore", vq_backing, backing, backing_fields, DETECTED(vq_backing),
+                .flags = VQ_FIELD_ALWAYS | VQ_FIELD_LIVE),
 };
 VQ_FIELDS(backing_fields, "backingStore", vq_backing, backing_rows);
 
@@ -134,6 +139,7 @@ static const struct vq_field mirror_rows[] = {
     VQ_STRING("format/@type", vq_mirror, format),
     VQ_SIZE("format/metadata_cache/max_size", vq_mirror, metadata_cache_size, 1),
     VQ_STRUCT("source", vq_mirror, source, vq_source_fields),
+    VQ_UINT("source/@index", vq_mirror, source.index, .flags = VQ_FIELD_LIVE),
     VQ_OPTIONAL("backingStore", vq_mirror, backing, backing_fields, .flags = VQ_FIELD_ALWAYS),
 };
 VQ_FIELDS(mirror_fields, "mirror", vq_mirror, mirror_rows);
@@ -222,7 +228,10 @@ static const struct vq_field disk_rows[] = {
     VQ_SIZE("driver/metadata_cache/max_size", vq_disk, metadata_cache_size, 1),
     VQ_OPTIONAL("auth", vq_disk, auth, vq_auth_fields),
     VQ_STRUCT("source", vq_disk, source, vq_source_fields),
-    VQ_OPTIONAL("backingStore", vq_disk, backing, backing_fields, .flags = VQ_FIELD_ALWAYS),
+    VQ_UINT("source/@index", vq_disk, source.index, .flags = VQ_FIELD_LIVE), /* an image of the chain has it on its own element */
+    VQ_OPTIONAL("backingStore", vq_disk, backing, backing_fields, CONFIGURED(vq_disk), .flags = VQ_FIELD_ALWAYS),
+    VQ_OPTIONAL("backingStore", vq_disk, backing, backing_fields, DETECTED(vq_disk),
+                .flags = VQ_FIELD_ALWAYS | VQ_FIELD_LIVE),
     VQ_STRING("backenddomain/@name", vq_disk, domain_name),
     VQ_UINT("geometry/@cyls", vq_disk, cylinders),
     VQ_UINT("geometry/@heads", vq_disk, heads),

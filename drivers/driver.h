@@ -155,6 +155,10 @@ struct vq_driver_host {
     /* Own domains of this node: call back for each. The info is borrowed for the call. */
     void (*each_own_domain)(struct vq_driver *driver, void (*cb)(const struct vq_domain_info *info, void *data),
                             void *data);
+    /* Domains that run on other nodes and have this text in their definition: called back with xml. Reads them all: only for what
+     * happens seldom. NULL: there are no other nodes. */
+    void (*each_run_elsewhere)(struct vq_driver *driver, const char *text,
+                               void (*cb)(const struct vq_domain_info *info, void *data), void *data);
     /* Any domain. Filled with memory of the arena, xml or xml_problem too when with_xml. False: there is none. */
     bool (*domain_find)(const uint8_t uuid[16], bool with_xml, struct vq_arena *arena, struct vq_domain_info *ret);
     bool (*domain_find_by_name)(struct vq_driver *driver, const char *name, struct vq_arena *arena,

@@ -160,6 +160,33 @@ static void host_each_own_domain(struct vq_driver *driver, void (*cb)(const stru
     free(infos);
 }
 
+static void host_each_run_elsewhere(struct vq_driver *driver, const char *text,
+                                    void (*cb)(const struct vq_domain_info *info, void *data), void *data)
+{
+    struct vq_store_view *view;
+    struct vq_store_cursor *cursor = NULL;
+    const struct vq_domain_head *head;
+    struct vq_domain_info *infos = NULL;
+    size_t n_infos = 0;
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+
+    if (vq_store_view_begin(the_daemon->store, &view, NULL) < 0)
+        return;
+    while ((head = vq_store_domain_next(view, &cursor)) != NULL) {
+        struct vq_domain_info info;
+        if (head->owner == the_daemon->node_id || head->driver != driver->driver_type ||
+            !copy_info(view, head, false, arena, &info) || info.id < 0 || !copy_info(view, head, true, arena, &info) ||
+            info.xml == NULL || strstr(info.xml, text) == NULL)
+            continue;
+        VQ_GROW(infos, n_infos);
+        infos[n_infos++] = info;
+    }
+    vq_store_view_end(view);
+    for (size_t i = 0; i < n_infos; i++)
+        cb(&infos[i], data);
+    free(infos);
+}
+
 /* ---- Runs without a quorum ---- */
 
 static const char local_runs_table[] = "node.runs", local_runs_key[] = "n";
@@ -319,6 +346,7 @@ void vq_driver_host_init(struct vq_daemon *daemon)
         .publish = host_publish,
         .emit = host_emit,
         .each_own_domain = host_each_own_domain,
+        .each_run_elsewhere = host_each_run_elsewhere,
         .domain_find = host_domain_find,
         .domain_find_by_name = host_domain_find_by_name,
         .seal = host_seal,

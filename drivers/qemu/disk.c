@@ -135,3 +135,26 @@ void vq_qemu_disk_number_nodes(struct vq_domain *live)
                 backing->source.index = next++;
     }
 }
+
+int vq_qemu_disk_detected_depth(const struct vq_disk *disk)
+{
+    int depth = 1;
+
+    if (disk->chain == VQ_CHAIN_DETECTED)
+        return 0;
+    for (const struct vq_backing *backing = disk->backing; backing != NULL; backing = backing->backing, depth++)
+        if (backing->chain == VQ_CHAIN_DETECTED)
+            return depth;
+    return -1;
+}
+
+void vq_qemu_disk_set_detected_depth(struct vq_disk *disk, int depth)
+{
+    int at = 1;
+
+    if (depth == 0)
+        disk->chain = VQ_CHAIN_DETECTED;
+    for (struct vq_backing *backing = disk->backing; backing != NULL; backing = backing->backing, at++)
+        if (at >= depth)
+            backing->chain = VQ_CHAIN_DETECTED;
+}

@@ -30,5 +30,10 @@ bool vq_qemu_disk_has_limits(const struct vq_disk *disk);
  * Images that have one keep it. */
 void vq_qemu_disk_number_nodes(struct vq_domain *live);
 
+/* How many images the definition names before those that were found in headers; -1: it names all. And the same again, after
+ * the definition was written and read. */
+int vq_qemu_disk_detected_depth(const struct vq_disk *disk);
+void vq_qemu_disk_set_detected_depth(struct vq_disk *disk, int depth);
+
 /* What cannot work, whatever the host is like. Errors: VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_XML_ERROR, naming the disk. */
 VQ_MUST_CHECK int vq_qemu_disk_check(const struct vq_domain *def, const struct vq_disk *disk, struct vq_error *err);

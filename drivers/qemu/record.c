@@ -12,6 +12,7 @@
 #include "conf/base/failpoint.h"
 #include "conf/base/memory.h"
 #include "conf/domain.h"
+#include "drivers/qemu/disk.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
 
@@ -45,6 +46,19 @@ static json_t *pack_owned(const struct vq_qemu_guest *guest)
     return list;
 }
 
+/* [target, number of images above] of each chain that was read from headers: no part of the definition. */
+static json_t *pack_chains(const struct vq_qemu_guest *guest)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; guest->live != NULL && i < guest->live->devices.n_disks; i++) {
+        int depth = vq_qemu_disk_detected_depth(guest->live->devices.disks[i]);
+        if (depth >= 0)
+            (void)json_array_append_new(list, json_pack("[s,i]", guest->live->devices.disks[i]->target, depth));
+    }
+    return list;
+}
+
 static void put(json_t *root, const char *name, json_t *take_value)
 {
     (void)json_object_set_new(root, name, take_value); /* fails for NULL only: the field is then left out */
@@ -75,6 +89,7 @@ static json_t *pack_guest(const struct vq_qemu_guest *guest)
     put(root, "taps", pack_taps(guest));
     put(root, "ports", pack_ports(guest));
     put(root, "owned", pack_owned(guest));
+    put(root, "chains", pack_chains(guest));
     put(root, "speed", json_integer((json_int_t)guest->migration_speed_mib));
     put(root, "downtime", json_integer((json_int_t)guest->migration_downtime_ms));
     put(root, "agent-timeout", json_integer(guest->agent_timeout));
@@ -211,6 +226,21 @@ static void no_random(void *bytes, size_t length, void *data)
     memset(bytes, 0, length);
 }
 
+static void get_chains(const json_t *root, struct vq_qemu_guest *guest)
+{
+    const json_t *list = json_object_get(root, "chains");
+
+    for (size_t k = 0; guest->live != NULL && k < json_array_size(list); k++) {
+        const json_t *entry = json_array_get(list, k);
+        const char *target = json_string_value(json_array_get(entry, 0));
+        json_int_t depth = json_integer_value(json_array_get(entry, 1));
+
+        for (size_t i = 0; i < guest->live->devices.n_disks; i++)
+            if (vq_streq(guest->live->devices.disks[i]->target, target) && depth >= 0 && depth < 1000)
+                vq_qemu_disk_set_detected_depth(guest->live->devices.disks[i], (int)depth);
+    }
+}
+
 static void get_definition(const json_t *root, struct vq_qemu_guest *guest)
 {
     const char *xml = json_string_value(json_object_get(root, "xml"));
@@ -269,6 +299,7 @@ int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, size_t key_length
     get_pairs(root, guest);
     guest->migration = vq_migration_unpack(json_object_get(root, "migration"));
     get_definition(root, guest);
+    get_chains(root, guest);
     *ret_boot_id = vq_strdup(json_string_value(json_object_get(root, "boot")));
     *ret_phase = get_phase(root);
     *ret_guest = guest;

@@ -20,6 +20,7 @@
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/images.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/ports.h"
 #include "drivers/qemu/process.h"
@@ -579,6 +580,7 @@ static enum vq_step_result publish_run(struct vq_job *job)
 const struct vq_step vq_qemu_guest_steps[] = {
     /* name                      run, undo                                timeout_ms */
     { "read the definition",     prepare_run, vq_qemu_step_emulator_undo, 20000 },
+    { "look at the images",      STEP(look),                              30000 },
     { "take the right to run",   STEP(claim),                             15000 },
     { "write the record",        STEP(record),                            0 },
     { "make directory and log",  STEP(files),                             0 },

@@ -1,0 +1,1 @@
+vq_fuzz(image_header vq_qemu)

@@ -1,0 +1,1 @@
+vq_unit_test(qemu_images vq_qemu)
