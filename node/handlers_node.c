@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "conf/base/memory.h"
+#include "node/cluster/certificate.h"
 #include "node/daemon.h"
 #include "node/dispatch.h"
 #include "node/handlers.h"
@@ -118,7 +119,21 @@ void vq_handlers_node_stop(void)
     }
 }
 
+/* ---- A new certificate ---- */
+
+static void renew_certificate(struct vq_call *call)
+{
+    struct vq_node_renew_certificate_ret *ret = call->request.ret;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_certificate_renew(call->daemon->cluster, &ret->expires, &err) < 0)
+        vq_handler_fail(call, err.from, err.code, "%s: %s", call->daemon->node_name, err.message);
+    else
+        vq_call_reply(call);
+}
+
 const struct vq_node_row vq_node_rows[] = {
     {VQ_PROGRAM_NODE, VQ_NODE_TRY_PORT, VQ_ALWAYS, try_port},
+    {VQ_PROGRAM_NODE, VQ_NODE_RENEW_CERTIFICATE, VQ_ALWAYS, renew_certificate},
 };
 const size_t vq_n_node_rows = VQ_N_ELEMENTS(vq_node_rows);

@@ -103,6 +103,7 @@ int cli_token(struct cli *cli);
 int cli_join(struct cli *cli);
 int cli_leave(struct cli *cli);
 int cli_remove(struct cli *cli);
+int cli_cert(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_nodes(struct cli *cli);
 int cli_guests(struct cli *cli);

@@ -29,6 +29,7 @@ const struct cli_command cli_commands[] = {
     {"check", "", 0, 0, CLI_OPT_OUTPUT, "is this host fit for guests, and does it fit its cluster", cli_check, false},
     {"cpu-baseline", "[NODE]...", 0, CLI_TO_MAX, CLI_OPT_OUTPUT | CLI_OPT_XML,
      "the CPU that guests can have on every node, and what each lacks", cli_cpu_baseline, false},
+    {"cert", "renew [NODE]", 1, 2, 0, "give a node a new certificate; they renew themselves in time", cli_cert, false},
     {"get", "[NAME]", 0, 1, CLI_OPT_OUTPUT, "settings of the cluster: all, or one value", cli_get, false},
     {"set", "NAME VALUE", 2, 2, 0, "change a setting of the cluster; 'default' takes it back", cli_set, false},
     {"recover", "", 0, 0, CLI_OPT_FORCE | CLI_OPT_YES | CLI_OPT_STATE_DIR,
@@ -120,5 +121,18 @@ int cli_remove(struct cli *cli)
     remove_node.force = (cli->given & CLI_OPT_FORCE) != 0;
     request.request_case = VQ__CONTROL__REQUEST_REMOVE;
     request.remove = &remove_node;
+    return ask_and_tell(cli, &request);
+}
+
+int cli_cert(struct cli *cli)
+{
+    Vq__Control request = VQ__CONTROL__INIT;
+    Vq__ControlCert cert = VQ__CONTROL_CERT__INIT;
+
+    if (strcmp(cli->args[0], "renew") != 0)
+        return cli_usage_error(cli, "'cert %s' is not known: cert renew [NODE]", cli->args[0]);
+    cert.node = (char *)(cli->n_args > 1 ? cli->args[1] : "");
+    request.request_case = VQ__CONTROL__REQUEST_CERT;
+    request.cert = &cert;
     return ask_and_tell(cli, &request);
 }

@@ -309,6 +309,7 @@ static json_t *json_node(const Vq__ClusterStatus *status, const Vq__NodeStatus *
     put(object, "version", json_string(record->version));
     put(object, "featureLevel", json_u64(record->feature_level));
     put(object, "joined", json_time_ms(record->joined_ms));
+    put(object, "certificateProblem", json_string(node->certificate_problem));
     put(object, "certificateExpires", json_time_ms((uint64_t)node->certificate_expires_s * 1000));
     return object;
 }

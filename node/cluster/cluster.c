@@ -10,6 +10,7 @@
 
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
+#include "node/cluster/certificate.h"
 #include "node/cluster/cluster_state.h"
 #include "node/cluster/control.h"
 #include "node/cluster/evacuate.h"
@@ -148,6 +149,7 @@ static void mesh_describe(Vq__Hello *hello, Vq__Ping *ping, void *data)
     ping->free_memory_kib = cluster->free_memory_kib;
     ping->cpu_permille = cluster->cpu_permille;
     ping->domains_running = cluster->domains_running;
+    ping->certificate_problem = (char *)(uintptr_t)cluster->certificate_problem;
 }
 
 static void drop_parts(const struct vq_channel_parts *take_parts)
@@ -278,6 +280,8 @@ void vq_cluster_adopt(struct vq_cluster *cluster, Vq__LocalNode *take_self)
     cluster->is_let_go = false;
     cluster->has_refreshed_record = false;
     cluster->is_changing = false;
+    cluster->certificate_look_s = 0;
+    cluster->certificate_problem[0] = '\0';
     vq_identity_use(cluster->daemon, take_self);
 }
 
@@ -348,7 +352,7 @@ static void refresh_record(struct vq_cluster *cluster)
     Vq__NodeRecord *own = vq_cluster_own_record(daemon, cluster->self);
     cluster->has_refreshed_record = true;
     if (!vq_streq(old->version, own->version) || old->feature_level != own->feature_level || old->cpus != own->cpus ||
-        old->memory_kib != own->memory_kib || old->n_addresses != own->n_addresses ||
+        old->memory_kib != own->memory_kib || !vq_streq(old->certificate_pem, own->certificate_pem) || old->n_addresses != own->n_addresses ||
         (own->n_addresses > 0 && !vq_streq(old->addresses[0], own->addresses[0]))) {
         Vq__Command command = VQ__COMMAND__INIT;
         Vq__NodePut put = VQ__NODE_PUT__INIT;
@@ -381,6 +385,7 @@ static void tick(uv_timer_t *timer)
     vq_membership_tick(cluster);
     vq_orphans_tick(cluster);
     refresh_record(cluster);
+    vq_certificate_tick(cluster);
     leave_if_removed(cluster);
 }
 

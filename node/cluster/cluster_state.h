@@ -27,7 +27,8 @@ enum {
     VQ_CLUSTER_ELECTION_MS = 500, /* when the configuration names none */
     VQ_CLUSTER_PORT = 16520,
     VQ_CLUSTER_REMOVED_MS = 3000, /* a removed node may still talk for so long: consensus lets go of it meanwhile */
-    VQ_CERTIFICATE_DAYS = 3650,
+    VQ_CERTIFICATE_DAYS = 365,    /* of a node: renewed when a third to a sixth of it is left */
+    VQ_AUTHORITY_DAYS = 7305,
 };
 
 /* A node as this one knows it: the replicated table, cached for errors and the mesh. */
@@ -78,6 +79,8 @@ struct vq_cluster {
     bool is_initialising;               /* ClusterInit is under way */
     bool is_joining;                    /* one of join.c is under way */
     bool has_refreshed_record;
+    int64_t certificate_look_s;         /* unix time: not looked at before */
+    char certificate_problem[512];      /* of the last renewal; "": it went well, or was not due */
     unsigned n_stopping;                /* parts that have not called back */
     bool is_stopping;
     void (*stopped)(void *data);

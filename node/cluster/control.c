@@ -162,6 +162,7 @@ static const vq_control_fn requests[] = {
     [VQ__CONTROL__REQUEST_GUESTS] = vq_control_guests, [VQ__CONTROL__REQUEST_MIGRATE] = vq_control_migrate,
     [VQ__CONTROL__REQUEST_DRAIN] = vq_control_drain,   [VQ__CONTROL__REQUEST_UNDRAIN] = vq_control_undrain,
     [VQ__CONTROL__REQUEST_SETTING] = vq_control_setting, [VQ__CONTROL__REQUEST_CPU_BASELINE] = vq_control_cpu_baseline,
+    [VQ__CONTROL__REQUEST_CERT] = vq_control_cert,
 };
 
 static void serve(struct vq_control_client *client)

@@ -45,6 +45,7 @@ void vq_control_migrate(struct vq_control_client *client);
 void vq_control_drain(struct vq_control_client *client);
 void vq_control_undrain(struct vq_control_client *client);
 void vq_control_cpu_baseline(struct vq_control_client *client);
+void vq_control_cert(struct vq_control_client *client);
 
 void vq_control_send(struct vq_control_client *client, const Vq__ControlReply *reply);
 void vq_control_progress(struct vq_control_client *client, const char *text);

@@ -118,7 +118,7 @@ static int make_keys(Vq__LocalNode *self, const char *const *hosts, uint8_t **re
     VQ_AUTOFREE char *authority_key = NULL, *request = NULL;
 
     if (vq_pki_key_new(&authority_key, err) < 0 ||
-        vq_pki_authority_new(self->cluster_name, authority_key, VQ_CERTIFICATE_DAYS, &self->authority_pem, err) < 0 ||
+        vq_pki_authority_new(self->cluster_name, authority_key, VQ_AUTHORITY_DAYS, &self->authority_pem, err) < 0 ||
         vq_pki_key_new(&self->key_pem, err) < 0 ||
         vq_pki_request_new(self->key_pem, self->node_name, &request, err) < 0 ||
         vq_pki_sign(request, self->authority_pem, authority_key, self->node_id, self->node_name, hosts,

@@ -13,6 +13,7 @@
 #include "conf/base/buffer.h"
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
+#include "node/cluster/certificate.h"
 #include "node/cluster/cluster_state.h"
 #include "node/cluster/join.h"
 #include "node/cluster/level.h"
@@ -265,48 +266,14 @@ static void propose_record(struct stranger *stranger)
     vq_propose(stranger->server->cluster->daemon, &command, 0, record_proposed, stranger);
 }
 
-static int open_authority_key(const struct vq_cluster *cluster, char **ret_key, struct vq_error *err)
-{
-    struct vq_store_view *view;
-    const uint8_t *sealed;
-    uint8_t *key = NULL;
-    size_t sealed_length, length;
-    int rc = -1;
-
-    if (vq_store_view_begin(cluster->daemon->store, &view, err) < 0)
-        return -1;
-    if (!vq_store_setting(view, "cluster.authority_key", &sealed, &sealed_length))
-        (void)vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the key of the cluster's authority is missing");
-    else
-        rc = vq_pki_unseal(cluster->self->cluster_key.data, sealed, sealed_length, "cluster.authority_key", &key, &length,
-                           err);
-    vq_store_view_end(view);
-    if (rc == 0) {
-        *ret_key = vq_strndup((const char *)key, length);
-        gnutls_memset(key, 0, length);
-        free(key);
-    }
-    return rc;
-}
-
 static int sign(struct stranger *stranger, struct vq_error *err)
 {
-    const struct vq_cluster *cluster = stranger->server->cluster;
     Vq__NodeRecord *record = stranger->record;
-    VQ_AUTOFREE char *key = NULL;
-    char *hosts[VQ_TOKEN_ADDRESSES_MAX + 1] = {NULL}, *certificate = NULL;
+    char *certificate = NULL;
 
-    if (open_authority_key(cluster, &key, err) < 0)
+    if (vq_certificate_sign(stranger->server->cluster, stranger->request->request_pem, record->id, record->name,
+                            record->addresses, record->n_addresses, &certificate, err) < 0)
         return -1;
-    for (size_t i = 0; i < record->n_addresses; i++)
-        hosts[i] = vq_node_address_host(record->addresses[i]);
-    int rc = vq_pki_sign(stranger->request->request_pem, cluster->self->authority_pem, key, record->id, record->name,
-                         (const char *const *)hosts, VQ_CERTIFICATE_DAYS, &certificate, err);
-    for (size_t i = 0; i < record->n_addresses; i++)
-        free(hosts[i]);
-    gnutls_memset(key, 0, strlen(key));
-    if (rc < 0)
-        return vq_error_wrap(err, "signing the certificate");
     if (record->certificate_pem != protobuf_c_empty_string)
         free(record->certificate_pem);
     record->certificate_pem = certificate;

@@ -266,6 +266,7 @@ static void fill_own(const struct vq_cluster *cluster, Vq__NodeStatus *node)
     node->applied = cluster->daemon->applied;
     node->consensus_stopped = vq_cluster_consensus_is_stopped(cluster->daemon, cluster->daemon->node_id);
     node->consensus_problem = vq_strdup(cluster->daemon->raft_status.problem);
+    node->certificate_problem = vq_strdup(cluster->certificate_problem);
     node->free_memory_kib = cluster->free_memory_kib;
     node->cpu_permille = cluster->cpu_permille;
 }
@@ -281,6 +282,7 @@ static void fill_peer(const struct vq_daemon *daemon, Vq__NodeStatus *node)
     node->applied = peer.applied;
     node->consensus_stopped = peer.is_online && peer.consensus_is_stopped;
     node->consensus_problem = vq_strdup(peer.is_online ? peer.consensus_problem : "");
+    node->certificate_problem = vq_strdup(peer.is_online ? peer.certificate_problem : "");
     node->free_memory_kib = peer.free_memory_kib;
     node->cpu_permille = peer.cpu_permille;
     node->round_trip_us = peer.round_trip_us;
@@ -362,10 +364,24 @@ static void warn_of_consensus(const struct vq_cluster *cluster, const Vq__NodeSt
     warn(status, vq_asprintf("%s takes no part in consensus: %s → %s", name, node->consensus_problem, remedy));
 }
 
+/* It renews itself long before: what is told here went wrong more than once, or cannot have been tried. */
+static void warn_of_certificate(const Vq__NodeStatus *node, Vq__ClusterStatus *status)
+{
+    int64_t left = node->certificate_expires_s - (int64_t)time(NULL);
+    const char *name = node->record->name, *problem = node->certificate_problem;
+    bool is_failing = problem[0] != '\0';
+
+    if (node->certificate_expires_s == 0 || (left >= CERTIFICATE_WARN_S && !is_failing))
+        return;
+    VQ_AUTOFREE char *what = left < 0 ? vq_strdup("certificate has expired")
+                                      : vq_asprintf("certificate expires in %lld days", (long long)left / 86400);
+    warn(status, vq_asprintf("%s: %s%s%s → virtquorum cert renew %s", name, what, is_failing ? ", renewal failed: " : "", problem,
+                             name));
+}
+
 static void add_node_warnings(const struct vq_cluster *cluster, const Vq__NodeStatus *node, Vq__ClusterStatus *status)
 {
     const char *name = node->record->name;
-    int64_t now = (int64_t)time(NULL), left = node->certificate_expires_s - now;
     char since[CLOCK_TEXT];
 
     if (!node->online) {
@@ -378,9 +394,7 @@ static void add_node_warnings(const struct vq_cluster *cluster, const Vq__NodeSt
     if (status->feature_level < vq_level_own() && node->record->feature_level == status->feature_level)
         warn(status, vq_asprintf("%s has feature level %u, release %s: what needs a higher one is refused until it is upgraded", name,
                                  node->record->feature_level, node->record->version));
-    if (node->certificate_expires_s != 0 && left < CERTIFICATE_WARN_S)
-        warn(status, left < 0 ? vq_asprintf("%s: its certificate has expired", name)
-                              : vq_asprintf("%s: its certificate expires in %lld days", name, (long long)left / 86400));
+    warn_of_certificate(node, status);
 }
 
 static void add_warnings(const struct vq_cluster *cluster, Vq__ClusterStatus *status)

@@ -111,16 +111,27 @@ void vq_mesh_problem(struct vq_mesh *mesh, uint64_t node, const char *problem)
            known == NULL ? "" : known->name, problem);
 }
 
-/* The problem is for people's screens: control characters of a peer do not get there. */
+/* For people's screens: control characters of a peer do not get there. */
+static void make_printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = ' ';
+}
+
 void vq_mesh_hear_of_consensus(struct vq_mesh_peer *peer, bool is_stopped, const char *problem)
 {
     if (is_stopped && !peer->consensus_is_stopped)
         peer->consensus_stopped_since_unix_ms = wall_clock_ms();
     peer->consensus_is_stopped = is_stopped;
     (void)snprintf(peer->consensus_problem, sizeof(peer->consensus_problem), "%s", problem);
-    for (char *at = peer->consensus_problem; *at != '\0'; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = ' ';
+    make_printable(peer->consensus_problem);
+}
+
+void vq_mesh_hear_of_certificate(struct vq_mesh_peer *peer, const char *problem)
+{
+    (void)snprintf(peer->certificate_problem, sizeof(peer->certificate_problem), "%s", problem);
+    make_printable(peer->certificate_problem);
 }
 
 void vq_mesh_went_online(struct vq_mesh *mesh, struct vq_mesh_connection *connection, const Vq__Hello *hello)

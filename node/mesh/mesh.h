@@ -99,6 +99,7 @@ struct vq_mesh_peer {
     bool consensus_is_stopped;              /* it says that it takes no part */
     uint64_t consensus_stopped_since_unix_ms; /* when it began to say so */
     char consensus_problem[256];            /* why; printable */
+    char certificate_problem[256];          /* why it could not renew its certificate; "": none; printable */
 };
 /* False: no such member. */
 bool vq_mesh_find_peer(const struct vq_mesh *mesh, uint64_t node, struct vq_mesh_peer *ret_peer);

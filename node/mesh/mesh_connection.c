@@ -208,6 +208,7 @@ static void take_ping(struct vq_mesh_connection *connection, const Vq__Ping *pin
     known->peer.cpu_permille = ping->cpu_permille;
     known->peer.domains_running = ping->domains_running;
     vq_mesh_hear_of_consensus(&known->peer, ping->consensus_stopped, ping->consensus_problem);
+    vq_mesh_hear_of_certificate(&known->peer, ping->certificate_problem);
 }
 
 static void take_pong(struct vq_mesh_connection *connection, const Vq__Pong *pong)

@@ -96,6 +96,7 @@ void vq_mesh_problem(struct vq_mesh *mesh, uint64_t node, const char *problem); 
 bool vq_mesh_admit(struct vq_mesh *mesh, struct vq_mesh_connection *connection);
 void vq_mesh_went_online(struct vq_mesh *mesh, struct vq_mesh_connection *connection, const Vq__Hello *hello);
 void vq_mesh_hear_of_consensus(struct vq_mesh_peer *peer, bool is_stopped, const char *problem); /* hello and ping */
+void vq_mesh_hear_of_certificate(struct vq_mesh_peer *peer, const char *problem);
 void vq_mesh_went_offline(struct vq_mesh *mesh, uint64_t node, const char *reason);
 void vq_mesh_handle_closed(uv_handle_t *handle); /* its data is the mesh */
 

@@ -357,3 +357,57 @@ def test_an_init_that_dies_anywhere_is_finished_or_can_be_repeated(lab, place):
     other = lab.node()
     other.join(node.token())
     lab.wait_for_equal_stores()
+
+
+def expiry(node, name):
+    return next(each["certificateExpires"] for each in node.status()["nodes"] if each["name"] == name)
+
+
+def key_of(node):
+    """Which certificate its port shows."""
+    said = subprocess.run(["gnutls-cli", "--insecure", "--print-cert", "--alpn", "vq-mesh", "-p", str(node.port), "127.0.0.1"],
+                          input="", capture_output=True, text=True, timeout=20).stdout
+    return next(line for line in said.splitlines() if "Public Key ID" in line or "pin-sha256" in line)
+
+
+def test_a_certificate_is_renewed_without_losing_a_connection(lab):
+    nodes = lab.cluster(3)
+    before, online = key_of(nodes[1]), nodes[0].status()
+    time.sleep(1.1)                        # dates of certificates have seconds
+    assert "node2 has a new certificate, good until" in nodes[0].ask("cert", "renew", "node2")
+    assert key_of(nodes[1]) != before
+    assert "node1 has a new certificate" in nodes[0].ask("cert", "renew")
+    wait_for(lambda: expiry(nodes[2], "node2") > next(each["certificateExpires"] for each in online["nodes"] if each["name"] == "node2"),
+             10, "the table to have it")
+    for number in range(20):
+        nodes[number % 3].define(f"web{number}")
+    assert "offline" not in nodes[0].ask("status") and "→" not in nodes[0].ask("status")
+    logs = [(node.directory / "log").read_text() for node in nodes]
+    assert not any("mesh.offline" in log for log in logs), "a connection between nodes was lost"
+    for node in nodes:                     # and it is the certificate that it begins with the next time
+        node.kill()
+        node.start()
+    lab.wait_for_equal_stores()
+    assert "there is no node 'node9'" in nodes[0].ask("cert", "renew", "node9", code=3)
+    nodes[2].kill()
+    wait_for(lambda: "node3 is not reachable" in nodes[0].ask("status", code=None)[1], 10, "the loss to be seen")
+    nodes[0].ask("cert", "renew", "node3", code=5)
+    nodes[0].ask("cert", "sign", code=2)
+
+
+@needs_failpoints
+def test_a_certificate_that_is_due_is_renewed_by_itself_or_status_says_why_not(lab):
+    first, second = lab.cluster(1)[0], lab.node()
+    second.join(first.token())
+    before = key_of(second)
+    second.kill()
+    second.start(failpoints="cluster.certificate.due=error")
+    wait_for(lambda: key_of(second) != before, 10, "a new certificate")
+    second.kill()
+    second.start(failpoints="cluster.certificate.due=error cluster.certificate.sign=error")
+    wait_for(lambda: "renewal failed: failure point cluster.certificate.sign → virtquorum cert renew node2" in first.ask("status", code=None)[1],
+             10, "the other node to tell of it")
+    assert "failure point" in first.ask("cert", "renew", "node2", code=1)
+    second.kill()
+    second.start()
+    wait_for(lambda: "renewal failed" not in first.ask("status", code=None)[1], 10, "the problem to be over")

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "conf/base/memory.h"
+#include "node/cluster/certificate.h"
 #include "node/cluster/cluster.h"
 #include "node/mesh/forward.h"
 #include "node/mesh/forward_state.h"
@@ -222,6 +223,13 @@ void vq_cluster_answer(struct vq_daemon *daemon, uint64_t index)
 void vq_cluster_status_changed(struct vq_daemon *daemon)
 {
     (void)daemon;
+}
+
+int vq_certificate_renew(struct vq_cluster *cluster, int64_t *ret_expires_s, struct vq_error *err)
+{
+    (void)cluster;
+    (void)ret_expires_s;
+    return vq_error_set_from(err, VIR_FROM_NONE, VIR_ERR_OPERATION_INVALID, "this host is in no cluster");
 }
 
 bool vq_cluster_is_online(const struct vq_daemon *daemon, uint64_t node_id)
