@@ -22,7 +22,9 @@ enum vq_key_kind {
     VQ_KEY_BOOL,    /* bool: 0 or 1 */
     VQ_KEY_UINT,    /* uint32_t */
     VQ_KEY_INT,     /* int64_t */
+    VQ_KEY_TEXT,    /* char *: a string, or a number as it is written */
     VQ_KEY_STRINGS, /* char **, NULL at the end; a single string is a list of one. "said" but empty: a list of none */
+    VQ_KEY_IDLE,    /* no member: any value is taken, and has no effect here */
 };
 
 struct vq_key {
@@ -30,11 +32,13 @@ struct vq_key {
     enum vq_key_kind kind;
     size_t offset;
     int64_t min, max; /* UINT, INT; both 0: what the type holds */
+    const char *why;  /* IDLE: for whoever set it, "virtual machines run without it" */
 };
 
 /* VQ_KEY("max_clients", UINT, vq_settings, max_clients) */
 #define VQ_KEY(word, k, type, member, ...)                                                                             \
     {.name = word, .kind = VQ_KEY_##k, .offset = offsetof(struct type, member), __VA_ARGS__}
+#define VQ_KEY_WITHOUT_EFFECT(word, reason) {.name = word, .kind = VQ_KEY_IDLE, .why = reason}
 
 enum {
     VQ_FILE_BYTES_MAX = 1024 * 1024,
@@ -45,7 +49,7 @@ enum {
  *
  * name     of the file, for messages
  * unknown  may be NULL; gets a line "qemu.conf:14: unknown key 'usre'; did you mean 'user'?" for each key that no row
- *          has: libvirt's files hold keys that mean nothing here, so these are no error
+ *          has, and a line "qemu.conf:14: 'lock_manager' has no effect: ..." for each IDLE one: neither is an error
  *
  * Errors: VIR_ERR_CONF_SYNTAX, "qemu.conf:3: ..."; a wrong value is refused with the name of its key. The struct then
  * holds what was read before. */

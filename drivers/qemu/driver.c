@@ -69,11 +69,24 @@ static void look_after(uv_timer_t *timer)
         vq_qemu_log_bound(guest);
 }
 
+static void tell_lines(const struct vq_buffer *text)
+{
+    for (const char *line = text->data; line != NULL && *line != '\0';) {
+        size_t length = strcspn(line, "\n");
+
+        vq_log(WARN, "qemu.conf", "%.*s", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
 static int driver_start(struct vq_driver *driver, const struct vq_driver_host *host, struct vq_error *err)
 {
     struct vq_qemu *qemu = vq_new(struct vq_qemu);
+    VQ_AUTOBUFFER remarks = VQ_BUFFER_INIT;
+    int rc = vq_qemu_settings_read(&qemu->settings, host->config_dir, &remarks, err);
 
-    if (vq_qemu_settings_read(&qemu->settings, host->config_dir, err) < 0) {
+    tell_lines(&remarks);
+    if (rc < 0) {
         vq_qemu_settings_done(&qemu->settings);
         free(qemu);
         return -1;

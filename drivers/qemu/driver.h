@@ -7,38 +7,11 @@
 #include <sys/types.h>
 
 #include "drivers/driver.h"
+#include "drivers/qemu/settings.h"
 
 struct vq_qemu_emulators;
 struct vq_qemu_guest;
 struct vq_p2p;
-
-/* Certificates for one of QEMU's uses. */
-struct vq_qemu_tls {
-    char *dir;               /* NULL: not said */
-    char *secret;            /* UUID of the secret that opens the key; NULL: it is open */
-    int verifies;            /* of clients; -1: not said */
-};
-
-/* qemu.conf, as far as it is used. */
-struct vq_qemu_settings {
-    uid_t uid;               /* whom QEMU runs as */
-    gid_t gid;
-    bool has_user;           /* false: as ourselves */
-    bool has_group;          /* gid was named; else it is the user's own */
-    bool sandbox;
-    char *vnc_listen;        /* "127.0.0.1" */
-    char *spice_listen;
-    uint16_t vnc_port_min, vnc_port_max;
-    uint64_t files_max, processes_max; /* 0: as ours */
-    bool clear_emulator_capabilities;
-    uint16_t migration_port_min, migration_port_max; /* for data of migrations, 49152 to 49215 */
-    char *migration_address; /* where the destination listens; NULL: all addresses of the host */
-    char *migration_host;    /* the name that other hosts are told to send to; NULL: our own */
-    bool migrate_tls_force;  /* no data of a guest in clear over the network */
-    bool nbd_tls;            /* nor of a disk */
-    struct vq_qemu_tls default_tls, migrate_tls;
-    bool dynamic_ownership;  /* images are QEMU's user's while it runs */
-};
 
 /* driver->state of vq_qemu_driver. */
 struct vq_qemu {
@@ -57,10 +30,6 @@ struct vq_qemu {
 };
 
 extern struct vq_driver vq_qemu_driver;
-
-/* Read <config_dir>/qemu.conf over the defaults. */
-VQ_MUST_CHECK int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_dir, struct vq_error *err);
-void vq_qemu_settings_done(struct vq_qemu_settings *settings);
 
 /* Of this host, as capabilities and migration tell it: vq_qemu_host_identity() of host_capabilities.h. */
 void vq_qemu_host_uuid(const struct vq_qemu *qemu, uint8_t ret_uuid[16]);

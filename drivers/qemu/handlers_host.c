@@ -319,7 +319,7 @@ static int convert(struct vq_qemu *qemu, struct vq_domain *def, const struct vq_
         return -1;
     choose_numbers(def, tap_fds);
     const struct vq_qemu_launch launch = {.dir = dir, .monitor_fd = 3, .tap_fds = tap_fds,
-                                          .n_tap_fds = def->devices.n_interfaces, .sandbox = qemu->settings.sandbox};
+                                          .n_tap_fds = def->devices.n_interfaces, .sandbox = qemu->settings.seccomp_sandbox != 0};
     if (vq_qemu_command_build(def, caps, &launch, &command, err) < 0)
         return -1;
     *ret_text = write_command(command);

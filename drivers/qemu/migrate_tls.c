@@ -122,7 +122,7 @@ int vq_migrate_check_secure(const struct vq_qemu *qemu, const struct vq_migrate_
     if (qemu->settings.migrate_tls_force && (options->flags & VIR_MIGRATE_TUNNELLED) == 0)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
                             "this libvirtd instance only allows migration with VIR_MIGRATE_TLS flag");
-    if (qemu->settings.nbd_tls && (options->flags & disks) != 0)
+    if (qemu->settings.nbd_tls.is_wanted && (options->flags & disks) != 0)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
                             "nbd_tls is set in qemu.conf: disks are copied only with VIR_MIGRATE_TLS flag");
     return 0;

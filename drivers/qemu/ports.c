@@ -11,7 +11,6 @@
 #include "conf/domain.h"
 #include "drivers/qemu/guest.h"
 
-enum { WEBSOCKET_MIN = 5700, WEBSOCKET_MAX = 65535 };
 
 static bool is_reserved(const struct vq_qemu *qemu, uint16_t port)
 {
@@ -55,7 +54,7 @@ static int take_port(struct vq_qemu_guest *guest, uint16_t port, struct vq_error
     return 0;
 }
 
-static int choose_port(struct vq_qemu_guest *guest, uint16_t min, uint16_t max, const char *use, int32_t *ret_port,
+static int choose_port(struct vq_qemu_guest *guest, uint32_t min, uint32_t max, const char *use, int32_t *ret_port,
                        struct vq_error *err)
 {
     for (uint32_t port = min; port <= max; port++) {
@@ -82,7 +81,7 @@ static bool listens_on_network(const struct vq_graphics *graphics)
 /* Where nothing is said about the address, the run shows what the configuration says. */
 static void show_address(struct vq_graphics *graphics, const struct vq_qemu_settings *settings)
 {
-    const char *address = graphics->type == VQ_GRAPHICS_VNC ? settings->vnc_listen : settings->spice_listen;
+    const char *address = graphics->type == VQ_GRAPHICS_VNC ? settings->vnc.listen : settings->spice.listen;
 
     for (size_t i = 0; i < graphics->n_listens; i++)
         if (graphics->listens[i]->type == VQ_LISTEN_ADDRESS && graphics->listens[i]->address == NULL && address != NULL)
@@ -103,14 +102,16 @@ int vq_qemu_ports_reserve(struct vq_qemu_guest *guest, struct vq_error *err)
             continue;
         show_address(graphics, settings);
         if (is_chosen) {
-            if (choose_port(guest, settings->vnc_port_min, settings->vnc_port_max, "a display", &graphics->port, err) < 0)
+            if (choose_port(guest, settings->remote_display_port_min, settings->remote_display_port_max, "a display",
+                            &graphics->port, err) < 0)
                 return -1;
             graphics->has_port = true;
         } else if (take_port(guest, (uint16_t)graphics->port, err) < 0) {
             return -1;
         }
         if (graphics->has_websocket && graphics->websocket < 0 &&
-            choose_port(guest, WEBSOCKET_MIN, WEBSOCKET_MAX, "a display", &graphics->websocket, err) < 0)
+            choose_port(guest, settings->remote_websocket_port_min, settings->remote_websocket_port_max, "a display",
+                        &graphics->websocket, err) < 0)
             return -1;
     }
     return 0;

@@ -406,7 +406,7 @@ static int build_command(struct vq_qemu_guest *guest, const struct vq_qemu_run_s
     VQ_AUTOFREE int *tap_fds = vq_calloc(n + 1, sizeof(int));
     VQ_AUTOFREE char *dir = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
     struct vq_qemu_launch launch = { .dir = dir, .monitor_fd = guest->monitor_fd, .tap_fds = tap_fds, .n_tap_fds = n,
-                                     .sandbox = guest->qemu->settings.sandbox,
+                                     .sandbox = guest->qemu->settings.seccomp_sandbox != 0,
                                      .incoming = vq_migrate_is_incoming(guest) ? "defer" : NULL,
                                      .secrets = secrets, .tls_dir = guest->qemu->settings.default_tls.dir,
                                      .chardev_tls_dir = guest->qemu->settings.default_tls.dir,
@@ -426,8 +426,8 @@ static int spawn(struct vq_qemu_guest *guest, const struct vq_qemu_command *comm
                                     .output_fd = guest->log_fd, .fds = command->fds, .n_fds = command->n_fds,
                                     .has_user = settings->has_user, .uid = settings->uid, .gid = settings->gid,
                                     .keep_capabilities = !settings->clear_emulator_capabilities,
-                                    .is_own_session = true, .files_max = settings->files_max,
-                                    .processes_max = settings->processes_max };
+                                    .is_own_session = true, .files_max = settings->max_files,
+                                    .processes_max = settings->max_processes };
 
     if (vq_process_fork(guest->qemu->host->loop, &spec, &vq_qemu_process_callbacks, guest, &guest->process, err) < 0)
         return -1;

@@ -180,7 +180,7 @@ static void check_user(struct check_findings *findings, const char *root)
     struct vq_error err = VQ_ERROR_INIT;
 
     memset(&settings, 0, sizeof(settings));
-    if (vq_qemu_settings_read(&settings, config_dir, &err) < 0)
+    if (vq_qemu_settings_read(&settings, config_dir, NULL, &err) < 0)
         check_add(findings, CHECK_FAIL, "qemu.conf", "mend the file", "%s", err.message);
     else if (!settings.has_user || settings.uid == 0)
         check_add(findings, CHECK_WARN, "user", "set user and group in qemu.conf to \"libvirt-qemu\"", "guests run as root");

@@ -190,7 +190,7 @@ static void what_is_not_encrypted_or_cannot_be_is_refused(void **state)
         struct vq_qemu qemu = { .host = &host, .settings = { .migrate_tls = { .dir = rows[i].has_files ? full : none,
                                                                               .verifies = -1 },
                                                              .migrate_tls_force = rows[i].tls_force,
-                                                             .nbd_tls = rows[i].nbd_tls } };
+                                                             .nbd_tls.is_wanted = rows[i].nbd_tls } };
         struct vq_migrate_options options;
         struct vq_error err = VQ_ERROR_INIT;
 
