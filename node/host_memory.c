@@ -95,7 +95,8 @@ int vq_host_ksm_set(const char *root, const struct vq_typed_param *params, size_
         if (find_setting(params[i].field) < 0)
             return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "parameter '%s' not supported", params[i].field);
         if (params[i].type != VIR_TYPED_PARAM_UINT)
-            return vq_error_set(err, VIR_ERR_INVALID_ARG, "invalid type for parameter '%s', expected 'uint'", params[i].field);
+            return vq_error_set(err, VIR_ERR_INVALID_ARG, "invalid type for parameter '%s', expected 'uint'",
+                                params[i].field);
     }
     for (size_t i = 0; i < n_params; i++) {
         VQ_AUTOFREE char *path = ksm_path(root, (size_t)find_setting(params[i].field));
@@ -109,13 +110,13 @@ int vq_host_ksm_set(const char *root, const struct vq_typed_param *params, size_
 
 int vq_host_pages_set(const char *root, int cell, unsigned page_kib, uint64_t count, bool is_more, struct vq_error *err)
 {
-    VQ_AUTOFREE char *path = vq_asprintf("%s/sys/devices/system/node/node%d/hugepages/hugepages-%ukB/nr_hugepages", root, cell,
-                                         page_kib);
+    VQ_AUTOFREE char *path =
+        vq_asprintf("%s/sys/devices/system/node/node%d/hugepages/hugepages-%ukB/nr_hugepages", root, cell, page_kib);
     uint64_t before, after;
     int error;
 
     if (page_kib == (unsigned)(sysconf(_SC_PAGESIZE) / 1024))
-        return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "system pages pool can't be modified");
+        return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "system pages pool can't be modified");
     if (!read_number(path, &before))
         return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "page size %u is not available on node %d", page_kib, cell);
     if (is_more && count > UINT64_MAX - before)
@@ -127,7 +128,8 @@ int vq_host_pages_set(const char *root, int cell, unsigned page_kib, uint64_t co
     if (!read_number(path, &after))
         return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "page size %u is not available on node %d", page_kib, cell);
     if (after != wanted)
-        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "Unable to allocate %" PRIu64 " pages. Allocated only %" PRIu64,
+        return vq_error_set(err, VIR_ERR_OPERATION_FAILED,
+                            "Unable to allocate %" PRIu64 " pages. Allocated only %" PRIu64,
                             wanted > before ? wanted - before : 0, after > before ? after - before : 0);
     return 0;
 }

@@ -14,7 +14,8 @@ enum { VQ_KSM_MAX = 8 };
 size_t vq_host_ksm_get(const char *root, struct vq_typed_param params[VQ_KSM_MAX]);
 /* Errors: VIR_ERR_ARGUMENT_UNSUPPORTED no such setting, or it is only told; VIR_ERR_INVALID_ARG not of its type;
  * VIR_ERR_SYSTEM_ERROR the kernel refuses it. Nothing is set unless all of them are good settings. */
-VQ_MUST_CHECK int vq_host_ksm_set(const char *root, const struct vq_typed_param *params, size_t n_params, struct vq_error *err);
+VQ_MUST_CHECK int vq_host_ksm_set(const char *root, const struct vq_typed_param *params, size_t n_params,
+                                  struct vq_error *err);
 
 /* Set aside count pages of that size on the cell, as their number or, with is_more, beside those that there are.
  * Errors: VIR_ERR_OPERATION_FAILED no such pages, or the kernel had not memory enough for all of them. */

@@ -167,6 +167,7 @@ bool vq_qemu_capabilities_has_device(const struct vq_qemu_capabilities *caps, co
 
 bool vq_qemu_capabilities_has_feature(const struct vq_qemu_capabilities *caps, const char *feature)
 {
+    feature = vq_cpu_feature_for_qemu(feature);
     return caps->n_features > 0 &&
            bsearch(&feature, caps->features, caps->n_features, sizeof(*caps->features), compare_names) != NULL;
 }

@@ -76,7 +76,7 @@ static void add_cpu_features(const struct vq_cpu *cpu, struct vq_buffer *value)
         if (feature->policy == VQ_CPU_POLICY_OPTIONAL)
             continue; /* the model has it or not */
         vq_buffer_add(value, ",");
-        vq_qemu_add_value(value, feature->name);
+        vq_qemu_add_value(value, vq_cpu_feature_for_qemu(feature->name));
         vq_buffer_add(value, is_on ? "=on" : "=off");
     }
     if (vq_streq(cpu->cache_mode, "emulate"))

@@ -222,238 +222,236 @@ const struct vq_cpu_model_fact vq_cpu_models[] = {
     {"qemu32", NULL, 6, 6, 3,
       "fpu de pse tsc msr pae mce cx8 apic sep pge cmov pat mmx fxsr sse sse2 pni"},
     {"phenom", "AMD", 16, 2, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni cx16 popcnt syscall nx mmxext fxsr_opt pdpe1gb rdtscp lm 3dnowext 3dnow lahf_lm svm abm sse4a "
-      "npt"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "cx16 popcnt syscall nx mmxext fxsr_opt pdpe1gb rdtscp lm 3dnowext 3dnow lahf_lm svm abm sse4a npt"},
     {"pentium3", NULL, 6, 7, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse"},
     {"pentium2", NULL, 6, 5, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr"},
     {"pentium", NULL, 5, 4, 3,
-      "fpu vme de pse tsc msr mce cx8 apic mmx"},
+      "fpu de pse tsc msr mce cx8 apic mmx"},
     {"n270", "Intel", 6, 28, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat clflush acpi mmx fxsr sse sse2 ss "
-      "pni ssse3 movbe nx lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat clflush acpi mmx fxsr sse sse2 ss pni "
+      "ssse3 movbe nx lahf_lm"},
     {"kvm64", NULL, 15, 6, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni cx16 syscall nx lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "cx16 syscall nx lm"},
     {"kvm32", NULL, 15, 6, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni"},
     {"coreduo", "Intel", 6, 14, 8,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat clflush acpi mmx fxsr sse sse2 ss "
-      "pni nx"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat clflush acpi mmx fxsr sse sse2 ss pni "
+      "nx"},
     {"core2duo", "Intel", 6, 15, 11,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush acpi mmx fxsr sse "
-      "sse2 ss pni ssse3 cx16 syscall nx lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush acpi mmx fxsr sse sse2 "
+      "ss pni ssse3 cx16 syscall nx lm lahf_lm"},
     {"athlon", "AMD", 6, 2, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse sse2 mmxext "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse sse2 mmxext "
       "3dnowext 3dnow"},
     {"Westmere-IBRS", "Intel", 6, 44, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 popcnt aes arat spec-ctrl syscall nx lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 popcnt aes arat spec-ctrl syscall nx lm lahf_lm"},
     {"Westmere", "Intel", 6, 44, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 popcnt aes arat syscall nx lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 popcnt aes arat syscall nx lm lahf_lm"},
     {"Snowridge", "Intel", 6, 134, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave rdrand arat "
-      "fsgsbase smep erms mpx rdseed smap clflushopt clwb sha-ni umip gfni cldemote movdiri movdir64b "
-      "spec-ctrl arch-capabilities core-capability ssbd xsaveopt xsavec xgetbv1 syscall nx pdpe1gb rdtscp "
-      "lm lahf_lm 3dnowprefetch split-lock-detect"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave rdrand arat fsgsbase "
+      "smep erms mpx rdseed smap clflushopt clwb sha-ni umip gfni cldemote movdiri movdir64b spec-ctrl "
+      "arch-capabilities core-capability ssbd xsaveopt xsavec xgetbv1 syscall nx pdpe1gb rdtscp lm lahf_lm "
+      "3dnowprefetch split-lock-detect"},
     {"Skylake-Server-noTSX-IBRS", "Intel", 6, 85, 4,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid avx512f avx512dq rdseed adx smap clwb avx512cd "
       "avx512bw avx512vl pku spec-ctrl xsaveopt xsavec xgetbv1 syscall nx pdpe1gb rdtscp lm lahf_lm abm "
       "3dnowprefetch"},
     {"Skylake-Server-IBRS", "Intel", 6, 85, 4,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm avx512f avx512dq rdseed adx smap clwb "
       "avx512cd avx512bw avx512vl pku spec-ctrl xsaveopt xsavec xgetbv1 syscall nx pdpe1gb rdtscp lm "
       "lahf_lm abm 3dnowprefetch"},
     {"Skylake-Server", "Intel", 6, 85, 4,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm avx512f avx512dq rdseed adx smap "
       "clflushopt clwb avx512cd avx512bw avx512vl pku xsaveopt xsavec xgetbv1 syscall nx pdpe1gb rdtscp lm "
       "lahf_lm abm 3dnowprefetch"},
     {"Skylake-Client-noTSX-IBRS", "Intel", 6, 94, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap spec-ctrl xsaveopt xsavec "
       "xgetbv1 syscall nx rdtscp lm lahf_lm abm 3dnowprefetch"},
     {"Skylake-Client-IBRS", "Intel", 6, 94, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm rdseed adx smap spec-ctrl xsaveopt "
       "xsavec xgetbv1 syscall nx rdtscp lm lahf_lm abm 3dnowprefetch"},
     {"Skylake-Client", "Intel", 6, 94, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm rdseed adx smap xsaveopt xsavec "
       "xgetbv1 syscall nx rdtscp lm lahf_lm abm 3dnowprefetch"},
     {"SandyBridge-IBRS", "Intel", 6, 42, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx arat spec-ctrl "
-      "xsaveopt syscall nx rdtscp lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx arat spec-ctrl xsaveopt "
+      "syscall nx rdtscp lm lahf_lm"},
     {"SandyBridge", "Intel", 6, 42, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx arat xsaveopt syscall "
-      "nx rdtscp lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx arat xsaveopt syscall nx "
+      "rdtscp lm lahf_lm"},
     {"Penryn", "Intel", 6, 23, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni ssse3 cx16 sse4.1 syscall nx lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "ssse3 cx16 sse4.1 syscall nx lm lahf_lm"},
     {"Opteron_G5", "AMD", 21, 2, 0,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 sse4.1 sse4.2 popcnt aes xsave avx f16c syscall nx pdpe1gb rdtscp lm "
-      "lahf_lm svm abm sse4a misalignsse 3dnowprefetch xop fma4 tbm npt nrip-save"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 sse4.1 sse4.2 popcnt aes xsave avx f16c syscall nx pdpe1gb rdtscp lm lahf_lm "
+      "svm abm sse4a misalignsse 3dnowprefetch xop fma4 tbm npt nrip-save"},
     {"Opteron_G4", "AMD", 21, 1, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 popcnt aes xsave avx syscall nx pdpe1gb rdtscp lm lahf_lm svm "
-      "abm sse4a misalignsse 3dnowprefetch xop fma4 npt nrip-save"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 popcnt aes xsave avx syscall nx pdpe1gb rdtscp lm lahf_lm svm abm "
+      "sse4a misalignsse 3dnowprefetch xop fma4 npt nrip-save"},
     {"Opteron_G3", "AMD", 16, 2, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni cx16 popcnt syscall nx rdtscp lm lahf_lm svm abm sse4a misalignsse"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "cx16 popcnt syscall nx rdtscp lm lahf_lm svm abm sse4a misalignsse"},
     {"Opteron_G2", "AMD", 15, 6, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni cx16 syscall nx lm lahf_lm svm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "cx16 syscall nx lm lahf_lm svm"},
     {"Opteron_G1", "AMD", 15, 6, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni syscall nx lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "syscall nx lm"},
     {"Nehalem-IBRS", "Intel", 6, 26, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni ssse3 cx16 sse4.1 sse4.2 popcnt spec-ctrl syscall nx lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "ssse3 cx16 sse4.1 sse4.2 popcnt spec-ctrl syscall nx lm lahf_lm"},
     {"Nehalem", "Intel", 6, 26, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni ssse3 cx16 sse4.1 sse4.2 popcnt syscall nx lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "ssse3 cx16 sse4.1 sse4.2 popcnt syscall nx lm lahf_lm"},
     {"KnightsMill", "Intel", 6, 133, 0,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss "
-      "pni pclmuldq ssse3 fma cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c rdrand "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss pni "
+      "pclmuldq ssse3 fma cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c rdrand "
       "arat fsgsbase bmi1 avx2 smep bmi2 erms avx512f rdseed adx avx512pf avx512er avx512cd "
       "avx512-vpopcntdq avx512-4vnniw avx512-4fmaps xsaveopt syscall nx pdpe1gb rdtscp lm lahf_lm abm "
       "3dnowprefetch"},
     {"IvyBridge-IBRS", "Intel", 6, 58, 9,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx f16c rdrand arat "
-      "fsgsbase smep erms spec-ctrl xsaveopt syscall nx rdtscp lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx f16c rdrand arat fsgsbase "
+      "smep erms spec-ctrl xsaveopt syscall nx rdtscp lm lahf_lm"},
     {"IvyBridge", "Intel", 6, 58, 9,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx f16c rdrand arat "
-      "fsgsbase smep erms xsaveopt syscall nx rdtscp lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic popcnt tsc-deadline aes xsave avx f16c rdrand arat fsgsbase "
+      "smep erms xsaveopt syscall nx rdtscp lm lahf_lm"},
     {"Icelake-Server-noTSX", "Intel", 6, 134, 0,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid avx512f avx512dq rdseed adx smap clflushopt "
       "clwb avx512cd avx512bw avx512vl avx512vbmi umip pku avx512vbmi2 gfni vaes vpclmulqdq avx512vnni "
       "avx512bitalg avx512-vpopcntdq la57 spec-ctrl ssbd xsaveopt xsavec xgetbv1 syscall nx pdpe1gb rdtscp "
       "lm lahf_lm abm 3dnowprefetch wbnoinvd"},
     {"Icelake-Server", "Intel", 6, 134, 0,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm avx512f avx512dq rdseed adx smap "
       "clflushopt clwb avx512cd avx512bw avx512vl avx512vbmi umip pku avx512vbmi2 gfni vaes vpclmulqdq "
       "avx512vnni avx512bitalg avx512-vpopcntdq la57 spec-ctrl ssbd xsaveopt xsavec xgetbv1 syscall nx "
       "pdpe1gb rdtscp lm lahf_lm abm 3dnowprefetch wbnoinvd"},
     {"Haswell-noTSX-IBRS", "Intel", 6, 60, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid spec-ctrl xsaveopt syscall nx rdtscp lm "
       "lahf_lm abm"},
     {"Haswell-noTSX", "Intel", 6, 60, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid xsaveopt syscall nx rdtscp lm lahf_lm abm"},
     {"Haswell-IBRS", "Intel", 6, 60, 4,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm spec-ctrl xsaveopt syscall nx rdtscp "
       "lm lahf_lm abm"},
     {"Haswell", "Intel", 6, 60, 4,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm xsaveopt syscall nx rdtscp lm lahf_lm "
       "abm"},
     {"EPYC-Rome", "AMD", 23, 49, 0,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase bmi1 "
-      "avx2 smep bmi2 rdseed adx smap clflushopt clwb sha-ni umip rdpid xsaveopt xsavec xgetbv1 xsaves "
-      "syscall nx mmxext fxsr_opt pdpe1gb rdtscp lm lahf_lm svm cr8legacy abm sse4a misalignsse "
-      "3dnowprefetch osvw topoext perfctr_core clzero xsaveerptr wbnoinvd ibpb amd-stibp npt nrip-save"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase bmi1 avx2 "
+      "smep bmi2 rdseed adx smap clflushopt clwb sha-ni umip rdpid xsaveopt xsavec xgetbv1 xsaves syscall "
+      "nx mmxext fxsr_opt pdpe1gb rdtscp lm lahf_lm svm cr8legacy abm sse4a misalignsse 3dnowprefetch osvw "
+      "topoext perfctr_core clzero xsaveerptr wbnoinvd ibpb amd-stibp npt nrip-save"},
     {"EPYC-Milan", "AMD", 25, 1, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase "
-      "bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap clflushopt clwb sha-ni umip pku rdpid fsrm xsaveopt "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase bmi1 "
+      "avx2 smep bmi2 erms invpcid rdseed adx smap clflushopt clwb sha-ni umip pku rdpid fsrm xsaveopt "
       "xsavec xgetbv1 xsaves syscall nx mmxext fxsr_opt pdpe1gb rdtscp lm lahf_lm svm cr8legacy abm sse4a "
       "misalignsse 3dnowprefetch osvw topoext perfctr_core clzero xsaveerptr wbnoinvd ibpb ibrs amd-stibp "
       "amd-ssbd npt nrip-save svme-addr-chk"},
     {"EPYC-IBPB", "AMD", 23, 1, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase bmi1 "
-      "avx2 smep bmi2 rdseed adx smap clflushopt sha-ni xsaveopt xsavec xgetbv1 syscall nx mmxext fxsr_opt "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase bmi1 avx2 "
+      "smep bmi2 rdseed adx smap clflushopt sha-ni xsaveopt xsavec xgetbv1 syscall nx mmxext fxsr_opt "
       "pdpe1gb rdtscp lm lahf_lm svm cr8legacy abm sse4a misalignsse 3dnowprefetch osvw topoext ibpb npt "
       "nrip-save"},
     {"EPYC", "AMD", 23, 1, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase bmi1 "
-      "avx2 smep bmi2 rdseed adx smap clflushopt sha-ni xsaveopt xsavec xgetbv1 syscall nx mmxext fxsr_opt "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand arat fsgsbase bmi1 avx2 "
+      "smep bmi2 rdseed adx smap clflushopt sha-ni xsaveopt xsavec xgetbv1 syscall nx mmxext fxsr_opt "
       "pdpe1gb rdtscp lm lahf_lm svm cr8legacy abm sse4a misalignsse 3dnowprefetch osvw topoext npt "
       "nrip-save"},
     {"Dhyana", "Hygon", 24, 0, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt xsave avx f16c rdrand arat fsgsbase bmi1 avx2 smep "
-      "bmi2 rdseed adx smap clflushopt xsaveopt xsavec xgetbv1 syscall nx mmxext fxsr_opt pdpe1gb rdtscp lm "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt xsave avx f16c rdrand arat fsgsbase bmi1 avx2 smep bmi2 "
+      "rdseed adx smap clflushopt xsaveopt xsavec xgetbv1 syscall nx mmxext fxsr_opt pdpe1gb rdtscp lm "
       "lahf_lm svm cr8legacy abm sse4a misalignsse 3dnowprefetch osvw topoext ibpb npt nrip-save"},
     {"Denverton", "Intel", 6, 95, 1,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave rdrand arat "
-      "fsgsbase smep erms mpx rdseed smap clflushopt sha-ni spec-ctrl arch-capabilities ssbd xsaveopt "
-      "xsavec xgetbv1 syscall nx pdpe1gb rdtscp lm lahf_lm 3dnowprefetch rdctl-no skip-l1dfl-vmentry"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave rdrand arat fsgsbase "
+      "smep erms mpx rdseed smap clflushopt sha-ni spec-ctrl arch-capabilities ssbd xsaveopt xsavec xgetbv1 "
+      "syscall nx pdpe1gb rdtscp lm lahf_lm 3dnowprefetch rdctl-no skip-l1dfl-vmentry"},
     {"Cooperlake", "Intel", 6, 85, 10,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm avx512f avx512dq rdseed adx smap "
       "clflushopt clwb avx512cd avx512bw avx512vl pku avx512vnni spec-ctrl stibp arch-capabilities ssbd "
       "avx512-bf16 xsaveopt xsavec xgetbv1 syscall nx pdpe1gb rdtscp lm lahf_lm abm 3dnowprefetch rdctl-no "
       "ibrs-all skip-l1dfl-vmentry mds-no pschange-mc-no taa-no"},
     {"Conroe", "Intel", 6, 15, 3,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni ssse3 syscall nx lm lahf_lm"},
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "ssse3 syscall nx lm lahf_lm"},
     {"Cascadelake-Server-noTSX", "Intel", 6, 85, 6,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid avx512f avx512dq rdseed adx smap clflushopt "
       "clwb avx512cd avx512bw avx512vl pku avx512vnni spec-ctrl arch-capabilities ssbd xsaveopt xsavec "
       "xgetbv1 syscall nx pdpe1gb rdtscp lm lahf_lm abm 3dnowprefetch rdctl-no ibrs-all skip-l1dfl-vmentry "
       "mds-no"},
     {"Cascadelake-Server", "Intel", 6, 85, 6,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm avx512f avx512dq rdseed adx smap "
       "clflushopt clwb avx512cd avx512bw avx512vl pku avx512vnni spec-ctrl ssbd xsaveopt xsavec xgetbv1 "
       "syscall nx pdpe1gb rdtscp lm lahf_lm abm 3dnowprefetch"},
     {"Broadwell-noTSX-IBRS", "Intel", 6, 61, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap spec-ctrl xsaveopt syscall nx "
       "rdtscp lm lahf_lm abm 3dnowprefetch"},
     {"Broadwell-noTSX", "Intel", 6, 61, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap xsaveopt syscall nx rdtscp lm "
       "lahf_lm abm 3dnowprefetch"},
     {"Broadwell-IBRS", "Intel", 6, 61, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm rdseed adx smap spec-ctrl xsaveopt "
       "syscall nx rdtscp lm lahf_lm abm 3dnowprefetch"},
     {"Broadwell", "Intel", 6, 61, 2,
-      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 "
-      "pni pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
+      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni "
+      "pclmuldq ssse3 fma cx16 pcid sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave avx f16c "
       "rdrand arat fsgsbase bmi1 hle avx2 smep bmi2 erms invpcid rtm rdseed adx smap xsaveopt syscall nx "
       "rdtscp lm lahf_lm abm 3dnowprefetch"},
     {"486", NULL, 4, 8, 0,
-      "fpu vme pse"},
+      "fpu pse"},
 };
 const size_t vq_n_cpu_models = VQ_N_ELEMENTS(vq_cpu_models);

@@ -4,8 +4,8 @@
     drivers/qemu/cpu_facts.py [qemu-system-x86_64] > drivers/qemu/cpu_data.c
 
 Run by hand when a newer QEMU has more models. Features come from the properties of a CPU, each one's place from the CPUID words
-of a CPU that was made with that feature alone; models from query-cpu-model-expansion. Under TCG all of them lose vme, which is
-asked of KVM's: the machine has to have /dev/kvm. Names are those of libvirt's clients where they differ from QEMU's.
+of a CPU that was made with that feature alone; models from query-cpu-model-expansion. Names are those of libvirt's clients where
+they differ from QEMU's.
 """
 import json
 import re
@@ -33,8 +33,8 @@ VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygo
 REGISTERS = ["EAX", "EBX", "ECX", "EDX"]
 # Models of what is no CPU of its own, and those that have vendors of their maker's choice under each accelerator.
 MODES = ("host", "max", "base")
-# In every model because it is a guest, and off under KVM: neither tells models apart.
-NOT_MODELS = ("hypervisor", "monitor")
+# In every model because it is a guest; off under KVM; off under TCG: none of them tells models apart.
+NOT_MODELS = ("hypervisor", "monitor", "vme")
 VENDORLESS = ("qemu64", "qemu32", "kvm64", "kvm32", "486", "pentium", "pentium2", "pentium3")
 
 
@@ -125,15 +125,11 @@ def wrapped(text):
 
 
 def main():
-    qemu, under_kvm = Qemu("-accel", "tcg", "-machine", "pc"), Qemu("-accel", "kvm", "-machine", "pc")
+    qemu = Qemu("-accel", "tcg", "-machine", "pc")
     definitions = qemu.ask("query-cpu-definitions")
     version = qemu.ask("query-version")["qemu"]
-    static = {}
-    for name in (d["name"] for d in definitions if d["name"] != "host"):
-        static[name] = expand(qemu, name)
-        static[name]["vme"] = expand(under_kvm, name)["vme"]
+    static = {d["name"]: expand(qemu, d["name"]) for d in definitions if d["name"] != "host"}
     qemu.end()
-    under_kvm.end()
     names = sorted(name for name, value in static["max"].items() if isinstance(value, bool) and not name.startswith(OTHER))
     places = {**places_of([n for n in names if n not in KNOWN]), **KNOWN}
     features = sorted(places, key=lambda name: order_of(places[name])) + MSR

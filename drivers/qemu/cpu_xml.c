@@ -402,7 +402,8 @@ bool vq_cpu_expand_host_model(struct vq_cpu *cpu, const struct vq_cpu_facts *emu
     }
     cpu->mode = VQ_CPU_MODE_CUSTOM;
     cpu->match = VQ_CPU_MATCH_EXACT;
-    cpu->fallback = VQ_CPU_FALLBACK_FORBID;
+    if (cpu->fallback == VQ_CPU_FALLBACK_UNSET)
+        cpu->fallback = VQ_CPU_FALLBACK_ALLOW;
     vq_set_text(&cpu->model, choice.model->name);
     vq_set_text(&cpu->vendor, facts.vendor[0] == '\0' ? NULL : facts.vendor);
     return true;

@@ -13,6 +13,8 @@
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "conf/domain.h"
+#include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/cpu_run.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/driver.h"
 #include "drivers/qemu/guest.h"
@@ -271,6 +273,49 @@ static void reply_formatted(struct vq_request *request, const struct vq_domain *
     vq_qemu_reply_text(request, &ret->xml, vq_domain_format(def, format));
 }
 
+/* With the CPU that the emulator would give. */
+struct updating {
+    struct vq_request *request;
+    struct vq_domain *def;
+};
+
+static void update_with(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
+{
+    struct updating *updating = data;
+    struct vq_request *request = updating->request;
+    const struct vq_remote_domain_get_xml_desc_args *args = request->args;
+
+    if (err != NULL) {
+        vq_request_fail(request, err);
+    } else {
+        vq_qemu_cpu_update(updating->def, caps);
+        reply_formatted(request, updating->def, args->flags, false);
+    }
+    vq_domain_free(updating->def);
+    free(updating);
+}
+
+static void reply_updated(struct vq_request *request)
+{
+    struct vq_qemu *qemu = vq_qemu_of(request);
+    struct vq_error err = VQ_ERROR_INIT;
+    VQ_AUTOPTR(vq_domain) def = vq_qemu_read_definition(request);
+    const char *path = def == NULL ? NULL : vq_qemu_choose_emulator(qemu, def, &err);
+
+    if (def == NULL)
+        return;
+    if (path == NULL) {
+        vq_request_fail(request, &err);
+        return;
+    }
+    struct updating *updating = vq_new(struct updating);
+    *updating = (struct updating){request, vq_take(def)};
+    if (updating->def->type == VQ_VIRT_KVM)
+        vq_qemu_emulators_get_kvm(qemu->emulators, path, update_with, updating);
+    else
+        vq_qemu_emulators_get(qemu->emulators, path, update_with, updating);
+}
+
 static void get_xml_desc(struct vq_request *request)
 {
     const struct vq_remote_domain_get_xml_desc_args *args = request->args;
@@ -290,6 +335,10 @@ static void get_xml_desc(struct vq_request *request)
     }
     if (!find_definition(request, &info))
         return;
+    if ((args->flags & VIR_DOMAIN_XML_UPDATE_CPU) != 0) {
+        reply_updated(request);
+        return;
+    }
     /* What is stored is what a client reads, but for secrets: nearly always it can be passed on as it is. */
     if ((args->flags & VIR_DOMAIN_XML_MIGRATABLE) == 0 &&
         ((args->flags & VIR_DOMAIN_XML_SECURE) != 0 || (!info.has_secrets && strstr(info.xml, " passwd=") == NULL))) {

@@ -89,7 +89,7 @@ static bool is_listed(const char *const *names, size_t n_names, const char *name
 static enum vq_cpu_policy policy_of(const struct vq_cpu *cpu, const char *feature)
 {
     for (size_t i = 0; cpu != NULL && i < cpu->n_features; i++)
-        if (vq_streq(cpu->features[i]->name, feature))
+        if (cpu->features[i]->name != NULL && strcmp(vq_cpu_feature_for_qemu(cpu->features[i]->name), feature) == 0)
             return cpu->features[i]->policy;
     return VQ_CPU_POLICY_UNSET;
 }

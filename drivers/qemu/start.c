@@ -15,6 +15,7 @@
 #include "conf/domain.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/command.h"
+#include "drivers/qemu/cpu_run.h"
 #include "drivers/qemu/console.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/definition.h"
@@ -416,7 +417,11 @@ static int build_command(struct vq_qemu_guest *guest, const struct vq_qemu_run_s
         tap_fds[i] = -1;
     for (size_t i = 0; i < guest->n_taps; i++)
         tap_fds[guest->taps[i].interface] = guest->taps[i].fd;
-    return vq_qemu_command_build(guest->live, guest->caps, &launch, ret, err);
+    if (vq_qemu_cpu_begin_run(guest->live, guest->caps, err) < 0 ||
+        vq_qemu_command_build(guest->live, guest->caps, &launch, ret, err) < 0)
+        return -1;
+    vq_qemu_cpu_settle(guest->live, guest->caps);
+    return 0;
 }
 
 static int spawn(struct vq_qemu_guest *guest, const struct vq_qemu_command *command, struct vq_error *err)

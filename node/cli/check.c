@@ -1,4 +1,5 @@
-/* check: is this host fit for guests, and does it fit its cluster. One line for each finding, with what to do about it. */
+/* check: is this host fit for guests, and does it fit its cluster. One line for each finding, with what to do about it.
+ */
 #include "node/cli/check.h"
 
 #include <jansson.h>
@@ -12,7 +13,8 @@
 
 static const char *const grade_names[] = {[CHECK_PASS] = "PASS", [CHECK_WARN] = "WARN", [CHECK_FAIL] = "FAIL"};
 
-void check_add(struct check_findings *findings, enum check_grade grade, const char *subject, const char *remedy, const char *fmt, ...)
+void check_add(struct check_findings *findings, enum check_grade grade, const char *subject, const char *remedy,
+               const char *fmt, ...)
 {
     struct check_finding finding = {.grade = grade, .subject = vq_strdup(subject), .remedy = vq_strdup(remedy)};
     char text[512];
@@ -39,15 +41,16 @@ void check_done(struct check_findings *findings)
 
 static void print_lines(const struct cli *cli, const struct check_findings *findings)
 {
-    static const char *const colours[] = {[CHECK_PASS] = "\033[32m", [CHECK_WARN] = "\033[33m", [CHECK_FAIL] = "\033[31m"};
+    static const char *const colours[] = {
+        [CHECK_PASS] = "\033[32m", [CHECK_WARN] = "\033[33m", [CHECK_FAIL] = "\033[31m"};
     bool is_quiet = (cli->given & CLI_OPT_QUIET) != 0;
 
     for (size_t i = 0; i < findings->n_items; i++) {
         const struct check_finding *finding = &findings->items[i];
         if (is_quiet && finding->grade == CHECK_PASS)
             continue;
-        fprintf(cli->out, "%s%s%s  %-15s %s\n", cli->has_colour ? colours[finding->grade] : "", grade_names[finding->grade],
-                cli->has_colour ? "\033[0m" : "", finding->subject, finding->text);
+        fprintf(cli->out, "%s%s%s  %-15s %s\n", cli->has_colour ? colours[finding->grade] : "",
+                grade_names[finding->grade], cli->has_colour ? "\033[0m" : "", finding->subject, finding->text);
         if (finding->remedy != NULL)
             fprintf(cli->out, "      %-15s → %s\n", "", finding->remedy);
     }
@@ -58,9 +61,9 @@ static void print_json(const struct cli *cli, const struct check_findings *findi
     json_t *object = json_object(), *array = json_array();
 
     for (size_t i = 0; i < findings->n_items; i++)
-        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s?}", "grade", grade_names[findings->items[i].grade], "subject",
-                                               findings->items[i].subject, "text", findings->items[i].text, "remedy",
-                                               findings->items[i].remedy));
+        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s?}", "grade", grade_names[findings->items[i].grade],
+                                               "subject", findings->items[i].subject, "text", findings->items[i].text,
+                                               "remedy", findings->items[i].remedy));
     json_object_set_new(object, "apiVersion", json_string("virtquorum/v1"));
     json_object_set_new(object, "findings", array);
     (void)json_dumpf(object, cli->out, JSON_INDENT(2)); /* a closed pipe is no news */

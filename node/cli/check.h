@@ -10,9 +10,9 @@ enum check_grade { CHECK_PASS, CHECK_WARN, CHECK_FAIL };
 
 struct check_finding {
     enum check_grade grade;
-    char *subject;           /* "kvm" */
-    char *text;              /* what was found */
-    char *remedy;            /* what to do; NULL: nothing */
+    char *subject; /* "kvm" */
+    char *text;    /* what was found */
+    char *remedy;  /* what to do; NULL: nothing */
 };
 
 struct check_findings {
@@ -21,8 +21,8 @@ struct check_findings {
 };
 
 /* remedy NULL: none. */
-void check_add(struct check_findings *findings, enum check_grade grade, const char *subject, const char *remedy, const char *fmt,
-               ...) __attribute__((format(printf, 5, 6)));
+void check_add(struct check_findings *findings, enum check_grade grade, const char *subject, const char *remedy,
+               const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void check_done(struct check_findings *findings);
 
 /* check_host.c: kernel, devices, programs, directories. root: "" or, for tests, a directory that stands for /. */

@@ -21,8 +21,8 @@ static void check_clock(struct check_findings *findings, const Vq__NodeStatus *n
     int64_t off = node->clock_offset_ms < 0 ? -node->clock_offset_ms : node->clock_offset_ms;
     enum check_grade grade = off > VQ_JOIN_CLOCK_MS ? CHECK_FAIL : off > CLOCK_WARN_MS ? CHECK_WARN : CHECK_PASS;
 
-    check_add(findings, grade, "clock", grade == CHECK_PASS ? NULL : "run a time service (chrony) on both", "%s is %" PRId64 " ms %s",
-              node->record->name, off, node->clock_offset_ms < 0 ? "behind" : "ahead");
+    check_add(findings, grade, "clock", grade == CHECK_PASS ? NULL : "run a time service (chrony) on both",
+              "%s is %" PRId64 " ms %s", node->record->name, off, node->clock_offset_ms < 0 ? "behind" : "ahead");
 }
 
 static void check_certificate(struct check_findings *findings, const Vq__NodeStatus *node, long now_s)
@@ -32,24 +32,25 @@ static void check_certificate(struct check_findings *findings, const Vq__NodeSta
     if (node->certificate_expires_s == 0)
         return; /* not known */
     if (node->certificate_expires_s <= now_s)
-        check_add(findings, CHECK_FAIL, "certificate", "virtquorum leave and join again on that node", "%s's has expired",
-                  node->record->name);
+        check_add(findings, CHECK_FAIL, "certificate", "virtquorum leave and join again on that node",
+                  "%s's has expired", node->record->name);
     else
         check_add(findings, days < EXPIRES_WARN_DAYS ? CHECK_WARN : CHECK_PASS, "certificate",
-                  days < EXPIRES_WARN_DAYS ? "it is renewed when the node joins" : NULL, "%s's is good for %" PRId64 " days",
-                  node->record->name, days);
+                  days < EXPIRES_WARN_DAYS ? "it is renewed when the node joins" : NULL,
+                  "%s's is good for %" PRId64 " days", node->record->name, days);
 }
 
 static void check_node(struct check_findings *findings, const Vq__NodeStatus *node, bool is_self, long now_s)
 {
     if (!is_self && !node->online)
-        check_add(findings, CHECK_FAIL, "node", "look whether it runs, and whether its port is open", "%s cannot be reached",
-                  node->record->name);
+        check_add(findings, CHECK_FAIL, "node", "look whether it runs, and whether its port is open",
+                  "%s cannot be reached", node->record->name);
     else if (node->consensus_stopped)
-        check_add(findings, CHECK_FAIL, "node", "read the log of virtquorumd there", "%s takes no part in consensus: %s",
-                  node->record->name, node->consensus_problem);
+        check_add(findings, CHECK_FAIL, "node", "read the log of virtquorumd there",
+                  "%s takes no part in consensus: %s", node->record->name, node->consensus_problem);
     else
-        check_add(findings, CHECK_PASS, "node", NULL, "%s is online%s", node->record->name, is_self ? ", this one" : "");
+        check_add(findings, CHECK_PASS, "node", NULL, "%s is online%s", node->record->name,
+                  is_self ? ", this one" : "");
     if (!is_self && node->online)
         check_clock(findings, node);
     check_certificate(findings, node, now_s);
@@ -63,8 +64,9 @@ void check_status(struct check_findings *findings, const Vq__ClusterStatus *stat
     }
     if (status->has_quorum)
         check_add(findings, status->can_lose > 0 || status->voters_total < 3 ? CHECK_PASS : CHECK_WARN, "quorum",
-                  status->can_lose > 0 || status->voters_total < 3 ? NULL : "bring the missing nodes back", "%u of %u voters, can lose %u more",
-                  status->voters_reachable, status->voters_total, status->can_lose);
+                  status->can_lose > 0 || status->voters_total < 3 ? NULL : "bring the missing nodes back",
+                  "%u of %u voters, can lose %u more", status->voters_reachable, status->voters_total,
+                  status->can_lose);
     else
         check_add(findings, CHECK_FAIL, "quorum", "virtquorum status --why", "%u of %u voters: nothing can be changed",
                   status->voters_reachable, status->voters_total);
@@ -120,7 +122,8 @@ void check_ports(struct check_findings *findings, const Vq__ClusterStatus *statu
         int error = try_connect(to);
         freeaddrinfo(to);
         if (error == 0)
-            check_add(findings, CHECK_PASS, "port", NULL, "%s, of %s, can be reached", record->addresses[0], record->name);
+            check_add(findings, CHECK_PASS, "port", NULL, "%s, of %s, can be reached", record->addresses[0],
+                      record->name);
         else
             check_add(findings, CHECK_FAIL, "port", "open it in the firewalls of both, and start virtquorumd there",
                       "%s, of %s: %s", record->addresses[0], record->name, strerror(error));

@@ -73,10 +73,12 @@ static void check_kvm(struct check_findings *findings, const char *root)
     }
     vq_qemu_trial_cache_read(state_dir, boot_id, &trial);
     if (trial.is_known && !trial.works)
-        check_add(findings, CHECK_WARN, "kvm", "look at the kernel's log; on a virtual host, at the nested virtualization of its own host",
-                  "%s", trial.problem);
+        check_add(findings, CHECK_WARN, "kvm",
+                  "look at the kernel's log; on a virtual host, at the nested virtualization of its own host", "%s",
+                  trial.problem);
     else
-        check_add(findings, CHECK_PASS, "kvm", NULL, "%s", trial.is_known ? "a guest has run under it" : "/dev/kvm can be opened");
+        check_add(findings, CHECK_PASS, "kvm", NULL, "%s",
+                  trial.is_known ? "a guest has run under it" : "/dev/kvm can be opened");
 }
 
 static void check_iommu(struct check_findings *findings, const char *root)
@@ -93,7 +95,8 @@ static void check_iommu(struct check_findings *findings, const char *root)
     if (n > 0)
         check_add(findings, CHECK_PASS, "iommu", NULL, "%zu groups of devices", n);
     else
-        check_add(findings, CHECK_WARN, "iommu", "boot with intel_iommu=on or amd_iommu=on, if guests shall get PCI devices of this host",
+        check_add(findings, CHECK_WARN, "iommu",
+                  "boot with intel_iommu=on or amd_iommu=on, if guests shall get PCI devices of this host",
                   "it is not in use: no PCI device can be given to a guest");
 }
 
@@ -114,8 +117,8 @@ static void check_devices(struct check_findings *findings, const char *root)
         if (has(root, devices[i].path, F_OK))
             check_add(findings, CHECK_PASS, devices[i].subject, NULL, "%s is there", devices[i].path);
         else
-            check_add(findings, CHECK_WARN, devices[i].subject, devices[i].remedy, "there is no %s, for %s", devices[i].path,
-                      devices[i].use);
+            check_add(findings, CHECK_WARN, devices[i].subject, devices[i].remedy, "there is no %s, for %s",
+                      devices[i].path, devices[i].use);
     }
 }
 
@@ -129,7 +132,8 @@ static bool has_controller(const char *list, const char *mounts, const char *nam
 
     if (list != NULL)
         return strstr(list, word) != NULL || strcmp(name, "devices") == 0; /* programs in the kernel do that one */
-    return mounts != NULL && (strstr(mounts, mounted) != NULL || strstr(mounts, first) != NULL || strstr(mounts, second) != NULL);
+    return mounts != NULL &&
+           (strstr(mounts, mounted) != NULL || strstr(mounts, first) != NULL || strstr(mounts, second) != NULL);
 }
 
 static void check_cgroups(struct check_findings *findings, const char *root)
@@ -149,7 +153,8 @@ static void check_cgroups(struct check_findings *findings, const char *root)
             continue;
         }
         VQ_AUTOFREE char *remedy = vq_asprintf("enable CGROUP_%s in the kernel, and mount it", names[i]);
-        check_add(findings, CHECK_WARN, "cgroups", remedy, "no controller %s: guests cannot be limited by it", names[i]);
+        check_add(findings, CHECK_WARN, "cgroups", remedy, "no controller %s: guests cannot be limited by it",
+                  names[i]);
     }
 }
 
@@ -183,9 +188,11 @@ static void check_user(struct check_findings *findings, const char *root)
     if (vq_qemu_settings_read(&settings, config_dir, NULL, &err) < 0)
         check_add(findings, CHECK_FAIL, "qemu.conf", "mend the file", "%s", err.message);
     else if (!settings.has_user || settings.uid == 0)
-        check_add(findings, CHECK_WARN, "user", "set user and group in qemu.conf to \"libvirt-qemu\"", "guests run as root");
+        check_add(findings, CHECK_WARN, "user", "set user and group in qemu.conf to \"libvirt-qemu\"",
+                  "guests run as root");
     else
-        check_add(findings, CHECK_PASS, "user", NULL, "guests run as uid %u, gid %u", (unsigned)settings.uid, (unsigned)settings.gid);
+        check_add(findings, CHECK_PASS, "user", NULL, "guests run as uid %u, gid %u", (unsigned)settings.uid,
+                  (unsigned)settings.gid);
     vq_qemu_settings_done(&settings);
 }
 
@@ -193,7 +200,7 @@ static void check_user(struct check_findings *findings, const char *root)
 
 static const struct {
     const char *path;
-    mode_t refused;          /* bits that nobody may have on it */
+    mode_t refused; /* bits that nobody may have on it */
     bool is_needed;
 } dirs[] = {
     {"/var/lib/virtquorum", S_IRWXG | S_IRWXO, true},
@@ -209,8 +216,8 @@ static void check_space(struct check_findings *findings, const char *whole, cons
     struct statvfs fs;
 
     if (statvfs(whole, &fs) == 0 && fs.f_blocks > 0 && fs.f_bavail < fs.f_blocks / 100 * PERCENT_MIN)
-        check_add(findings, CHECK_WARN, "space", "make room: nothing can be committed on a full disk", "%s: less than %d %% is free",
-                  path, PERCENT_MIN);
+        check_add(findings, CHECK_WARN, "space", "make room: nothing can be committed on a full disk",
+                  "%s: less than %d %% is free", path, PERCENT_MIN);
 }
 
 static void check_dirs(struct check_findings *findings, const char *root)
@@ -221,16 +228,19 @@ static void check_dirs(struct check_findings *findings, const char *root)
 
         if (stat(whole, &dir) < 0) {
             if (dirs[i].is_needed || errno != ENOENT)
-                check_add(findings, CHECK_WARN, "directory", "start virtquorumd: it makes it", "%s: %s", dirs[i].path, strerror(errno));
+                check_add(findings, CHECK_WARN, "directory", "start virtquorumd: it makes it", "%s: %s", dirs[i].path,
+                          strerror(errno));
             continue;
         }
         if (dir.st_uid != geteuid() || (dir.st_mode & dirs[i].refused) != 0) {
-            VQ_AUTOFREE char *remedy =
-                vq_asprintf("chown root %s && chmod %04o %s", dirs[i].path, (unsigned)(dir.st_mode & 07777 & ~dirs[i].refused), dirs[i].path);
-            check_add(findings, CHECK_FAIL, "directory", remedy, "%s: owner %u, mode %04o: others could change or read it",
-                      dirs[i].path, (unsigned)dir.st_uid, (unsigned)(dir.st_mode & 07777));
+            VQ_AUTOFREE char *remedy = vq_asprintf("chown root %s && chmod %04o %s", dirs[i].path,
+                                                   (unsigned)(dir.st_mode & 07777 & ~dirs[i].refused), dirs[i].path);
+            check_add(findings, CHECK_FAIL, "directory", remedy,
+                      "%s: owner %u, mode %04o: others could change or read it", dirs[i].path, (unsigned)dir.st_uid,
+                      (unsigned)(dir.st_mode & 07777));
         } else {
-            check_add(findings, CHECK_PASS, "directory", NULL, "%s: mode %04o", dirs[i].path, (unsigned)(dir.st_mode & 07777));
+            check_add(findings, CHECK_PASS, "directory", NULL, "%s: mode %04o", dirs[i].path,
+                      (unsigned)(dir.st_mode & 07777));
         }
         check_space(findings, whole, dirs[i].path);
     }

@@ -18,8 +18,9 @@ static void print_json(const struct cli *cli, const Vq__ControlReply *reply)
 
         for (size_t k = 0; k < cpu->n_lacks; k++)
             json_array_append_new(lacks, json_string(cpu->lacks[k]));
-        json_array_append_new(nodes, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "node", cpu->node, "problem", cpu->problem, "type",
-                                               cpu->type, "vendor", cpu->vendor, "model", cpu->model, "lacks", lacks));
+        json_array_append_new(nodes,
+                              json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "node", cpu->node, "problem", cpu->problem,
+                                        "type", cpu->type, "vendor", cpu->vendor, "model", cpu->model, "lacks", lacks));
     }
     json_object_set_new(object, "apiVersion", json_string("virtquorum/v1"));
     json_object_set_new(object, "xml", json_string(reply->text));
@@ -35,8 +36,8 @@ static void print_node(const struct cli *cli, const Vq__NodeCpu *cpu)
         fprintf(cli->err, "! %s was not asked: %s\n", cpu->node, cpu->problem);
         return;
     }
-    fprintf(cli->err, "%s: %s of %s, type %s; lacks ", cpu->node, cpu->model, cpu->vendor[0] == '\0' ? "any vendor" : cpu->vendor,
-            cpu->type);
+    fprintf(cli->err, "%s: %s of %s, type %s; lacks ", cpu->node, cpu->model,
+            cpu->vendor[0] == '\0' ? "any vendor" : cpu->vendor, cpu->type);
     for (size_t i = 0; i < cpu->n_lacks; i++)
         fprintf(cli->err, "%s%s", i == 0 ? "" : ", ", cpu->lacks[i]);
     fputs(cpu->n_lacks == 0 ? "nothing that others have\n" : "\n", cli->err);

@@ -25,7 +25,7 @@ struct asked_node {
 /* All at once; once more when some have KVM and others have not, since a guest's type goes with it. */
 struct asking {
     struct vq_control_client *client;
-    const char *type;        /* NULL: each node's best */
+    const char *type; /* NULL: each node's best */
     size_t n_pending;
     size_t n_nodes;
     struct asked_node nodes[];
@@ -72,8 +72,9 @@ static int write_baseline(const struct asking *asking, struct vq_buffer *xml, st
     for (size_t i = 0; i < asking->n_nodes; i++)
         if (asking->nodes[i].is_known)
             cpus[n++] = asking->nodes[i].cpu;
-    int rc = n == 0 ? vq_error_set(err, VIR_ERR_OPERATION_FAILED, "no node could be asked: %s", asking->nodes[0].err.message)
-                    : vq_cpu_baseline_format(cpus, n, &how, xml, err);
+    int rc =
+        n == 0 ? vq_error_set(err, VIR_ERR_OPERATION_FAILED, "no node could be asked: %s", asking->nodes[0].err.message)
+               : vq_cpu_baseline_format(cpus, n, &how, xml, err);
     free(cpus);
     return rc;
 }
@@ -147,7 +148,8 @@ static void told(const void *reply, const struct vq_error *err, void *data)
     if (ret == NULL)
         node->err = *err;
     else
-        node->is_known = vq_cpu_description_of_capabilities(ret->capabilities, &node->cpu, &node->is_kvm, &node->err) == 0;
+        node->is_known =
+            vq_cpu_description_of_capabilities(ret->capabilities, &node->cpu, &node->is_kvm, &node->err) == 0;
     one_over(node);
 }
 
@@ -162,7 +164,8 @@ static void reached(struct vq_peer *take_peer, const struct vq_error *err, void 
         one_over(node);
         return;
     }
-    take_peer->class->call(take_peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_CONNECT_GET_DOMAIN_CAPABILITIES, &args, ASK_MS, told, node);
+    take_peer->class->call(take_peer, VQ_PROGRAM_REMOTE, VQ_REMOTE_CONNECT_GET_DOMAIN_CAPABILITIES, &args, ASK_MS, told,
+                           node);
 }
 
 static void ask_all(struct asking *asking)

@@ -44,7 +44,8 @@ static const struct check_finding *find(const struct check_findings *findings, c
     return NULL;
 }
 
-static void expect(const struct check_findings *findings, const char *subject, const char *words, enum check_grade grade)
+static void expect(const struct check_findings *findings, const char *subject, const char *words,
+                   enum check_grade grade)
 {
     const struct check_finding *finding = find(findings, subject, words);
 
@@ -73,9 +74,11 @@ static void what_is_there_is_found_and_what_is_open_to_others_fails(void **state
     struct check_findings findings = {0};
 
     (void)state;
-    shell("mkdir -p dev/net sys/kernel/iommu_groups/1 sys/fs/cgroup usr/bin var/lib/virtquorum etc/libvirt && touch dev/kvm dev/net/tun &&"
-          "echo 'cpuset cpu memory' > sys/fs/cgroup/cgroup.controllers && cp /bin/true usr/bin/qemu-system-$(uname -m) &&"
-          "chmod 700 var/lib/virtquorum && chmod 777 etc/libvirt");
+    shell(
+        "mkdir -p dev/net sys/kernel/iommu_groups/1 sys/fs/cgroup usr/bin var/lib/virtquorum etc/libvirt && touch "
+        "dev/kvm dev/net/tun &&"
+        "echo 'cpuset cpu memory' > sys/fs/cgroup/cgroup.controllers && cp /bin/true usr/bin/qemu-system-$(uname -m) &&"
+        "chmod 700 var/lib/virtquorum && chmod 777 etc/libvirt");
     check_host(&findings, root);
     expect(&findings, "kvm", "can be opened", CHECK_PASS);
     expect(&findings, "iommu", "1 groups", CHECK_PASS);

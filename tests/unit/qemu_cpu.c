@@ -16,6 +16,7 @@
 #include "conf/base/text.h"
 #include "conf/domain.h"
 #include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/cpu_run.h"
 #include "drivers/qemu/cpu_xml.h"
 #include "drivers/qemu/probe_cache.h"
 
@@ -224,8 +225,7 @@ static void an_expanded_baseline_lists_the_features_of_the_model(void **state)
 
     (void)state;
     assert_string_equal(xml, "<cpu mode='custom' match='exact'>\n  <model fallback='allow'>486</model>\n"
-                             "  <feature policy='require' name='fpu'/>\n  <feature policy='require' name='pse'/>\n"
-                             "  <feature policy='require' name='vme'/>\n</cpu>\n");
+                             "  <feature policy='require' name='fpu'/>\n  <feature policy='require' name='pse'/>\n</cpu>\n");
 }
 
 static void different_vendors_have_nothing_in_common(void **state)
@@ -261,6 +261,115 @@ static void host_model_becomes_a_model_and_the_users_own_words_stay(void **state
     assert_int_equal(def->cpu->features[0]->policy, VQ_CPU_POLICY_DISABLE);
     assert_string_equal(def->cpu->features[1]->name, "sha-ni");
     assert_int_equal(def->cpu->features[1]->policy, VQ_CPU_POLICY_DISABLE);
+    vq_domain_free(def);
+}
+
+/* ---- A guest that starts ---- */
+
+/* An emulator that gives a Nehalem with AES and the sign of a guest, and knows three models. */
+static struct vq_qemu_capabilities emulator(void)
+{
+    static struct vq_qemu_cpu_model models[] = {{.name = "Nehalem"}, {.name = "Haswell"}, {.name = "Conroe"}};
+    struct vq_qemu_capabilities caps = {.arch = "x86_64", .cpu_models = models, .n_cpu_models = VQ_N_ELEMENTS(models)};
+
+    caps.cpu = facts_of("Nehalem", "aes", NULL);
+    vq_cpu_set_put(&caps.cpu.features, (size_t)vq_cpu_feature_find("hypervisor"), true);
+    return caps;
+}
+
+static struct vq_domain *guest_with(const char *cpu)
+{
+    VQ_AUTOFREE char *xml = vq_asprintf("<domain type='qemu'><name>a</name><memory>1</memory><os><type arch='x86_64'>hvm</type></os>%s"
+                                        "</domain>", cpu);
+    struct vq_domain *def = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (vq_domain_parse(xml, VQ_PARSE_INACTIVE, &def, &err) < 0)
+        fail_msg("%s", err.message);
+    return def;
+}
+
+static const char *policy_of(const struct vq_cpu *cpu, const char *name)
+{
+    for (size_t i = 0; i < cpu->n_features; i++)
+        if (strcmp(cpu->features[i]->name, name) == 0)
+            return cpu->features[i]->policy == VQ_CPU_POLICY_REQUIRE   ? "require"
+                   : cpu->features[i]->policy == VQ_CPU_POLICY_DISABLE ? "disable"
+                                                                       : "other";
+    return "none";
+}
+
+static void a_running_guest_shows_what_it_has_and_what_it_lacks(void **state)
+{
+    struct vq_qemu_capabilities caps = emulator();
+    struct vq_domain *def = guest_with("<cpu mode='custom' match='exact' check='none'><model>Haswell</model>"
+                                       "<feature policy='optional' name='aes'/><feature policy='optional' name='avx512f'/></cpu>");
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(vq_qemu_cpu_begin_run(def, &caps, &err), 0);
+    assert_int_equal(def->cpu->n_features, 2); /* the command line has no more than was asked for */
+    vq_qemu_cpu_settle(def, &caps);
+    assert_int_equal(def->cpu->check, VQ_CPU_CHECK_FULL);
+    assert_string_equal(policy_of(def->cpu, "aes"), "require");
+    assert_string_equal(policy_of(def->cpu, "avx512f"), "disable");
+    assert_string_equal(policy_of(def->cpu, "avx2"), "disable"); /* of the model */
+    assert_string_equal(policy_of(def->cpu, "hypervisor"), "require");
+    assert_string_equal(policy_of(def->cpu, "popcnt"), "none");
+    vq_domain_free(def);
+}
+
+static void a_guest_that_is_checked_does_not_start_with_less(void **state)
+{
+    static const struct {
+        const char *cpu;
+        int code;
+        const char *message;
+    } cases[] = {
+        {"<cpu mode='custom' match='exact' check='partial'><model>Conroe</model><feature policy='require' name='avx2'/></cpu>",
+         VIR_ERR_CPU_INCOMPATIBLE, "Host CPU does not provide required features: avx2"},
+        {"<cpu mode='custom' match='exact' check='full'><model>Conroe</model><feature policy='require' name='avx2'/>"
+         "<feature policy='require' name='bmi1'/></cpu>",
+         VIR_ERR_OPERATION_FAILED, "missing features: bmi1,avx2"},
+        {"<cpu mode='custom' match='exact' check='partial'><model>Conroe</model><feature policy='forbid' name='aes'/></cpu>",
+         VIR_ERR_CPU_INCOMPATIBLE, "Host CPU provides forbidden features: aes"},
+        {"<cpu mode='custom' match='exact' check='none'><model>Conroe</model><feature policy='require' name='nofeat'/></cpu>",
+         VIR_ERR_CONFIG_UNSUPPORTED, "unknown CPU feature: nofeat"},
+        {"<cpu mode='custom' match='exact' check='none'><model>Conroe</model><feature policy='require' name='avx2'/></cpu>",
+         VIR_ERR_OK, ""},
+        {"<cpu mode='custom' match='exact' check='full'><model>Nehalem</model></cpu>", VIR_ERR_OK, ""},
+    };
+    struct vq_qemu_capabilities caps = emulator();
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(cases); i++) {
+        struct vq_domain *def = guest_with(cases[i].cpu);
+        struct vq_error err = VQ_ERROR_INIT;
+        int rc = vq_qemu_cpu_begin_run(def, &caps, &err);
+
+        if (err.code != cases[i].code || (rc == 0) != (cases[i].code == VIR_ERR_OK) ||
+            strstr(err.message, cases[i].message) == NULL)
+            fail_msg("%s: %d %s", cases[i].cpu, err.code, err.message);
+        vq_domain_free(def);
+    }
+}
+
+static void host_model_starts_as_the_emulators_cpu_and_runs_elsewhere_as_the_same(void **state)
+{
+    struct vq_qemu_capabilities caps = emulator(), poorer = emulator();
+    struct vq_domain *def = guest_with("<cpu mode='host-model' check='partial'/>");
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(vq_qemu_cpu_begin_run(def, &caps, &err), 0);
+    vq_qemu_cpu_settle(def, &caps);
+    assert_int_equal(def->cpu->mode, VQ_CPU_MODE_CUSTOM);
+    assert_string_equal(def->cpu->model, "Nehalem");
+    assert_string_equal(policy_of(def->cpu, "aes"), "require");
+    assert_int_equal(vq_qemu_cpu_begin_run(def, &caps, &err), 0); /* as after a migration */
+    vq_cpu_set_put(&poorer.cpu.features, (size_t)vq_cpu_feature_find("aes"), false);
+    assert_int_equal(vq_qemu_cpu_begin_run(def, &poorer, &err), -1);
+    assert_non_null(strstr(err.message, "missing features: aes"));
     vq_domain_free(def);
 }
 
@@ -339,6 +448,9 @@ int main(void)
         cmocka_unit_test(an_expanded_baseline_lists_the_features_of_the_model),
         cmocka_unit_test(different_vendors_have_nothing_in_common),
         cmocka_unit_test(host_model_becomes_a_model_and_the_users_own_words_stay),
+        cmocka_unit_test(a_running_guest_shows_what_it_has_and_what_it_lacks),
+        cmocka_unit_test(a_guest_that_is_checked_does_not_start_with_less),
+        cmocka_unit_test(host_model_starts_as_the_emulators_cpu_and_runs_elsewhere_as_the_same),
         cmocka_unit_test(what_an_emulator_said_is_kept_until_its_file_changes),
         cmocka_unit_test(a_file_that_others_may_write_is_not_believed),
     };
