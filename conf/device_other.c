@@ -39,12 +39,12 @@ static const char *const rng_backend_names[VQ_RNG_N] = {
 
 static const struct vq_field rng_rows[] = {
     VQ_ENUM("@model", vq_rng, model, vq_virtio_model_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
-    VQ_STRUCT("driver", vq_rng, virtio, vq_virtio_fields),
     VQ_UINT("rate/@bytes", vq_rng, rate_bytes),
     VQ_UINT("rate/@period", vq_rng, rate_period_ms),
     VQ_ENUM("backend/@model", vq_rng, backend, rng_backend_names, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED),
     VQ_STRING("backend", vq_rng, device, VQ_WHEN(vq_rng, backend, VQ_IS(VQ_RNG_RANDOM))),
     VQ_STRUCT("backend", vq_rng, source, vq_chardev_fields, VQ_WHEN(vq_rng, backend, VQ_IS(VQ_RNG_EGD))),
+    VQ_STRUCT("driver", vq_rng, virtio, vq_virtio_fields),
     VQ_STRUCT("", vq_rng, info, vq_info_fields),
 };
 VQ_FIELDS_EXPORT(vq_rng_fields, "rng", vq_rng, rng_rows);
@@ -180,8 +180,8 @@ static const struct vq_field vsock_rows[] = {
     VQ_ENUM("@model", vq_vsock, model, vq_virtio_model_names, .flags = VQ_FIELD_UNSUPPORTED),
     VQ_YES_NO("cid/@auto", vq_vsock, auto_cid),
     VQ_UINT("cid/@address", vq_vsock, cid, .min = 3),
-    VQ_STRUCT("driver", vq_vsock, virtio, vq_virtio_fields),
     VQ_STRUCT("", vq_vsock, info, vq_info_fields),
+    VQ_STRUCT("driver", vq_vsock, virtio, vq_virtio_fields),
 };
 VQ_FIELDS_EXPORT(vq_vsock_fields, "vsock", vq_vsock, vsock_rows);
 

@@ -64,6 +64,8 @@ static void fill_vcpus(struct vq_domain *domain)
         domain->vcpu_placement = vq_strdup("static");
     if (domain->cpu != NULL && domain->cpu->sockets > 0 && domain->cpu->dies == 0)
         domain->cpu->dies = 1;
+    if (domain->cpu != NULL)
+        vq_domain_fill_distances(domain->cpu);
 }
 
 static bool has_iothread(const struct vq_domain *domain, uint32_t id)

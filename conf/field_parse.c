@@ -385,8 +385,13 @@ static int read_value(struct reading *reading, struct value value, void *object)
     void *member = vq_leaf_value(leaf, object);
     int result = 0;
 
-    if ((row->flags & VQ_FIELD_LIVE) && (reading->flags & VQ_FIELDS_PARSE_INACTIVE) && row->keep == NULL)
+    if ((row->flags & VQ_FIELD_LIVE) && (reading->flags & VQ_FIELDS_PARSE_INACTIVE) && row->keep == NULL) {
+        struct vq_xml_attr *unit = row->kind == VQ_FIELD_SIZE ? vq_xml_attr_find(value.node, "unit") : NULL;
+
+        if (unit != NULL)
+            unit->is_seen = true;
         return 0;
+    }
     if (leaf->name == NULL && row->kind != VQ_FIELD_STRING)
         value.text = trimmed(value.text, &reading->scratch);
     switch (row->kind) {

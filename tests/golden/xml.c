@@ -15,7 +15,7 @@
 #include "conf/domain.h"
 #include "conf/field.h"
 
-enum { PAIRS_MIN = 40 };
+enum { PAIRS_MIN = 240 };
 
 static const char *directory, *live_file;
 static struct dirent **entries;
