@@ -18,44 +18,106 @@ enum { PATH_BYTES = 512 };
 /* Elements (with all below them) and attributes that may differ. "*" is one name. */
 static const char *const free_paths[] = {
     /* of the domain */
-    "@id", "name", "title", "description", "metadata", "currentMemory", "blkiotune", "memtune", "memoryBacking", "cputune",
-    "numatune", "resource", "perf", "iothreads", "iothreadids", "defaultiothread", "vcpu/@cpuset", "vcpu/@placement",
-    "on_poweroff", "on_reboot", "on_crash", "on_lockfailure", "seclabel", "pm", "launchSecurity", "qemu:*",
+    "@id", "name", "title", "description", "metadata", "currentMemory", "memory/@dumpCore", "blkiotune", "memtune",
+    "memoryBacking", "cputune", "numatune", "resource", "perf", "iothreads", "iothreadids", "defaultiothread",
+    "vcpu/@cpuset", "vcpu/@placement", "on_poweroff", "on_reboot", "on_crash", "on_lockfailure", "seclabel", "pm",
+    "launchSecurity", "qemu:*", "cpu/@check", "cpu/model/@fallback", "cpu/numa/cell/@memAccess", "cpu/numa/cell/@discard",
+    "clock/@*", "features/tcg", "features/async-teardown",
     /* what counts at boot only, and where the host keeps it */
-    "os/kernel", "os/initrd", "os/cmdline", "os/dtb", "os/boot", "os/bootmenu", "os/loader", "os/nvram",
+    "os/@firmware", "os/firmware", "os/kernel", "os/initrd", "os/cmdline", "os/dtb", "os/boot", "os/bootmenu",
+    "os/loader", "os/nvram", "os/acpi",
     /* of devices: the host's side of them */
-    "devices/emulator", "devices/*/alias", "devices/*/boot", "devices/*/source", "devices/*/backend", "devices/graphics",
-    "devices/audio", "devices/disk/@type", "devices/disk/driver", "devices/disk/backingStore", "devices/disk/mirror",
-    "devices/disk/iotune", "devices/disk/auth", "devices/disk/encryption", "devices/disk/transient", "devices/disk/@snapshot",
-    "devices/disk/@rawio", "devices/disk/@sgio", "devices/interface/@type", "devices/interface/target",
-    "devices/interface/driver", "devices/interface/script", "devices/interface/downscript", "devices/interface/bandwidth",
-    "devices/interface/virtualport", "devices/interface/filterref", "devices/interface/vlan", "devices/interface/ip",
-    "devices/interface/route", "devices/interface/link", "devices/interface/port", "devices/interface/tune",
-    "devices/interface/backenddomain", "devices/interface/@trustGuestRxFilters", "devices/serial/@*", "devices/parallel/@*",
-    "devices/console/@*", "devices/channel/@*", "devices/*/protocol", "devices/*/log", "devices/serial/target/@port",
-    "devices/channel/target/@state", "devices/filesystem/driver", "devices/filesystem/binary", "devices/rng/rate",
-    "devices/hostdev/@managed", "devices/hostdev/driver", "devices/memballoon/stats", "devices/smartcard/@type",
-    "devices/redirdev/@type", "devices/redirfilter", "devices/video/driver", "devices/sound/audio", "devices/shmem/server",
-    "devices/lease",
+    "devices/emulator", "devices/*/alias", "devices/*/boot", "devices/*/source", "devices/*/backend",
+    "devices/*/protocol", "devices/*/log", "devices/*/rom/@file", "devices/graphics", "devices/audio", "devices/lease",
+    "devices/redirfilter",
+    "devices/disk/@type", "devices/disk/driver", "devices/disk/backingStore", "devices/disk/mirror",
+    "devices/disk/iotune", "devices/disk/auth", "devices/disk/encryption", "devices/disk/transient",
+    "devices/disk/shareable", "devices/disk/backenddomain", "devices/disk/@snapshot", "devices/disk/@rawio",
+    "devices/disk/@sgio", "devices/disk/target/@tray",
+    "devices/controller/driver/@iothread", "devices/controller/driver/@ioeventfd",
+    "devices/interface/@type", "devices/interface/@managed", "devices/interface/@trustGuestRxFilters",
+    "devices/interface/mac/@type", "devices/interface/mac/@check", "devices/interface/target",
+    "devices/interface/guest", "devices/interface/driver", "devices/interface/script", "devices/interface/downscript",
+    "devices/interface/bandwidth", "devices/interface/virtualport", "devices/interface/filterref",
+    "devices/interface/vlan", "devices/interface/ip", "devices/interface/route", "devices/interface/link",
+    "devices/interface/port", "devices/interface/portForward", "devices/interface/coalesce", "devices/interface/tune",
+    "devices/interface/backenddomain",
+    "devices/serial/@*", "devices/serial/target/@port", "devices/parallel/@*", "devices/console/@*",
+    "devices/channel/@*", "devices/channel/target/@state", "devices/smartcard/@type", "devices/smartcard/certificate",
+    "devices/smartcard/database", "devices/redirdev/@type",
+    "devices/filesystem/driver", "devices/filesystem/binary", "devices/filesystem/@accessmode",
+    "devices/filesystem/@multidevs", "devices/filesystem/@fmode", "devices/filesystem/@dmode",
+    "devices/filesystem/space_hard_limit", "devices/filesystem/space_soft_limit",
+    "devices/hostdev/@managed", "devices/hostdev/@sgio", "devices/hostdev/@rawio", "devices/hostdev/driver",
+    "devices/video/driver", "devices/video/model/acceleration/@rendernode", "devices/sound/audio",
+    "devices/rng/rate", "devices/memballoon/stats", "devices/shmem/server", "devices/memory/target/requested",
+    "devices/memory/target/current", "devices/watchdog/@action",
 };
 
-static bool is_free(const char *path)
+/* What the guest sees of an element that is free otherwise. */
+static const char *const kept_paths[] = {
+    "devices/*/driver/@iommu", "devices/*/driver/@ats", "devices/*/driver/@packed", "devices/*/driver/@page_per_vq",
+    "devices/disk/driver/@queues", "devices/disk/driver/@queue_size", "devices/disk/driver/@event_idx",
+    "devices/interface/driver/@queues", "devices/interface/driver/@event_idx", "devices/filesystem/driver/@queue",
+    "devices/tpm/backend/@version", "devices/crypto/backend/@queues", "devices/memory/source/alignsize",
+    "devices/memory/source/pmem",
+};
+
+static bool is_listed(const char *const *paths, size_t n, const char *path)
 {
-    for (size_t i = 0; i < VQ_N_ELEMENTS(free_paths); i++)
-        if (fnmatch(free_paths[i], path, FNM_PATHNAME) == 0)
+    for (size_t i = 0; i < n; i++) {
+        if (fnmatch(paths[i], path, FNM_PATHNAME) == 0)
             return true;
+    }
     return false;
 }
 
-/* path: the one that the table speaks of; place: the one for people, with numbers. */
+static bool is_free(const char *path)
+{
+    return is_listed(free_paths, VQ_N_ELEMENTS(free_paths), path) &&
+           !is_listed(kept_paths, VQ_N_ELEMENTS(kept_paths), path);
+}
+
+static bool is_kept(const char *path)
+{
+    return is_listed(kept_paths, VQ_N_ELEMENTS(kept_paths), path);
+}
+
+/* Whether something below the element is kept: the pattern's beginning, as many names as the path has, fits it. */
+static bool holds_kept(const char *path)
+{
+    char beginning[PATH_BYTES];
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(kept_paths); i++) {
+        const char *end = kept_paths[i];
+
+        for (const char *slash = path; slash != NULL && end != NULL; slash = strchr(slash + 1, '/'))
+            end = strchr(end + (end != kept_paths[i]), '/');
+        if (end == NULL)
+            continue;
+        (void)snprintf(beginning, sizeof(beginning), "%.*s", (int)(end - kept_paths[i]), kept_paths[i]);
+        if (fnmatch(beginning, path, FNM_PATHNAME) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* path: the one that the tables speak of; place: the one for people, with numbers. */
 struct place {
     char path[PATH_BYTES], place[PATH_BYTES];
+    bool is_free; /* but for what is kept */
 };
+
+static bool may_differ(const struct place *at)
+{
+    return at->is_free ? !is_kept(at->path) : is_free(at->path);
+}
 
 static void step(const struct place *at, const char *name, size_t index, bool is_repeated, struct place *ret)
 {
     const char *slash = at->path[0] != '\0' ? "/" : "";
 
+    ret->is_free = at->is_free;
     (void)snprintf(ret->path, sizeof(ret->path), "%.*s%s%s", PATH_BYTES / 2, at->path, slash, name);
     if (is_repeated)
         (void)snprintf(ret->place, sizeof(ret->place), "%.*s%s%s[%zu]", PATH_BYTES / 2, at->place, slash, name, index + 1);
@@ -90,7 +152,7 @@ static int compare_attrs(const struct place *at, const struct vq_xml_node *sourc
 
             (void)snprintf(name, sizeof(name), "@%s", attr->name);
             step(at, name, 0, false, &place);
-            if (is_free(place.path) || (a != NULL && b != NULL && strcmp(a->value, b->value) == 0))
+            if (may_differ(&place) || (a != NULL && b != NULL && strcmp(a->value, b->value) == 0))
                 continue;
             return refuse(&place, b != NULL ? b->value : NULL, a != NULL ? a->value : NULL, err);
         }
@@ -109,7 +171,7 @@ static int compare_text(const struct place *at, const struct vq_xml_node *source
     VQ_AUTOBUFFER scratch_a = VQ_BUFFER_INIT, scratch_b = VQ_BUFFER_INIT;
     const char *a, *b;
 
-    if (has_elements(source) || has_elements(destination))
+    if ((at->is_free && !is_kept(at->path)) || has_elements(source) || has_elements(destination))
         return 0;
     a = vq_xml_text(source, &scratch_a);
     b = vq_xml_text(destination, &scratch_b);
@@ -135,6 +197,9 @@ static const struct vq_xml_node *nth(const struct vq_xml_node *parent, const cha
 static int compare(const struct place *at, const struct vq_xml_node *source, const struct vq_xml_node *destination,
                    struct vq_error *err);
 
+/* Stands for an element that is not there, where only some of its attributes count. */
+static const struct vq_xml_node nothing;
+
 /* All elements called as one of them is, once. */
 static int compare_named(const struct place *at, const struct vq_xml_node *source, const struct vq_xml_node *destination,
                          const char *name, struct vq_error *err)
@@ -148,11 +213,12 @@ static int compare_named(const struct place *at, const struct vq_xml_node *sourc
         struct place place;
 
         step(at, name, i, n_source > 1 || n_destination > 1, &place);
-        if (is_free(place.path))
+        place.is_free = may_differ(&place);
+        if (place.is_free && !holds_kept(place.path))
             return 0;
-        if (a == NULL || b == NULL)
+        if ((a == NULL || b == NULL) && !place.is_free)
             return refuse(&place, b != NULL ? "" : NULL, a != NULL ? "" : NULL, err);
-        if (compare(&place, a, b, err) < 0)
+        if (compare(&place, a != NULL ? a : &nothing, b != NULL ? b : &nothing, err) < 0)
             return -1;
     }
     return 0;

@@ -20,7 +20,21 @@ static const char definition[] =
     "<target dev='vda' bus='virtio'/><address type='pci' domain='0' bus='1' slot='0' function='0'/></disk>"
     "<disk type='file' device='disk'><source file='/b'/><target dev='vdb' bus='virtio'/><serial>s1</serial></disk>"
     "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><model type='virtio'/></interface>"
-    "<graphics type='vnc' port='5901'/></devices></domain>";
+    "<graphics type='vnc' port='5901'/>"
+    "<filesystem type='mount' accessmode='passthrough'><driver type='virtiofs' queue='512'/><binary path='/v'/>"
+    "<source dir='/a'/><target dir='tag'/></filesystem>"
+    "<channel type='unix'><source mode='bind' path='/c'/><target type='virtio' name='n'/></channel>"
+    "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm><sound model='ich9'><audio id='1'/></sound>"
+    "<audio id='1' type='none'/><video><model type='virtio' heads='1'/></video>"
+    "<hostdev mode='subsystem' type='usb' managed='yes'><source><vendor id='0x1234'/><product id='0xbeef'/></source></hostdev>"
+    "<redirdev bus='usb' type='spicevmc'/><watchdog model='i6300esb' action='reset'/>"
+    "<memballoon model='virtio'><stats period='5'/></memballoon>"
+    "<rng model='virtio'><rate bytes='9'/><backend model='random'>/dev/random</backend></rng>"
+    "<shmem name='s'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>"
+    "<memory model='nvdimm'><source><path>/n</path><alignsize unit='KiB'>2048</alignsize></source>"
+    "<target><size unit='MiB'>512</size><node>0</node></target></memory>"
+    "<crypto model='virtio' type='qemu'><backend model='builtin' queues='1'/></crypto>"
+    "<vsock model='virtio'><cid auto='no' address='3'/></vsock></devices></domain>";
 
 static void replace(char *text, size_t size, const char *what, const char *with)
 {
@@ -68,6 +82,13 @@ static void what_is_the_hosts_may_differ(void **state)
           "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/>" },
         { "port='5901'", "port='5902'" }, { "<graphics", "<input type='keyboard' bus='ps2'/><graphics" },
         { "<graphics", "<input type='keyboard' bus='ps2'><alias name='input0'/></input><graphics" }, { "<graphics type='vnc' port='5901'/>", "" },
+        { "accessmode='passthrough'", "accessmode='mapped'" }, { "<binary path='/v'/>", "" },
+        { "type='unix'><source mode='bind' path='/c'/>", "type='pty'>" },
+        { "<audio id='1' type='none'/>", "<audio id='1' type='spice'/>" }, { "0xbeef", "0xbeee" },
+        { "managed='yes'", "managed='no'" }, { "type='spicevmc'", "type='pty'" }, { "action='reset'", "action='dump'" },
+        { "<stats period='5'/>", "" }, { "<rate bytes='9'/>", "" }, { "/dev/random", "/dev/hwrng" },
+        { "<path>/n</path>", "<path>/m</path>" }, { "cache='none'", "cache='none' iothread='1' discard='unmap'" },
+        { "match='exact'", "match='exact' check='full'" },
     };
 
     (void)state;
@@ -95,7 +116,30 @@ static void what_the_guest_sees_must_not_differ(void **state)
                               "'52:54:00:00:00:01'" },
         { "<model type='virtio'/></interface>", "<model type='e1000'/></interface>",
           "Target domain devices/interface/model/@type 'e1000' does not match source 'virtio'" },
-        { "<graphics", "<sound model='ich6'/><graphics", "Target domain has devices/sound, source has none" },
+        { "<graphics", "<hub type='usb'/><graphics", "Target domain has devices/hub, source has none" },
+        { "cache='none'", "cache='none' packed='on'",
+          "Target domain has devices/disk[1]/driver/@packed on, source has none" },
+        { "<model type='virtio'/></interface>", "<model type='virtio'/><driver queues='4'/></interface>",
+          "Target domain has devices/interface/driver/@queues 4, source has none" },
+        { "queue='512'", "queue='1024'", "Target domain devices/filesystem/driver/@queue '1024' does not match source '512'" },
+        { "dir='tag'", "dir='gat'", "Target domain devices/filesystem/target/@dir 'gat' does not match source 'tag'" },
+        { "name='n'", "name='m'", "Target domain devices/channel/target/@name 'm' does not match source 'n'" },
+        { "version='2.0'", "version='1.2'", "Target domain devices/tpm/backend/@version '1.2' does not match source '2.0'" },
+        { "model='ich9'", "model='ich6'", "Target domain devices/sound/@model 'ich6' does not match source 'ich9'" },
+        { "heads='1'", "heads='2'", "Target domain devices/video/model/@heads '2' does not match source '1'" },
+        { "i6300esb", "ib700", "Target domain devices/watchdog/@model 'ib700' does not match source 'i6300esb'" },
+        { "<memballoon model='virtio'>", "<memballoon model='none'>",
+          "Target domain devices/memballoon/@model 'none' does not match source 'virtio'" },
+        { "<rng model='virtio'>", "<rng model='virtio-transitional'>",
+          "Target domain devices/rng/@model 'virtio-transitional' does not match source 'virtio'" },
+        { "<shmem name='s'", "<shmem name='t'", "Target domain devices/shmem/@name 't' does not match source 's'" },
+        { ">2048</alignsize", ">4096</alignsize",
+          "Target domain devices/memory/source/alignsize '4096' does not match source '2048'" },
+        { ">512</size><node>", ">256</size><node>",
+          "Target domain devices/memory/target/size '262144' does not match source '524288'" },
+        { "model='builtin' queues='1'", "model='builtin' queues='2'",
+          "Target domain devices/crypto/backend/@queues '2' does not match source '1'" },
+        { "address='3'", "address='4'", "Target domain devices/vsock/cid/@address '4' does not match source '3'" },
     };
 
     (void)state;
