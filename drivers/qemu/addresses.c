@@ -142,6 +142,10 @@ static int each_usb_device(struct vq_domain *def, struct usb_bus *buses, usb_fn 
     for (size_t i = 0; i < devices->n_hubs; i++)
         if (fn(buses, &devices->hubs[i]->info, true, err) < 0)
             return -1;
+    for (size_t i = 0; i < devices->n_controllers; i++)
+        if (devices->controllers[i]->type == VQ_CONTROLLER_CCID &&
+            fn(buses, &devices->controllers[i]->info, false, err) < 0)
+            return -1;
     for (size_t i = 0; i < devices->n_disks; i++)
         if (devices->disks[i]->bus == VQ_DISK_BUS_USB && fn(buses, &devices->disks[i]->info, false, err) < 0)
             return -1;

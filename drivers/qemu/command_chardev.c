@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "conf/base/text.h"
+#include "conf/device_fields.h"
 #include "drivers/qemu/command_priv.h"
 
 /* ---- Host sides ---- */
@@ -16,11 +17,30 @@ static void add_option(struct vq_buffer *buffer, const char *key, const char *va
     vq_qemu_add_value(buffer, value);
 }
 
-static int add_socket(struct vq_buffer *buffer, const struct vq_chardev *source, const char *alias, struct vq_error *err)
+static bool wants_tls(const struct vq_chardev *source)
 {
-    if (source->tls == VQ_SWITCH_ON || vq_streq(source->protocol, "tls") || vq_streq(source->protocol, "telnets"))
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device '%s': TLS for character devices is not supported",
-                            alias);
+    return source->type == VQ_CHARDEV_TCP && (source->tls == VQ_SWITCH_ON || vq_streq(source->protocol, "tls"));
+}
+
+static void write_tls(struct vq_qemu_writer *writer, const struct vq_chardev *source, const char *id)
+{
+    const char *dir = writer->launch->chardev_tls_dir;
+    bool is_server = source->mode == VQ_CHARDEV_BIND;
+
+    vq_qemu_arg_json(writer, "-object",
+                     json_pack("{s:s, s:s, s:s, s:s, s:b}", "qom-type", "tls-creds-x509", "id", id, "dir",
+                               dir != NULL ? dir : "/etc/pki/qemu", "endpoint", is_server ? "server" : "client",
+                               "verify-peer", !is_server || writer->launch->chardev_tls_verify));
+}
+
+static int add_socket(struct vq_qemu_writer *writer, struct vq_buffer *buffer, const struct vq_chardev *source,
+                      const char *alias, struct vq_error *err)
+{
+    char tls[160];
+
+    if (vq_streq(source->protocol, "telnets"))
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device '%s': protocol 'telnets' is not supported by QEMU", alias);
+    (void)snprintf(tls, sizeof(tls), "objchar%s_tls0", alias);
     if (source->type == VQ_CHARDEV_UNIX) {
         add_option(buffer, "path", source->path);
     } else {
@@ -31,8 +51,13 @@ static int add_socket(struct vq_buffer *buffer, const struct vq_chardev *source,
     }
     if (source->mode == VQ_CHARDEV_BIND)
         vq_buffer_add(buffer, ",server=on,wait=off");
-    else if (source->reconnect.enabled == VQ_SWITCH_ON)
-        vq_buffer_addf(buffer, ",reconnect=%u", source->reconnect.timeout_s);
+    else if (source->reconnect.enabled != VQ_SWITCH_UNSET)
+        vq_buffer_addf(buffer, ",reconnect=%u",
+                       source->reconnect.enabled == VQ_SWITCH_ON ? source->reconnect.timeout_s : 0);
+    if (wants_tls(source)) {
+        write_tls(writer, source, tls);
+        add_option(buffer, "tls-creds", tls);
+    }
     return 0;
 }
 
@@ -58,8 +83,8 @@ int vq_qemu_write_chardev(struct vq_qemu_writer *writer, const struct vq_chardev
     VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
 
     if (source->type >= VQ_CHARDEV_N || backends[source->type] == NULL)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device '%s': this type of source is not supported by QEMU",
-                            alias);
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device '%s': unsupported chardev '%s'", alias,
+                            source->type < VQ_CHARDEV_N ? vq_chardev_type_names[source->type] : "?");
     vq_buffer_addf(&value, "%s,id=char%s", backends[source->type], alias);
     switch (source->type) {
     case VQ_CHARDEV_DEV:
@@ -76,7 +101,7 @@ int vq_qemu_write_chardev(struct vq_qemu_writer *writer, const struct vq_chardev
         break;
     case VQ_CHARDEV_TCP:
     case VQ_CHARDEV_UNIX:
-        if (add_socket(&value, source, alias, err) < 0)
+        if (add_socket(writer, &value, source, alias, err) < 0)
             return -1;
         break;
     case VQ_CHARDEV_SPICEVMC:
@@ -87,9 +112,11 @@ int vq_qemu_write_chardev(struct vq_qemu_writer *writer, const struct vq_chardev
         add_option(&value, "name", source->channel);
         break;
     case VQ_CHARDEV_QEMU_VDAGENT:
+        vq_buffer_add(&value, ",name=vdagent");
         if (source->clipboard != VQ_SWITCH_UNSET)
             vq_buffer_addf(&value, ",clipboard=%s", source->clipboard == VQ_SWITCH_ON ? "on" : "off");
-        vq_buffer_add(&value, ",name=vdagent");
+        if (source->mouse != NULL)
+            vq_buffer_addf(&value, ",mouse=%s", strcmp(source->mouse, "client") == 0 ? "on" : "off");
         break;
     default:
         break;
@@ -157,12 +184,33 @@ static int write_virtio_port(struct vq_qemu_writer *writer, const struct vq_port
     return 0;
 }
 
+/* What a user-mode network sends to this address goes to the host side. */
+static int write_guest_forward(struct vq_qemu_writer *writer, const struct vq_port *channel, struct vq_error *err)
+{
+    VQ_AUTOBUFFER rule = VQ_BUFFER_INIT;
+
+    if (channel->address == NULL || channel->port == NULL)
+        return vq_error_set(err, VIR_ERR_XML_ERROR, "channel '%s': guestfwd channel needs an address and a port",
+                            channel->info.alias);
+    if (vq_qemu_write_chardev(writer, &channel->source, channel->info.alias, err) < 0)
+        return -1;
+    vq_buffer_addf(&rule, "tcp:%s:%s-chardev:char%s", channel->address, channel->port, channel->info.alias);
+    vq_qemu_arg_json(writer, "-netdev", json_pack("{s:s, s:[{s:s}], s:s}", "type", "user", "guestfwd", "str", rule.data,
+                                                  "id", channel->info.alias));
+    return 0;
+}
+
 static int write_channel(struct vq_qemu_writer *writer, const struct vq_port *channel, struct vq_error *err)
 {
-    if (channel->target == VQ_PORT_TARGET_VIRTIO)
+    switch (channel->target) {
+    case VQ_PORT_TARGET_VIRTIO:
         return write_virtio_port(writer, channel, "virtserialport", err);
-    return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel '%s': only target type 'virtio' is supported",
-                        channel->info.alias);
+    case VQ_PORT_TARGET_GUESTFWD:
+        return write_guest_forward(writer, channel, err);
+    default:
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel '%s': QEMU has target types 'virtio' and 'guestfwd'",
+                            channel->info.alias);
+    }
 }
 
 int vq_qemu_write_ports(struct vq_qemu_writer *writer, struct vq_error *err)

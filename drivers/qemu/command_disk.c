@@ -103,7 +103,7 @@ static void add_drive_address(const struct vq_qemu_writer *writer, json_t *devic
         (void)snprintf(bus, sizeof(bus), "%s.%u", controller == NULL ? "scsi0" : controller->info.alias,
                        at->drive.bus);
         vq_qemu_json_text(device, "bus", bus);
-        if (controller != NULL && vq_streq(controller->model, "lsilogic")) {
+        if (controller != NULL && vq_qemu_scsi_has_no_lun(controller->model)) {
             vq_qemu_json_number(device, "scsi-id", at->drive.unit);
         } else {
             vq_qemu_json_number(device, "channel", 0);

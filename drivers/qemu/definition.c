@@ -502,6 +502,9 @@ static int choose_models(struct vq_domain *def, const struct vq_qemu_capabilitie
             vq_set_text(&controller->model, controller->index == 0                    ? (is_i440fx(def) ? "pci-root" : "pcie-root")
                                       : is_i440fx(def)                          ? "pci-bridge"
                                                                                 : "pcie-root-port");
+        if (controller->type == VQ_CONTROLLER_XENBUS || controller->type == VQ_CONTROLLER_ISA)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unsupported controller type '%s'",
+                                controller->type == VQ_CONTROLLER_ISA ? "isa" : "xenbus");
         if (controller->type == VQ_CONTROLLER_IDE && controller->index > 0)
             return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Only a single IDE controller is supported for this "
                                 "machine type");

@@ -61,8 +61,7 @@ const char *vq_qemu_scsi_device(const char *model)
         {"lsisas1068", "mptsas1068"},
         {"lsisas1078", "megasas"},
         {"vmpvscsi", "pvscsi"},
-        {"ncr53c90", "esp"},
-        {"dc390", "dc390"},
+        {"dc390", "dc-390"},
         {"am53c974", "am53c974"},
     };
 
@@ -70,4 +69,9 @@ const char *vq_qemu_scsi_device(const char *model)
         if (vq_streq(table[i].model, model))
             return table[i].device;
     return NULL;
+}
+
+bool vq_qemu_scsi_has_no_lun(const char *model)
+{
+    return vq_streq(model, "lsilogic") || vq_streq(model, "dc390") || vq_streq(model, "am53c974");
 }

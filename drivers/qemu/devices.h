@@ -18,6 +18,7 @@ bool vq_qemu_sound_has_codec(const struct vq_sound *sound); /* an HDA controller
 
 /* The name of a SCSI controller's device, NULL for a model that is not known. */
 const char *vq_qemu_scsi_device(const char *model);
+bool vq_qemu_scsi_has_no_lun(const char *model); /* an old parallel bus: a unit is an id on the bus */
 
 enum {
     VQ_QEMU_VIRTIO_SERIAL_PORTS = 31, /* of a virtio-serial controller that does not say */

@@ -285,22 +285,27 @@ static int add_needed_bridge(struct picture *picture, struct vq_device_info *inf
 
 /* ---- What kind of device each element makes ---- */
 
+/* A transitional device serves old drivers, which do not know PCI Express. */
+static enum place virtio_place(enum vq_virtio_model model)
+{
+    return model == VQ_VIRTIO_MODEL_TRANSITIONAL ? PLACE_CONVENTIONAL : PLACE_EXPRESS;
+}
+
 static enum place interface_place(const struct vq_interface *interface)
 {
     const char *model = interface->model;
 
-    return model != NULL && (strncmp(model, "virtio", 6) == 0 || strcmp(model, "e1000e") == 0 || strcmp(model, "igb") == 0)
+    return model != NULL && strcmp(model, "virtio-transitional") != 0 && (strncmp(model, "virtio", 6) == 0 || strcmp(model, "e1000e") == 0 || strcmp(model, "igb") == 0)
                ? PLACE_EXPRESS
                : PLACE_CONVENTIONAL;
 }
 
 static enum place controller_place(const struct vq_controller *controller)
 {
-    static const char *const express[] = {"virtio-scsi", "virtio-transitional", "virtio-non-transitional", "qemu-xhci",
-                                          "nec-xhci", "vmpvscsi", "lsisas1068", "lsisas1078"};
+    static const char *const express[] = {"virtio-scsi", "virtio-non-transitional", "qemu-xhci", "nec-xhci"};
 
     if (controller->type == VQ_CONTROLLER_VIRTIO_SERIAL)
-        return PLACE_EXPRESS;
+        return vq_streq(controller->model, "virtio-transitional") ? PLACE_CONVENTIONAL : PLACE_EXPRESS;
     for (size_t i = 0; i < VQ_N_ELEMENTS(express); i++)
         if (vq_streq(controller->model, express[i]))
             return PLACE_EXPRESS;
@@ -376,7 +381,8 @@ static int each_device(struct picture *picture, device_fn fn, struct vq_error *e
     const enum place virtio = PLACE_EXPRESS;
 
     for (size_t i = 0; i < devices->n_filesystems; i++)
-        if (fn(picture, &devices->filesystems[i]->info, virtio, err) < 0)
+        if (fn(picture, &devices->filesystems[i]->info,
+               vq_streq(devices->filesystems[i]->model, "virtio-transitional") ? PLACE_CONVENTIONAL : virtio, err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_interfaces; i++)
         if (!vq_streq(devices->interfaces[i]->model, "usb-net") &&
@@ -397,16 +403,19 @@ static int each_device(struct picture *picture, device_fn fn, struct vq_error *e
             return -1;
     }
     for (size_t i = 0; i < devices->n_disks; i++)
-        if (devices->disks[i]->bus == VQ_DISK_BUS_VIRTIO && fn(picture, &devices->disks[i]->info, virtio, err) < 0)
+        if (devices->disks[i]->bus == VQ_DISK_BUS_VIRTIO &&
+            fn(picture, &devices->disks[i]->info, virtio_place(devices->disks[i]->model), err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_hostdevs; i++)
         if ((devices->hostdevs[i]->type == VQ_HOSTDEV_PCI || devices->hostdevs[i]->type == VQ_HOSTDEV_MDEV) &&
             fn(picture, &devices->hostdevs[i]->info, PLACE_EXPRESS, err) < 0)
             return -1;
-    if (vq_qemu_balloon_is_present(devices->memballoon) && fn(picture, &devices->memballoon->info, virtio, err) < 0)
+    if (vq_qemu_balloon_is_present(devices->memballoon) &&
+        fn(picture, &devices->memballoon->info,
+           devices->memballoon->model == VQ_BALLOON_VIRTIO_TRANSITIONAL ? PLACE_CONVENTIONAL : virtio, err) < 0)
         return -1;
     for (size_t i = 0; i < devices->n_rngs; i++)
-        if (fn(picture, &devices->rngs[i]->info, virtio, err) < 0)
+        if (fn(picture, &devices->rngs[i]->info, virtio_place(devices->rngs[i]->model), err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_videos; i++)
         if (video_is_pci(devices->videos[i]) &&
@@ -417,7 +426,8 @@ static int each_device(struct picture *picture, device_fn fn, struct vq_error *e
         if (fn(picture, &devices->shmems[i]->info, PLACE_CONVENTIONAL, err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_inputs; i++)
-        if (devices->inputs[i]->bus == VQ_INPUT_BUS_VIRTIO && fn(picture, &devices->inputs[i]->info, virtio, err) < 0)
+        if (devices->inputs[i]->bus == VQ_INPUT_BUS_VIRTIO &&
+            fn(picture, &devices->inputs[i]->info, virtio_place(devices->inputs[i]->model), err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_serials; i++)
         if (devices->serials[i]->target == VQ_PORT_TARGET_PCI_SERIAL &&
@@ -427,7 +437,7 @@ static int each_device(struct picture *picture, device_fn fn, struct vq_error *e
         if (vq_streq(devices->watchdogs[i]->model, "i6300esb") &&
             fn(picture, &devices->watchdogs[i]->info, PLACE_CONVENTIONAL, err) < 0)
             return -1;
-    if (devices->vsock != NULL && fn(picture, &devices->vsock->info, virtio, err) < 0)
+    if (devices->vsock != NULL && fn(picture, &devices->vsock->info, virtio_place(devices->vsock->model), err) < 0)
         return -1;
     return 0;
 }
@@ -546,6 +556,95 @@ static int take_controllers(struct picture *picture, struct vq_error *err)
     return 0;
 }
 
+static int give_root_slot(struct picture *picture, struct vq_device_info *info, uint32_t wanted, struct vq_error *err)
+{
+    if (wanted != 0 && is_free(picture, 0, wanted))
+        return give(picture, info, 0, wanted, 0, err);
+    for (uint32_t slot = 1; slot < SLOTS; slot++)
+        if (is_free(picture, 0, slot))
+            return give(picture, info, 0, slot, 0, err);
+    return vq_error_set(err, VIR_ERR_XML_ERROR, "no slot of the root bus is left for another PCI controller");
+}
+
+/* A port of a switch sits behind the switch's upstream port, and nowhere else. */
+static int give_switch_slot(struct picture *picture, struct vq_device_info *info, struct vq_error *err)
+{
+    for (uint32_t bus = 1; bus < BUSES_MAX; bus++) {
+        const struct bus_kind *kind = picture->buses[bus].kind;
+        if (kind == NULL || strcmp(kind->model, "pcie-switch-upstream-port") != 0)
+            continue;
+        for (uint32_t slot = kind->first_slot; slot <= kind->last_slot; slot++)
+            if (is_free(picture, bus, slot))
+                return give(picture, info, bus, slot, 0, err);
+    }
+    return vq_error_set(err, VIR_ERR_XML_ERROR, "a pcie-switch-downstream-port needs a pcie-switch-upstream-port with a free "
+                        "slot");
+}
+
+static int place_bus(struct picture *picture, struct vq_controller *controller, const struct bus_kind *kind,
+                     struct vq_error *err)
+{
+    enum { DMI_SLOT = 0x1e }; /* where the chip has it */
+    uint32_t bus;
+
+    if (kind->sits_on_root)
+        return place_root_port(picture, controller, err);
+    if (strstr(kind->model, "expander") != NULL)
+        return give_root_slot(picture, &controller->info, 0, err);
+    if (strcmp(kind->model, "dmi-to-pci-bridge") == 0)
+        return give_root_slot(picture, &controller->info, DMI_SLOT, err);
+    if (strcmp(kind->model, "pcie-switch-downstream-port") == 0)
+        return give_switch_slot(picture, &controller->info, err);
+    if (!picture->is_express || strcmp(kind->model, "pci-bridge") == 0)
+        return place_conventional(picture, &controller->info, err);
+    if (find_express_bus(picture, &bus, err) < 0)
+        return -1;
+    return give(picture, &controller->info, bus, 0, 0, err);
+}
+
+/* Numbers of the buses behind expanders, as the guest's firmware gives them: from the top, two apart. */
+static void number_expander(const struct vq_domain *def, struct vq_controller *controller)
+{
+    enum { TOP = 256, APART = 2 };
+    uint32_t lowest = TOP;
+
+    if (controller->has_busnr)
+        return;
+    for (size_t i = 0; i < def->devices.n_controllers; i++) {
+        const struct vq_controller *other = def->devices.controllers[i];
+        if (other->type == VQ_CONTROLLER_PCI && other->has_busnr && other->busnr < lowest)
+            lowest = other->busnr;
+    }
+    controller->has_busnr = lowest > APART;
+    controller->busnr = controller->has_busnr ? lowest - APART : 0;
+}
+
+static void number_switch_port(struct vq_controller *port)
+{
+    if (!port->has_chassis) {
+        port->has_chassis = true;
+        port->chassis = port->index;
+    }
+    if (!port->has_target_port) {
+        port->has_target_port = true;
+        port->target_port = port->info.address.pci.slot;
+    }
+}
+
+static void number_bus(const struct vq_domain *def, struct vq_controller *controller, const struct bus_kind *kind)
+{
+    if (kind->sits_on_root)
+        number_root_port(controller);
+    else if (strcmp(kind->model, "pcie-switch-downstream-port") == 0)
+        number_switch_port(controller);
+    else if (strstr(kind->model, "expander") != NULL)
+        number_expander(def, controller);
+    if (strcmp(kind->model, "pci-bridge") == 0 && !controller->has_chassis_nr) {
+        controller->has_chassis_nr = true;
+        controller->chassis_nr = controller->index;
+    }
+}
+
 /* Ports and bridges that the definition names without saying where they sit. */
 static int place_buses(struct picture *picture, struct vq_error *err)
 {
@@ -554,28 +653,12 @@ static int place_buses(struct picture *picture, struct vq_error *err)
     for (size_t i = 0; i < devices->n_controllers; i++) {
         struct vq_controller *controller = devices->controllers[i];
         const struct bus_kind *kind = controller->type == VQ_CONTROLLER_PCI ? find_kind(controller->model) : NULL;
-        uint32_t bus;
 
         if (kind == NULL || kind->is_root)
             continue;
-        bool is_expander = strstr(kind->model, "expander") != NULL;
-        if (is_open(&controller->info)) {
-            if (kind->sits_on_root || (picture->is_express && (is_expander || strncmp(kind->model, "dmi", 3) == 0))) {
-                if (place_root_port(picture, controller, err) < 0)
-                    return -1;
-            } else if (picture->is_express && strcmp(kind->model, "pci-bridge") != 0) {
-                if (find_express_bus(picture, &bus, err) < 0 || give(picture, &controller->info, bus, 0, 0, err) < 0)
-                    return -1;
-            } else if (place_conventional(picture, &controller->info, err) < 0) {
-                return -1;
-            }
-        }
-        if (kind->sits_on_root || strstr(kind->model, "downstream") != NULL)
-            number_root_port(controller);
-        if (strcmp(kind->model, "pci-bridge") == 0 && !controller->has_chassis_nr) {
-            controller->has_chassis_nr = true;
-            controller->chassis_nr = controller->index;
-        }
+        if (is_open(&controller->info) && place_bus(picture, controller, kind, err) < 0)
+            return -1;
+        number_bus(picture->def, controller, kind);
     }
     return 0;
 }
