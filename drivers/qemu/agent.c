@@ -408,14 +408,14 @@ static int check_listener(const struct vq_qemu_guest *guest, int fd, struct vq_e
     socklen_t length = sizeof(peer);
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-        return vq_error_system(err, errno, "failed to connect to agent socket");
+        return vq_error_system(err, errno, "failed to connect to the socket of the channel");
     if (peer.pid != guest->pid)
-        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the agent's socket is not that of the domain's QEMU, but of process %d",
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the channel's socket is not that of the domain's QEMU, but of process %d",
                             (int)peer.pid);
     return 0;
 }
 
-static int connect_socket(const struct vq_qemu_guest *guest, const char *path, int *ret_fd, struct vq_error *err)
+int vq_agent_connect(const struct vq_qemu_guest *guest, const char *path, int *ret_fd, struct vq_error *err)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     VQ_AUTOCLOSE int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -423,12 +423,12 @@ static int connect_socket(const struct vq_qemu_guest *guest, const char *path, i
     struct stat status;
 
     if (fd < 0 || file < 0 || fstat(file, &status) < 0 || VQ_FAILPOINT("qemu.agent.connect"))
-        return vq_error_system(err, errno, "failed to connect to agent socket");
+        return vq_error_system(err, errno, "failed to connect to the socket of the channel");
     if (!S_ISSOCK(status.st_mode))
-        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the agent's channel '%s' is no socket", path);
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the channel '%s' is no socket", path);
     (void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        return vq_error_system(err, errno, "failed to connect to agent socket");
+        return vq_error_system(err, errno, "failed to connect to the socket of the channel");
     if (check_listener(guest, fd, err) < 0)
         return -1;
     *ret_fd = fd;
@@ -464,7 +464,7 @@ void vq_agent_open(struct vq_qemu_guest *guest)
     if (channel->source.type != VQ_CHARDEV_UNIX || channel->source.mode != VQ_CHARDEV_BIND || channel->source.path == NULL)
         return;
     guest->has_agent_error = false;
-    if (connect_socket(guest, channel->source.path, &fd, &err) < 0) {
+    if (vq_agent_connect(guest, channel->source.path, &fd, &err) < 0) {
         vq_log(WARN, "guest.agent", "domain=%s: %s, its agent is not asked", guest->name, err.message);
         guest->has_agent_error = true;
         return;

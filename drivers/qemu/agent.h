@@ -60,6 +60,9 @@ void vq_agent_channel_is(struct vq_qemu_guest *guest, struct vq_port *channel, b
 /* The same for all channels, from the answer to query-chardev. */
 void vq_agent_channels_are(struct vq_qemu_guest *guest, json_t *query_chardev, int reason);
 
+/* A connection to the socket at which the guest's QEMU listens for a channel; does not block. Refused when another process listens. */
+VQ_MUST_CHECK int vq_agent_connect(const struct vq_qemu_guest *guest, const char *path, int *ret_fd, struct vq_error *err);
+
 /* ---- Asking ---- */
 
 /* Can the agent be asked at all? False: err tells why it cannot (VIR_ERR_OPERATION_INVALID, VIR_ERR_AGENT_UNRESPONSIVE,

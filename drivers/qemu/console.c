@@ -1,5 +1,5 @@
-/* Console streams: see console.h. Each is one descriptor of a pty and one stream; it outlives its guest until the client
- * has taken leave. */
+/* Console streams: see console.h. Each is one descriptor of a pty or of a channel's socket, and one stream; it outlives its guest
+ * until the client has taken leave. */
 #define VQ_FROM VIR_FROM_QEMU
 
 #include "drivers/qemu/console.h"
@@ -15,7 +15,9 @@
 
 #include "conf/base/memory.h"
 #include "conf/domain.h"
+#include "drivers/qemu/agent.h"
 #include "drivers/qemu/guest.h"
+#include "drivers/qemu/handlers_define.h"
 #include "proto/gen/remote.h"
 
 enum { READ_BYTES = 16 * 1024, PTS_MAJOR_FIRST = 136, PTS_MAJOR_LAST = 143, CONSOLES_MAX = 64 };
@@ -235,8 +237,7 @@ static struct vq_port *find_channel(const struct vq_devices *devices, const char
     for (size_t i = 0; i < devices->n_channels; i++) {
         struct vq_port *port = devices->channels[i];
 
-        if (name == NULL ? port->target == VQ_PORT_TARGET_VIRTIO
-                         : vq_streq(port->info.alias, name) || vq_streq(port->name, name))
+        if (name == NULL || vq_streq(port->name, name))
             return port;
     }
     return NULL;
@@ -256,7 +257,17 @@ static struct vq_qemu_console *find_open(const struct vq_qemu_guest *guest, cons
     return found;
 }
 
-static int clear_the_way(struct vq_qemu_guest *guest, const char *alias, bool force, struct vq_error *err)
+/* Consoles are pseudo terminals, channels are sockets that QEMU listens at. */
+struct kind {
+    enum vq_chardev_type type;
+    const char *not_found, *wrong, *taken;
+};
+static const struct kind console_kind = { VQ_CHARDEV_PTY, "cannot find character device %s", "character device %s is not using a PTY",
+                                          "Active console session exists for this domain" };
+static const struct kind channel_kind = { VQ_CHARDEV_UNIX, "cannot find channel %s", "channel %s is not using a UNIX socket",
+                                          "Active channel stream exists for this domain" };
+
+static int clear_the_way(struct vq_qemu_guest *guest, const struct kind *kind, const char *alias, bool force, struct vq_error *err)
 {
     unsigned n;
     struct vq_qemu_console *open_one = find_open(guest, alias, &n);
@@ -267,7 +278,7 @@ static int clear_the_way(struct vq_qemu_guest *guest, const char *alias, bool fo
         return n < CONSOLES_MAX ? 0 : vq_error_set(err, VIR_ERR_OPERATION_FAILED, "too many consoles of domain '%s' are open",
                                                    guest->name);
     if (!force)
-        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "Active console session exists for this domain");
+        return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "%s", kind->taken);
     (void)vq_error_set(&taken, VIR_ERR_OPERATION_ABORTED, "another client has taken the console over");
     stream = open_one->stream;
     stream_over(open_one);
@@ -298,31 +309,42 @@ static void attach(struct vq_qemu_guest *guest, struct vq_request *request, cons
     vq_request_reply(request);
 }
 
+static int open_file(const struct vq_qemu_guest *guest, const struct vq_port *port, struct vq_error *err)
+{
+    int fd;
+
+    if (port->source.type == VQ_CHARDEV_PTY)
+        return open_pty(port->source.path, err);
+    return vq_agent_connect(guest, port->source.path, &fd, err) < 0 ? -1 : fd;
+}
+
 static void open_port(struct vq_request *request, struct vq_qemu_guest *guest, const struct vq_port *port,
-                      const char *what, const char *name, bool force)
+                      const struct kind *kind, const char *name, bool force)
 {
     struct vq_error err = VQ_ERROR_INIT;
-    const char *alias;
     int fd = -1;
 
     if (port == NULL) {
-        (void)vq_error_set(&err, VIR_ERR_INTERNAL_ERROR, "cannot find %s device %s", what,
-                           name != NULL ? name : "<default>");
-    } else if (port->source.type != VQ_CHARDEV_PTY || port->source.path == NULL) {
-        (void)vq_error_set(&err, VIR_ERR_INTERNAL_ERROR, "character device %s is not using a PTY",
-                           port->info.alias != NULL ? port->info.alias : what);
-    } else {
-        /* By path: the first console and the first serial port are one pty. */
-        alias = port->source.path;
-        if (clear_the_way(guest, alias, force, &err) == 0)
-            fd = open_pty(alias, &err);
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INTERNAL_ERROR, kind->not_found, name != NULL ? name : "default");
+        return;
     }
+    if (port->source.type != kind->type || port->source.path == NULL) {
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_INTERNAL_ERROR, kind->wrong,
+                       name != NULL              ? name
+                       : port->info.alias != NULL ? port->info.alias
+                                                  : "");
+        return;
+    }
+    /* By path: the first console and the first serial port are one pty. */
+    if (clear_the_way(guest, kind, port->source.path, force, &err) == 0)
+        fd = open_file(guest, port, &err);
     if (fd < 0)
         vq_request_fail(request, &err);
     else
         attach(guest, request, port->source.path, fd);
 }
 
+/* VIR_DOMAIN_CONSOLE_SAFE asks that nobody else has the console: no more than one stream has it in any case. */
 void vq_qemu_open_console(struct vq_request *request)
 {
     const struct vq_remote_domain_open_console_args *args = request->args;
@@ -331,7 +353,7 @@ void vq_qemu_open_console(struct vq_request *request)
 
     if (!vq_qemu_check_flags(request, args->flags, allowed) || (guest = vq_qemu_guest_of(request)) == NULL)
         return;
-    open_port(request, guest, guest->live != NULL ? find_console(&guest->live->devices, args->dev_name) : NULL, "console",
+    open_port(request, guest, guest->live != NULL ? find_console(&guest->live->devices, args->dev_name) : NULL, &console_kind,
               args->dev_name, (args->flags & VIR_DOMAIN_CONSOLE_FORCE) != 0);
 }
 
@@ -343,7 +365,7 @@ void vq_qemu_open_channel(struct vq_request *request)
     if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_CHANNEL_FORCE) ||
         (guest = vq_qemu_guest_of(request)) == NULL)
         return;
-    open_port(request, guest, guest->live != NULL ? find_channel(&guest->live->devices, args->name) : NULL, "channel",
+    open_port(request, guest, guest->live != NULL ? find_channel(&guest->live->devices, args->name) : NULL, &channel_kind,
               args->name, (args->flags & VIR_DOMAIN_CHANNEL_FORCE) != 0);
 }
 

@@ -1,4 +1,4 @@
-/* Streams between clients and the pseudo terminals of a guest. */
+/* Streams between clients and the pseudo terminals and channels of a guest. */
 #pragma once
 
 struct vq_qemu_guest;

@@ -157,6 +157,15 @@ static void rotate_log(const struct vq_qemu_guest *guest)
     }
 }
 
+void vq_qemu_logs_remove(const struct vq_qemu_guest *guest)
+{
+    for (int generation = -1; generation < LOGS_KEPT; generation++) {
+        VQ_AUTOFREE char *path = log_path(guest, generation);
+
+        (void)unlink(path); /* one that is not there is gone already */
+    }
+}
+
 static int open_log(struct vq_qemu_guest *guest, struct vq_error *err)
 {
     VQ_AUTOFREE char *dir = vq_asprintf("%s/qemu", guest->qemu->host->log_dir);

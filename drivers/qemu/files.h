@@ -29,6 +29,8 @@ void vq_qemu_log_start(struct vq_qemu_guest *guest, const struct vq_qemu_command
 void vq_qemu_log_end(struct vq_qemu_guest *guest);
 /* The last words of this run, for an error message; "" when there are none. */
 void vq_qemu_log_tail(const struct vq_qemu_guest *guest, char *text, size_t size);
+/* All of them, also those of earlier runs: the client wants nothing to be left. */
+void vq_qemu_logs_remove(const struct vq_qemu_guest *guest);
 /* A guest that makes QEMU write without end gets no more than this of the disk. */
 enum { VQ_QEMU_LOG_MAX_BYTES = 16 * 1024 * 1024 };
 void vq_qemu_log_bound(const struct vq_qemu_guest *guest);

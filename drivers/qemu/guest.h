@@ -101,6 +101,7 @@ struct vq_qemu_guest {
     bool autodestroy;
     uint64_t autodestroy_node, autodestroy_session;
     struct vq_qemu_end end;  /* why it is ending */
+    bool removes_logs;       /* somebody said destroy, and that no log shall be left */
     bool may_kill;           /* somebody said destroy: SIGKILL after the deadline */
     uint64_t term_sent_ms;   /* loop time of the first SIGTERM, 0: none */
     uint8_t next_pause_reason, next_pause_detail; /* of the next STOP */

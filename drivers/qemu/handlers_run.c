@@ -167,6 +167,7 @@ static void destroy(struct vq_request *request, uint32_t flags)
     guest->waiting[guest->n_waiting].deadline = uv_now(guest->qemu->host->loop) +
                                                 (is_graceful ? VQ_QEMU_GRACEFUL_MS : VQ_QEMU_TERM_MS + 5000);
     guest->n_waiting++;
+    guest->removes_logs = guest->removes_logs || (flags & VIR_DOMAIN_DESTROY_REMOVE_LOGS) != 0;
     /* Nobody is there to end it gently for: stopped by a signal or by a debugger, it gets SIGKILL after the deadline. */
     vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED, !is_graceful);
 }

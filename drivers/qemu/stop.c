@@ -76,6 +76,8 @@ void vq_qemu_guest_finish(struct vq_qemu_guest *guest)
 {
     if (!guest->is_claimed)
         drop_transient(guest);
+    if (guest->removes_logs)
+        vq_qemu_logs_remove(guest);
     vq_log(INFO, "guest.ended", "domain=%s id=%d", guest->name, guest->id);
     vq_qemu_guest_set_phase(guest, VQ_GUEST_ENDED);
     vq_qemu_guest_answer_waiting(guest, NULL);
