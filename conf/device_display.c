@@ -1,4 +1,9 @@
 /* Devices that people look at, listen to and type on. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/base/memory.h"
+#include "conf/base/text.h"
 #include "conf/device_fields.h"
 
 static const char *const graphics_type_names[VQ_GRAPHICS_N] = {
@@ -106,7 +111,25 @@ static const struct vq_field graphics_rows[] = {
     VQ_STRING("gl/@rendernode", vq_graphics, gl_rendernode, FOR(OF(SPICE) | OF(EGL_HEADLESS) | OF(DBUS))),
     VQ_UINT("audio/@id", vq_graphics, audio_id, .min = 1, FOR(OF(VNC) | OF(DBUS)), .flags = VQ_FIELD_WITH_ELEMENT),
 };
-VQ_FIELDS_EXPORT(vq_graphics_fields, "graphics", vq_graphics, graphics_rows);
+/* Any mode is what a channel has anyhow. */
+static int graphics_parsed(void *object, const struct vq_xml_node *node, struct vq_error *err)
+{
+    struct vq_graphics *graphics = object;
+    size_t n = 0;
+
+    (void)node, (void)err;
+    if (vq_streq(graphics->default_mode, "any"))
+        free(vq_take(graphics->default_mode));
+    for (size_t i = 0; i < graphics->n_channels; i++) {
+        if (strcmp(graphics->channels[i]->mode, "any") == 0)
+            vq_fields_free(&spice_channel_fields, graphics->channels[i]);
+        else
+            graphics->channels[n++] = graphics->channels[i];
+    }
+    graphics->n_channels = n;
+    return 0;
+}
+VQ_FIELDS_EXPORT(vq_graphics_fields, "graphics", vq_graphics, graphics_rows, .parsed = graphics_parsed);
 
 static const struct vq_field video_rows[] = {
     VQ_STRING("driver/@name", vq_video, driver_name, VQ_WORDS("qemu", "vhostuser")),

@@ -7,6 +7,8 @@
 #include "conf/base/text.h"
 #include "conf/domain_rules.h"
 
+enum { SHMEM_MIB = 4 };
+
 static void fill_text(char **member, const char *text)
 {
     if (*member == NULL)
@@ -211,6 +213,22 @@ static void fill_memories(struct vq_devices *devices)
     }
 }
 
+static void fill_shmem(struct vq_shmem *shmem)
+{
+    if (vq_streq(shmem->model, "ivshmem-plain") && shmem->size_mib == 0)
+        shmem->size_mib = SHMEM_MIB;
+    if (shmem->has_msi && shmem->msi_ioeventfd == VQ_SWITCH_UNSET)
+        shmem->msi_ioeventfd = VQ_SWITCH_ON;
+}
+
+static void fill_vsock(struct vq_vsock *vsock)
+{
+    if (vsock->model == VQ_VIRTIO_MODEL_UNSET)
+        vsock->model = VQ_VIRTIO_MODEL_VIRTIO;
+    if (vsock->auto_cid == VQ_SWITCH_UNSET)
+        vsock->auto_cid = vsock->cid == 0 ? VQ_SWITCH_ON : VQ_SWITCH_OFF;
+}
+
 void vq_domain_fill_devices(struct vq_domain *domain, const struct vq_domain_fill *fill)
 {
     struct vq_devices *devices = &domain->devices;
@@ -230,6 +248,10 @@ void vq_domain_fill_devices(struct vq_domain *domain, const struct vq_domain_fil
         fill_interface(devices->interfaces[i], fill);
     for (size_t i = 0; i < devices->n_tpms; i++)
         fill_tpm(devices->tpms[i]);
+    for (size_t i = 0; i < devices->n_shmems; i++)
+        fill_shmem(devices->shmems[i]);
+    if (devices->vsock != NULL)
+        fill_vsock(devices->vsock);
     fill_hostdevs(devices);
     fill_smartcards(devices);
     fill_memories(devices);
