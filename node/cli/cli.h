@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "node/cluster/errors.h"
 #include "proto/cluster.pb-c.h"
 
 #define CLI_SOCKET "/run/virtquorum/control"
@@ -47,6 +48,7 @@ enum cli_option {
     CLI_OPT_OFFLINE_TOO = 1 << 23,
     CLI_OPT_WAIT      = 1 << 24,
     CLI_OPT_XML       = 1 << 25,
+    CLI_OPT_ALL       = 1 << 26,
 };
 
 enum { CLI_TO_MAX = 64 };
@@ -91,8 +93,11 @@ bool cli_parse_time(const char *text, uint64_t *ret_ms);
 int cli_usage_error(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void cli_print_help(const struct cli *cli);
 
-/* client.c: send the request and wait for the last reply, which is the caller's to free; progress and checks are shown
- * as they come. An exit code: 0 only together with a reply; what went wrong has been said. */
+/* client.c. Say "error VQ-0103: ..."; the exit code of that number. */
+int cli_fail(const struct cli *cli, enum vq_number number, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void cli_say_error(const struct cli *cli, unsigned number, const char *text);
+/* Send the request and wait for the last reply, which is the caller's to free; progress and checks are shown as they come. An
+ * exit code: 0 only together with a reply; what went wrong has been said. */
 int cli_ask(struct cli *cli, Vq__Control *request, Vq__ControlReply **ret_reply);
 /* An address with a host name in it, as a numeric one; malloc'ed. NULL: it has no such host, and that has been said. */
 char *cli_resolve(struct cli *cli, const char *address);
@@ -104,6 +109,7 @@ int cli_join(struct cli *cli);
 int cli_leave(struct cli *cli);
 int cli_remove(struct cli *cli);
 int cli_cert(struct cli *cli);
+int cli_takeover(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_nodes(struct cli *cli);
 int cli_guests(struct cli *cli);

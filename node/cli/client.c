@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,28 @@
 
 enum { DEFAULT_TIMEOUT_MS = 60000, MESSAGE_MAX = 64 * 1024 * 1024 };
 
+void cli_say_error(const struct cli *cli, unsigned number, const char *text)
+{
+    if (number == 0) /* of an older daemon */
+        fprintf(cli->err, "error: %s\n", text);
+    else
+        fprintf(cli->err, "error VQ-%04u: %s\n", number, text);
+}
+
+int cli_fail(const struct cli *cli, enum vq_number number, const char *fmt, ...)
+{
+    va_list args;
+    char *text;
+
+    va_start(args, fmt);
+    if (vasprintf(&text, fmt, args) < 0)
+        text = NULL;
+    va_end(args);
+    cli_say_error(cli, vq_numbers[number].number, text != NULL ? text : fmt);
+    free(text);
+    return vq_numbers[number].exit_code;
+}
+
 static uint64_t now_ms(void)
 {
     struct timespec now;
@@ -26,12 +49,10 @@ static uint64_t now_ms(void)
 static int say_unreachable(struct cli *cli, int problem)
 {
     if (problem == EACCES || problem == EPERM) {
-        fprintf(cli->err, "error: only root may do this (%s: %s)\n", cli->socket, strerror(problem));
-        return CLI_DENIED;
+        return cli_fail(cli, VQ_E_NOT_ROOT, "only root may do this (%s: %s)", cli->socket, strerror(problem));
     }
-    fprintf(cli->err, "error: virtquorumd does not answer at %s (%s). Start virtquorumd, or name its socket with --socket.\n", cli->socket,
-            strerror(problem));
-    return CLI_UNREACHABLE;
+    return cli_fail(cli, VQ_E_NO_DAEMON, "virtquorumd does not answer at %s (%s). Start virtquorumd, or name its socket with --socket.",
+                    cli->socket, strerror(problem));
 }
 
 static int open_socket(struct cli *cli, int *ret_fd)
@@ -66,8 +87,7 @@ static int wait_for(struct cli *cli, int fd, short events, uint64_t deadline_ms)
             return say_unreachable(cli, errno);
         if (now_ms() < deadline_ms)
             continue;
-        fprintf(cli->err, "error: no answer in time; the daemon may still be at it, see virtquorum status\n");
-        return CLI_TIMEOUT;
+        return cli_fail(cli, VQ_E_NO_ANSWER, "no answer in time; the daemon may still be at it, see virtquorum status");
     }
 }
 
@@ -96,8 +116,7 @@ static int read_all(struct cli *cli, int fd, uint8_t *bytes, size_t length, uint
             return result;
         ssize_t n = recv(fd, bytes, length, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-            fprintf(cli->err, "error: the daemon hung up; see virtquorum status and its log\n");
-            return CLI_UNREACHABLE;
+            return cli_fail(cli, VQ_E_HUNG_UP, "the daemon hung up; see virtquorum status and its log");
         }
         bytes += n > 0 ? n : 0;
         length -= n > 0 ? (size_t)n : 0;
@@ -132,8 +151,7 @@ static int read_reply(struct cli *cli, int fd, uint64_t deadline_ms, Vq__Control
     *ret_reply = bytes == NULL ? NULL : vq__control_reply__unpack(NULL, size, bytes);
     if (*ret_reply != NULL)
         return CLI_OK;
-    fprintf(cli->err, "error: the daemon's answer makes no sense: is it of another release?\n");
-    return CLI_FAILED;
+    return cli_fail(cli, VQ_E_OTHER_RELEASE, "the daemon's answer makes no sense: is it of another release?");
 }
 
 static void show(struct cli *cli, const Vq__ControlReply *reply)
@@ -168,7 +186,7 @@ int cli_ask(struct cli *cli, Vq__Control *request, Vq__ControlReply **ret_reply)
     }
     (void)close(fd); /* everything has been read */
     if (result == CLI_OK && reply->error[0] != '\0') {
-        fprintf(cli->err, "error: %s\n", reply->error);
+        cli_say_error(cli, reply->number, reply->error);
         result = reply->exit_code != 0 ? reply->exit_code : CLI_FAILED;
     }
     if (result == CLI_OK)
@@ -202,7 +220,7 @@ static char *look_up(struct cli *cli, const char *host)
     }
     if (rc == 0)
         return vq_strdup(text);
-    fprintf(cli->err, "error: '%s': %s\n", host, gai_strerror(rc));
+    (void)cli_fail(cli, VQ_E_NO_HOST, "'%s': %s", host, gai_strerror(rc)); /* the caller knows its exit code */
     return NULL;
 }
 

@@ -18,6 +18,8 @@ const struct cli_command cli_commands[] = {
     {"guests", "", 0, 0, CLI_OPT_OUTPUT | CLI_OPT_NODE, "list the guests of all nodes, with where they are", cli_guests, false},
     {"leave", "", 0, 0, CLI_OPT_FORCE, "take this host out of its cluster; its guests stay here", cli_leave, false},
     {"remove", "NODE", 1, 1, CLI_OPT_FORCE, "take a node out that will not come back", cli_remove, false},
+    {"takeover", "[GUEST]", 0, 1, CLI_OPT_ALL | CLI_OPT_FORCE, "make this node the owner of what a removed node has left", cli_takeover,
+     false},
     {"migrate", "GUEST NODE", 2, 2,
      CLI_OPT_CHECK | CLI_OPT_OFFLINE | CLI_OPT_COPY_STORAGE | CLI_OPT_UNSAFE | CLI_OPT_BANDWIDTH,
      "move a guest to another node while it runs", cli_migrate, false},
@@ -134,5 +136,19 @@ int cli_cert(struct cli *cli)
     cert.node = (char *)(cli->n_args > 1 ? cli->args[1] : "");
     request.request_case = VQ__CONTROL__REQUEST_CERT;
     request.cert = &cert;
+    return ask_and_tell(cli, &request);
+}
+
+int cli_takeover(struct cli *cli)
+{
+    Vq__Control request = VQ__CONTROL__INIT;
+    Vq__ControlTakeover takeover = VQ__CONTROL_TAKEOVER__INIT;
+
+    if ((cli->n_args > 0 && cli->args[0][0] != '\0') == ((cli->given & CLI_OPT_ALL) != 0))
+        return cli_usage_error(cli, "takeover wants the name of a guest, or --all");
+    takeover.guest = (char *)(cli->n_args > 0 ? cli->args[0] : "");
+    takeover.force = (cli->given & CLI_OPT_FORCE) != 0;
+    request.request_case = VQ__CONTROL__REQUEST_TAKEOVER;
+    request.takeover = &takeover;
     return ask_and_tell(cli, &request);
 }

@@ -20,7 +20,7 @@ static const struct {
     {CLI_OPT_ADVERTISE, "advertise", 0, "ADDR[:PORT]", "how the other nodes reach this host", false},
     {CLI_OPT_TTL, "ttl", 0, "TIME", "how long the token is good: 90s, 15m, 1h, 2d (1h)", false},
     {CLI_OPT_DRY_RUN, "dry-run", 'n', NULL, "make the checks, change nothing", false},
-    {CLI_OPT_FORCE, "force", 'f', NULL, "leave, remove: also when guests belong to the node; recover: do it", false},
+    {CLI_OPT_FORCE, "force", 'f', NULL, "leave, remove: also when guests belong to the node; takeover: the old node is off; recover: do it", false},
     {CLI_OPT_YES, "yes", 'y', NULL, "recover: do not ask", false},
     {CLI_OPT_STATE_DIR, "state-dir", 0, "DIR", "recover: of the daemon (" CLI_STATE_DIR ")", false},
     {CLI_OPT_WHY, "why", 0, NULL, "say what the state of the cluster means", false},
@@ -34,6 +34,7 @@ static const struct {
     {CLI_OPT_PARALLEL, "parallel", 0, "N", "so many guests at a time (2)", false},
     {CLI_OPT_OFFLINE_TOO, "offline-too", 0, NULL, "guests that do not run as well", false},
     {CLI_OPT_WAIT, "wait", 0, "yes|no", "wait until it is done (yes)", false},
+    {CLI_OPT_ALL, "all", 0, NULL, "all guests of removed nodes", false},
     {CLI_OPT_XML, "xml", 0, NULL, "only the <cpu> element, for a definition", false},
     {CLI_OPT_OUTPUT, "output", 'o', "FORMAT", "table, wide, json or name", false},
     {CLI_OPT_QUIET, "quiet", 'q', NULL, "no talk, only data and errors", true},
@@ -92,7 +93,7 @@ int cli_usage_error(struct cli *cli, const char *fmt, ...)
 {
     va_list args;
 
-    fputs("error: ", cli->err);
+    fprintf(cli->err, "error VQ-%04u: ", vq_numbers[VQ_E_USAGE].number);
     va_start(args, fmt);
     (void)vfprintf(cli->err, fmt, args);
     va_end(args);

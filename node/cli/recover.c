@@ -11,8 +11,7 @@ enum { SILENT = VQ_LOG_ERROR + 1, ANSWER_MAX = 256 };
 
 static int fail(struct cli *cli, const struct vq_error *err)
 {
-    fprintf(cli->err, "error: %s\n", err->message);
-    return err->code == VIR_ERR_OPERATION_INVALID ? CLI_CONFLICT : CLI_FAILED;
+    return cli_fail(cli, err->code == VIR_ERR_OPERATION_INVALID ? VQ_E_RECOVERY_REFUSED : VQ_E_NOT_RECOVERED, "%s", err->message);
 }
 
 static const char *plural(uint64_t n)
@@ -88,8 +87,7 @@ static int decide(struct cli *cli, struct vq_recovery *recovery)
         return CLI_CONFLICT;
     }
     if (!found->was_interrupted && !is_confirmed(cli, found->node)) {
-        fprintf(cli->err, "error: not confirmed. Nothing was changed.\n");
-        return CLI_CONFLICT;
+        return cli_fail(cli, VQ_E_NOT_CONFIRMED, "not confirmed. Nothing was changed.");
     }
     return finish(cli, recovery);
 }

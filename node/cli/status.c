@@ -16,8 +16,7 @@ static int ask_status(struct cli *cli, Vq__ControlReply **ret_reply)
     int result = cli_ask(cli, &request, ret_reply);
     if (result == CLI_OK && (*ret_reply)->status == NULL) {
         vq__control_reply__free_unpacked(*ret_reply, NULL);
-        fprintf(cli->err, "error: the daemon's answer makes no sense: is it of another release?\n");
-        return CLI_FAILED;
+        return cli_fail(cli, VQ_E_OTHER_RELEASE, "the daemon's answer makes no sense: is it of another release?");
     }
     return result;
 }

@@ -17,6 +17,7 @@
 #include "node/client/events.h"
 #include "node/mesh/forward.h"
 #include "node/cluster/join.h"
+#include "node/cluster/takeover.h"
 #include "node/cluster/level.h"
 #include "node/mesh/mesh.h"
 #include "node/mesh/propose.h"
@@ -182,10 +183,11 @@ static void mesh_join(const struct vq_channel_parts *take_parts, void *data)
 /* It has a certificate, so it was a member, or is about to be one; which of the two, it can tell itself. */
 static bool mesh_stranger(uint64_t node, Vq__Removed *removed, void *data)
 {
-    const struct vq_cluster *cluster = data;
+    struct vq_cluster *cluster = data;
 
     if (!cluster->has_seen_self || cluster->removed_since_ms != 0)
         return false;
+    vq_takeover_heard(cluster, node);
     removed->id = node;
     removed->cluster_id = cluster->self->cluster_id;
     removed->applied = cluster->daemon->applied;

@@ -79,6 +79,7 @@ struct vq_cluster {
     bool is_initialising;               /* ClusterInit is under way */
     bool is_joining;                    /* one of join.c is under way */
     bool has_refreshed_record;
+    uint64_t last_heard;                /* removed node that takeover.c has noted last */
     int64_t certificate_look_s;         /* unix time: not looked at before */
     char certificate_problem[512];      /* of the last renewal; "": it went well, or was not due */
     unsigned n_stopping;                /* parts that have not called back */

@@ -91,33 +91,19 @@ void vq_control_text(struct vq_control_client *client, const char *text)
     vq_control_done(client, &reply);
 }
 
-void vq_control_fail(struct vq_control_client *client, int exit_code, const char *message)
+void vq_control_fail(struct vq_control_client *client, enum vq_number number, const char *message)
 {
     Vq__ControlReply reply = VQ__CONTROL_REPLY__INIT;
 
-    reply.exit_code = exit_code;
+    reply.exit_code = vq_numbers[number].exit_code;
+    reply.number = vq_numbers[number].number;
     reply.error = (char *)message;
     vq_control_done(client, &reply);
 }
 
-int vq_control_exit_code(const struct vq_error *err)
-{
-    static const struct {
-        int code, exit_code;
-    } codes[] = {
-        {VIR_ERR_INVALID_ARG, VQ_EXIT_USAGE},           {VIR_ERR_OPERATION_INVALID, VQ_EXIT_NO_QUORUM},
-        {VIR_ERR_AUTH_FAILED, VQ_EXIT_DENIED},          {VIR_ERR_OPERATION_TIMEOUT, VQ_EXIT_TIMEOUT},
-    };
-
-    for (size_t i = 0; i < VQ_N_ELEMENTS(codes); i++)
-        if (codes[i].code == err->code)
-            return codes[i].exit_code;
-    return VQ_EXIT_FAILED;
-}
-
 void vq_control_fail_with(struct vq_control_client *client, const struct vq_error *err)
 {
-    vq_control_fail(client, vq_control_exit_code(err), err->message);
+    vq_control_fail(client, vq_number_of(err), err->message);
 }
 
 bool vq_control_is_refused(struct vq_control_client *client, enum vq_raft_outcome outcome, const struct vq_result *result,
@@ -162,7 +148,7 @@ static const vq_control_fn requests[] = {
     [VQ__CONTROL__REQUEST_GUESTS] = vq_control_guests, [VQ__CONTROL__REQUEST_MIGRATE] = vq_control_migrate,
     [VQ__CONTROL__REQUEST_DRAIN] = vq_control_drain,   [VQ__CONTROL__REQUEST_UNDRAIN] = vq_control_undrain,
     [VQ__CONTROL__REQUEST_SETTING] = vq_control_setting, [VQ__CONTROL__REQUEST_CPU_BASELINE] = vq_control_cpu_baseline,
-    [VQ__CONTROL__REQUEST_CERT] = vq_control_cert,
+    [VQ__CONTROL__REQUEST_CERT] = vq_control_cert,     [VQ__CONTROL__REQUEST_TAKEOVER] = vq_control_takeover,
 };
 
 static void serve(struct vq_control_client *client)
@@ -171,10 +157,10 @@ static void serve(struct vq_control_client *client)
 
     client->is_busy = true;
     if (client->request->protocol != 1)
-        vq_control_fail(client, VQ_EXIT_FAILED, "the daemon speaks version 1 of the control protocol: tool and daemon are "
+        vq_control_fail(client, VQ_E_OTHER_RELEASE, "the daemon speaks version 1 of the control protocol: tool and daemon are "
                                                 "of different releases");
     else if (which >= VQ_N_ELEMENTS(requests) || requests[which] == NULL)
-        vq_control_fail(client, VQ_EXIT_FAILED, "the daemon does not know this request: it is older than the tool");
+        vq_control_fail(client, VQ_E_OTHER_RELEASE, "the daemon does not know this request: it is older than the tool");
     else
         requests[which](client);
 }

@@ -57,7 +57,7 @@ static void reached(struct vq_peer *take_peer, const struct vq_error *err, void 
 
     renewal->peer = take_peer;
     if (take_peer == NULL) {
-        vq_control_fail(renewal->client, VQ_EXIT_UNREACHABLE, err->message);
+        vq_control_fail(renewal->client, VQ_E_UNREACHABLE, err->message);
         renewal_over(renewal);
         return;
     }
@@ -86,11 +86,11 @@ void vq_control_cert(struct vq_control_client *client)
 
     if (name[0] != '\0' && !vq_streq(name, cluster->self->node_name) && (member == NULL || member->removed_at_ms != 0)) {
         VQ_AUTOFREE char *text = vq_asprintf("there is no node '%s'", name);
-        vq_control_fail(client, VQ_EXIT_NOT_FOUND, text);
+        vq_control_fail(client, VQ_E_NO_NODE, text);
     } else if (member != NULL && member->id != cluster->self->node_id) {
         ask_node(client, member);
     } else if (!vq_identity_is_member(cluster->self)) {
-        vq_control_fail(client, VQ_EXIT_FAILED, "this host is in no cluster yet: virtquorum init");
+        vq_control_fail(client, VQ_E_NO_CLUSTER, "this host is in no cluster yet: virtquorum init");
     } else if (vq_certificate_renew(cluster, &expires_s, &err) < 0) {
         vq_control_fail_with(client, &err);
     } else {

@@ -225,7 +225,7 @@ void vq_control_cpu_baseline(struct vq_control_client *client)
     if (unknown != NULL) {
         VQ_AUTOFREE char *text = vq_asprintf("there is no node '%.64s'", unknown);
         free_asking(asking);
-        vq_control_fail(client, VQ_EXIT_NOT_FOUND, text);
+        vq_control_fail(client, VQ_E_NO_NODE, text);
         return;
     }
     assert(asking->n_nodes > 0); /* this one, or one that was named */

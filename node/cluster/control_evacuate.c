@@ -48,13 +48,13 @@ static void migrate_over(const struct vq_evacuate_result *result, void *data)
         VQ_AUTOFREE char *text = vq_asprintf(wish->check ? "%s can move to %s" : "%s is on %s now", wish->guest, wish->node);
         vq_control_text(client, text);
     } else if (result->is_timed_out) {
-        vq_control_fail(client, VQ_EXIT_TIMEOUT, "it took too long and was cancelled; the guest runs where it was");
+        vq_control_fail(client, VQ_E_MOVE_TOO_LONG, "it took too long and was cancelled; the guest runs where it was");
     } else if (result->first.code == VIR_ERR_OK) {
-        vq_control_fail(client, VQ_EXIT_FAILED, "the guest has gone meanwhile");
+        vq_control_fail(client, VQ_E_GUEST_GONE, "the guest has gone meanwhile");
     } else {
         VQ_AUTOFREE char *text = vq_asprintf("%s %s to %s: %s", wish->guest, result->stay > 0 ? "cannot move" : "did not move",
                                              wish->node, result->first.message);
-        vq_control_fail(client, result->stay > 0 ? VQ_EXIT_CONFLICT : VQ_EXIT_FAILED, text);
+        vq_control_fail(client, result->stay > 0 ? VQ_E_GUEST_STAYS : VQ_E_MOVE_FAILED, text);
     }
 }
 
@@ -78,7 +78,7 @@ static bool find_guest(struct vq_control_client *client, const char *name, struc
     vq_store_view_end(view);
     if (!found) {
         VQ_AUTOFREE char *text = vq_asprintf("there is no guest '%s'", name);
-        vq_control_fail(client, VQ_EXIT_NOT_FOUND, text);
+        vq_control_fail(client, VQ_E_NO_GUEST, text);
         return false;
     }
     memcpy(wish->uuid, ret_info->uuid, sizeof(wish->uuid));
@@ -92,7 +92,7 @@ static const struct vq_cluster_member *find_node(struct vq_control_client *clien
 
     if (member == NULL || member->removed_at_ms != 0) {
         VQ_AUTOFREE char *text = vq_asprintf("there is no node '%s'", name);
-        vq_control_fail(client, VQ_EXIT_NOT_FOUND, text);
+        vq_control_fail(client, VQ_E_NO_NODE, text);
         return NULL;
     }
     return member;
@@ -123,7 +123,7 @@ void vq_control_migrate(struct vq_control_client *client)
     if (info.owner == node->id)
         vq_control_text(client, there);
     else if (info.id < 0 && !asked->offline)
-        vq_control_fail(client, VQ_EXIT_CONFLICT, off);
+        vq_control_fail(client, VQ_E_GUEST_OFF, off);
     else if (vq_evacuate(client->cluster, &wish, &callbacks, client, &err) < 0)
         vq_control_fail_with(client, &err);
 }
@@ -163,7 +163,7 @@ static bool find_targets(struct vq_control_client *client, uint64_t *targets)
     const Vq__ControlDrain *asked = client->request->drain;
 
     if (asked->n_to > VQ_EVACUATE_TARGETS_MAX) {
-        vq_control_fail(client, VQ_EXIT_USAGE, "too many targets");
+        vq_control_fail(client, VQ_E_BAD_TARGETS, "too many targets");
         return false;
     }
     for (size_t i = 0; i < asked->n_to; i++) {
@@ -171,7 +171,7 @@ static bool find_targets(struct vq_control_client *client, uint64_t *targets)
         if (member == NULL)
             return false;
         if (member->id == client->node) {
-            vq_control_fail(client, VQ_EXIT_USAGE, "a node is not drained to itself");
+            vq_control_fail(client, VQ_E_BAD_TARGETS, "a node is not drained to itself");
             return false;
         }
         targets[i] = member->id;
@@ -248,7 +248,7 @@ void vq_control_drain(struct vq_control_client *client)
         return;
     client->node = node->id;
     if (asked->parallel > VQ_EVACUATE_PARALLEL_MAX)
-        vq_control_fail(client, VQ_EXIT_USAGE, "64 guests at a time are the most");
+        vq_control_fail(client, VQ_E_BAD_TARGETS, "64 guests at a time are the most");
     else if (!find_targets(client, targets))
         return; /* said */
     else if (asked->dry_run)

@@ -67,7 +67,7 @@ void vq_control_guests(struct vq_control_client *client)
 
     if (name[0] != '\0' && of_node == 0) {
         VQ_AUTOFREE char *text = vq_asprintf("there is no node '%s'", name);
-        vq_control_fail(client, VQ_EXIT_NOT_FOUND, text);
+        vq_control_fail(client, VQ_E_NO_NODE, text);
         return;
     }
     if (vq_store_view_begin(cluster->daemon->store, &view, &err) < 0) {

@@ -102,7 +102,7 @@ static void wait_for_new_leader(struct vq_control_client *client)
         propose_remove(client, leave_proposed);
     } else if (uv_now(daemon->loop) >= client->deadline_ms) {
         client->tick = NULL;
-        vq_control_fail(client, VQ_EXIT_FAILED, "no other node could take over the lead; nothing was changed");
+        vq_control_fail(client, VQ_E_NO_SUCCESSOR, "no other node could take over the lead; nothing was changed");
     }
 }
 
@@ -147,14 +147,14 @@ void vq_control_leave(struct vq_control_client *client)
     if (!vq_identity_is_member(cluster->self)) {
         vq_control_text(client, "this host stands alone already");
     } else if (cluster->is_joining || vq_move_is_busy(cluster)) {
-        vq_control_fail(client, VQ_EXIT_CONFLICT, "this node is changing its cluster already");
+        vq_control_fail(client, VQ_E_BUSY, "this node is changing its cluster already");
     } else if (cluster->removed_since_ms != 0 || cluster->n_members <= 1 ||
                (is_forced && !vq_propose_has_quorum(daemon))) {
         stand_alone(client); /* nobody is there to be told, or to be asked */
     } else if (n_domains > 0 && !is_forced) {
         VQ_AUTOFREE char *text = vq_asprintf("guests belong to this node (%u): undefine them, or take them along with "
                                              "--force", n_domains);
-        vq_control_fail(client, VQ_EXIT_CONFLICT, text);
+        vq_control_fail(client, VQ_E_HAS_GUESTS, text);
     } else {
         leave_cluster(client);
     }
@@ -182,23 +182,23 @@ void vq_control_remove(struct vq_control_client *client)
     VQ_AUTOFREE char *text = NULL;
 
     if (!vq_identity_is_member(cluster->self)) {
-        vq_control_fail(client, VQ_EXIT_FAILED, "this host is in no cluster");
+        vq_control_fail(client, VQ_E_NO_CLUSTER, "this host is in no cluster");
         return;
     }
     if (member == NULL || member->removed_at_ms != 0) {
         text = vq_asprintf("cluster %s has no node '%s'", cluster->self->cluster_name, remove->node);
-        vq_control_fail(client, VQ_EXIT_NOT_FOUND, text);
+        vq_control_fail(client, VQ_E_NO_NODE, text);
         return;
     }
     if (member->id == cluster->self->node_id) {
-        vq_control_fail(client, VQ_EXIT_CONFLICT, "that is this node: virtquorum leave");
+        vq_control_fail(client, VQ_E_SELF, "that is this node: virtquorum leave");
         return;
     }
     uint32_t n_domains = domains_of(cluster->daemon, member->id);
     if (n_domains > 0 && !remove->force) {
         text = vq_asprintf("guests belong to %s (%u): undefine them, or say --force (their definitions stay)",
                            member->name, n_domains);
-        vq_control_fail(client, VQ_EXIT_CONFLICT, text);
+        vq_control_fail(client, VQ_E_HAS_GUESTS, text);
         return;
     }
     client->node = member->id;

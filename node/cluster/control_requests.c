@@ -59,7 +59,7 @@ static void init_again(struct vq_control_client *client, const char *name)
     if (is_same)
         vq_control_text(client, text);
     else
-        vq_control_fail(client, VQ_EXIT_CONFLICT, text);
+        vq_control_fail(client, VQ_E_OTHER_CLUSTER, text);
 }
 
 void vq_control_init(struct vq_control_client *client)
@@ -71,7 +71,7 @@ void vq_control_init(struct vq_control_client *client)
     if (is_member(client))
         init_again(client, init->name);
     else if (cluster->is_initialising || cluster->is_joining || vq_move_is_busy(cluster))
-        vq_control_fail(client, VQ_EXIT_CONFLICT, "this node is changing its cluster already");
+        vq_control_fail(client, VQ_E_BUSY, "this node is changing its cluster already");
     else if (vq_init_start(cluster, init->name[0] == '\0' ? DEFAULT_CLUSTER_NAME : init->name, init->node_name,
                            init->advertise, init_done, client, &err) < 0)
         vq_control_fail_with(client, &err);
@@ -146,9 +146,9 @@ void vq_control_token(struct vq_control_client *client)
     if (ttl_ms == 0)
         ttl_ms = vq_setting_value(client->cluster->daemon, VQ_SETTING_TOKEN_TTL);
     if (!is_member(client))
-        vq_control_fail(client, VQ_EXIT_FAILED, "this host is in no cluster yet: virtquorum init");
+        vq_control_fail(client, VQ_E_NO_CLUSTER, "this host is in no cluster yet: virtquorum init");
     else if (ttl_ms > VQ_TOKEN_TTL_MAX_MS)
-        vq_control_fail(client, VQ_EXIT_USAGE, "a token lives 30 days at most");
+        vq_control_fail(client, VQ_E_TTL, "a token lives 30 days at most");
     else if (make_token(client, ttl_ms, &err) < 0)
         vq_control_fail_with(client, &err);
 }
@@ -170,12 +170,20 @@ static void join_check(const Vq__JoinCheck *check, void *data)
     vq_control_send(data, &reply);
 }
 
+static enum vq_number join_number(int exit_code)
+{
+    for (enum vq_number number = VQ_E_JOIN_UNREACHABLE; number <= VQ_E_JOIN_USAGE; number++)
+        if (vq_numbers[number].exit_code == exit_code)
+            return number;
+    return VQ_E_JOIN_FAILED;
+}
+
 static void join_done(const char *text, const struct vq_error *err, int exit_code, void *data)
 {
     struct vq_control_client *client = data;
 
     if (err != NULL)
-        vq_control_fail(client, exit_code, err->message);
+        vq_control_fail(client, join_number(exit_code), err->message);
     else
         vq_control_text(client, text);
 }
@@ -199,7 +207,7 @@ static void join_again(struct vq_control_client *client, const char *token_text)
     if (is_same)
         vq_control_text(client, text);
     else
-        vq_control_fail(client, VQ_EXIT_CONFLICT, text);
+        vq_control_fail(client, VQ_E_OTHER_CLUSTER, text);
 }
 
 void vq_control_join(struct vq_control_client *client)
@@ -212,7 +220,7 @@ void vq_control_join(struct vq_control_client *client)
     if (is_member(client))
         join_again(client, join->token);
     else if (vq_join_start(client->cluster, &wish, &callbacks, client, &client->join, &err) < 0)
-        vq_control_fail_with(client, &err);
+        vq_control_fail(client, join_number(vq_numbers[vq_number_of(&err)].exit_code), err.message);
 }
 
 /* ---- status ---- */

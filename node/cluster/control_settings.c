@@ -33,7 +33,7 @@ static bool find(struct vq_control_client *client, const char *name, enum vq_set
     if (*ret != VQ_N_SETTINGS)
         return true;
     VQ_AUTOFREE char *text = vq_asprintf("there is no setting '%.64s'; virtquorum get lists them", name);
-    vq_control_fail(client, VQ_EXIT_NOT_FOUND, text);
+    vq_control_fail(client, VQ_E_NO_SETTING, text);
     return false;
 }
 

@@ -6,6 +6,7 @@
 
 #include "node/cluster/cluster_state.h"
 #include "node/cluster/control.h"
+#include "node/cluster/errors.h"
 #include "node/cluster/join.h"
 
 struct vq_channel;
@@ -45,6 +46,7 @@ void vq_control_migrate(struct vq_control_client *client);
 void vq_control_drain(struct vq_control_client *client);
 void vq_control_undrain(struct vq_control_client *client);
 void vq_control_cpu_baseline(struct vq_control_client *client);
+void vq_control_takeover(struct vq_control_client *client);
 void vq_control_cert(struct vq_control_client *client);
 
 void vq_control_send(struct vq_control_client *client, const Vq__ControlReply *reply);
@@ -52,7 +54,7 @@ void vq_control_progress(struct vq_control_client *client, const char *text);
 /* The last reply; the client may be gone when these return. */
 void vq_control_done(struct vq_control_client *client, Vq__ControlReply *reply);
 void vq_control_text(struct vq_control_client *client, const char *text);
-void vq_control_fail(struct vq_control_client *client, int exit_code, const char *message);
+void vq_control_fail(struct vq_control_client *client, enum vq_number number, const char *message);
 void vq_control_fail_with(struct vq_control_client *client, const struct vq_error *err);
 /* Of a proposal: true when it was not done, and then the tool has been told. */
 bool vq_control_is_refused(struct vq_control_client *client, enum vq_raft_outcome outcome, const struct vq_result *result,
@@ -60,4 +62,3 @@ bool vq_control_is_refused(struct vq_control_client *client, enum vq_raft_outcom
 /* The call-back of vq_propose() for a request that is one change: data is the client. */
 void vq_control_proposed(enum vq_raft_outcome outcome, const struct vq_result *result, const struct vq_error *err,
                          void *data);
-int vq_control_exit_code(const struct vq_error *err);

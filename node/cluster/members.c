@@ -7,6 +7,7 @@
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "node/cluster/cluster_state.h"
+#include "node/cluster/takeover.h"
 #include "node/mesh/mesh.h"
 
 enum { TOLD_MS = 300 }; /* for the message to arrive before the connection is closed */
@@ -180,7 +181,8 @@ static void tell_removed(struct vq_cluster *cluster, uint64_t id)
     removed.cluster_id = cluster->self->cluster_id;
     message.message_case = VQ__MESH__MESSAGE_REMOVED;
     message.removed = &removed;
-    (void)vq_mesh_send(cluster->daemon->mesh, id, &message); /* offline: it will find its certificate refused */
+    if (vq_mesh_send(cluster->daemon->mesh, id, &message)) /* offline: it will find its certificate refused */
+        vq_takeover_heard(cluster, id);
 }
 
 /* True: this one is to be forgotten now. */

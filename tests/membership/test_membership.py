@@ -411,3 +411,63 @@ def test_a_certificate_that_is_due_is_renewed_by_itself_or_status_says_why_not(l
     second.kill()
     second.start()
     wait_for(lambda: "renewal failed" not in first.ask("status", code=None)[1], 10, "the problem to be over")
+
+
+def test_errors_have_numbers(lab):
+    node = lab.node()
+    assert "error VQ-0201: this host is in no cluster yet" in node.ask("token", code=1)
+    assert "error VQ-0101: there is no command 'frob'" in node.ask("frob", code=2)
+    assert "error VQ-0306: " in node.join("hello", code=2)
+    node.kill()
+    assert "error VQ-0103: virtquorumd does not answer" in node.ask("status", code=5)
+
+
+def off_and_removed(lab, node):
+    node.kill()
+    other = next(each for each in lab.nodes if each.process.poll() is None)
+    wait_for(lambda: f"{node.name} is not reachable" in other.ask("status", code=None)[1], 10, "the loss to be seen")
+    other.ask("remove", node.name, "--force")
+    wait_for(lambda: len(other.status()["nodes"]) == len(lab.nodes) - 1, 10, "it to be gone")
+
+
+def owners(node):
+    said = json.loads(node.ask("guests", "-o", "json"))
+    return {guest["name"]: guest["node"] for guest in said["guests"]}
+
+
+def test_what_a_removed_node_has_left_is_taken_over(lab):
+    first, second, third = lab.cluster(3)
+    first.define("mine")
+    third.define("web")
+    third.define("db")
+    assert "error VQ-0408: 'web' belongs to node3, which is here: virtquorum migrate --offline web node1" in first.ask("takeover", "web", code=7)
+    assert "belongs to this node already" in first.ask("takeover", "mine", code=7)
+    assert "error VQ-0401" in first.ask("takeover", "nothing", code=3)
+    assert "wants the name of a guest, or --all" in first.ask("takeover", code=2)
+    third.kill()
+    wait_for(lambda: "node3 is not reachable" in first.ask("status", code=None)[1], 10, "the loss to be seen")
+    said = first.ask("takeover", "web", "--force", code=7)
+    assert "no proof that it has stopped" in said and "virtquorum remove node3 --force" in said
+    assert owners(first)["web"] == "node3"
+    off_and_removed(lab, third)
+    wait_for(lambda: first.ask("takeover", "web", code=None)[0] == 0, 10, "web to be taken over")
+    assert "1 guest taken over: db" in second.ask("takeover", "--all")
+    assert "0 guests taken over" in second.ask("takeover", "--all")
+    assert owners(second) == {"mine": "node1", "web": "node1", "db": "node2"}
+    second.virsh("undefine", "db")
+
+
+def test_a_removed_node_that_is_up_keeps_its_guests(lab):
+    first, second, third = lab.cluster(3)
+    third.define("web")
+    first.ask("remove", "node3", "--force")
+    wait_for(lambda: third.status().get("standalone"), 20, "it to stand alone")
+    wait_for(lambda: third.guests() == ["web"], 10, "its guest to have come along")
+    said = wait_for(lambda: (lambda text: "it stands alone, and may run it" in text and text)(first.ask("takeover", "web", code=7)), 10,
+                    "it to be known that it is up")
+    assert "VQ-0408" in said
+    first.kill()
+    first.start()           # and that is not forgotten
+    wait_for(lambda: "may run it" in first.ask("takeover", "web", code=None)[1], 10, "the memory of it")
+    third.kill()            # the operator has seen to it
+    assert "1 guest taken over: web" in first.ask("takeover", "web", "--force")
