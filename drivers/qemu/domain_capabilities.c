@@ -183,7 +183,20 @@ static void add_devices(struct vq_buffer *text, const struct vq_qemu_capabilitie
     vq_buffer_line(text, "</devices>");
 }
 
-static void add_features(struct vq_buffer *text, const struct vq_qemu_capabilities *caps)
+/* Under TCG the emulator shows two of them alone. */
+static void add_hyperv(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_kvm)
+{
+    begin(text, "hyperv");
+    if (is_kvm)
+        ADD_ENUM("features", {"relaxed", NULL}, {"vapic", NULL}, {"spinlocks", NULL}, {"vpindex", NULL}, {"runtime", NULL},
+                 {"synic", NULL}, {"stimer", NULL}, {"reset", NULL}, {"vendor_id", NULL}, {"frequencies", NULL},
+                 {"reenlightenment", NULL}, {"tlbflush", NULL}, {"ipi", NULL}, {"evmcs", NULL}, {"avic", NULL});
+    else
+        ADD_ENUM("features", {"spinlocks", NULL}, {"vendor_id", NULL});
+    end(text, "hyperv");
+}
+
+static void add_features(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_kvm, bool is_x86)
 {
     vq_buffer_line(text, "<features>");
     text->indent++;
@@ -194,6 +207,8 @@ static void add_features(struct vq_buffer *text, const struct vq_qemu_capabiliti
     vq_buffer_line(text, "<backup supported='no'/>");
     vq_buffer_line(text, "<sev supported='no'/>");
     vq_buffer_line(text, "<sgx supported='no'/>");
+    if (is_x86)
+        add_hyperv(text, caps, is_kvm);
     text->indent--;
     vq_buffer_line(text, "</features>");
 }
@@ -217,7 +232,7 @@ char *vq_qemu_domain_capabilities_format(const struct vq_qemu_capabilities *caps
     ADD_ENUM("sourceType", {"anonymous", NULL}, {"memfd", NULL});
     end(text, "memoryBacking");
     add_devices(text, caps, strncmp(machine->name, "pc-i440fx", 9) == 0);
-    add_features(text, caps);
+    add_features(text, caps, is_kvm, strcmp(arch, "x86_64") == 0 || strcmp(arch, "i686") == 0);
     text->indent = 0;
     vq_buffer_line(text, "</domainCapabilities>");
     return vq_buffer_steal(text);

@@ -28,7 +28,8 @@ static const struct vq_qemu_rows *const row_tables[] = { &vq_qemu_run_rows, &vq_
                                                          &vq_qemu_guest_info_rows, &vq_qemu_guest_vcpus_rows, &vq_qemu_addresses_rows,
                                                          &vq_qemu_send_key_rows,
                                                          &vq_qemu_limits_rows, &vq_qemu_screen_rows,
-                                                         &vq_qemu_node_rows, &vq_qemu_define_rows, &vq_qemu_cpu_rows, &vq_qemu_activity_rows,
+                                                         &vq_qemu_node_rows, &vq_qemu_define_rows, &vq_qemu_cpu_rows, &vq_qemu_measure_rows,
+                                                         &vq_qemu_messages_rows, &vq_qemu_activity_rows,
                                                          &vq_qemu_migrate_rows, &vq_qemu_migrate_pace_rows };
 
 static void join_rows(struct vq_driver *driver)

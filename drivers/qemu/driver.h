@@ -61,5 +61,7 @@ extern const struct vq_qemu_rows vq_qemu_screen_rows; /* screenshot.c: pictures 
 extern const struct vq_qemu_rows vq_qemu_stats_rows;  /* stats.c: stats of all domains */
 extern const struct vq_qemu_rows vq_qemu_node_rows;   /* handlers_node.c: questions of other nodes */
 void vq_qemu_node_stop(void); /* those that wait are answered */
+extern const struct vq_qemu_rows vq_qemu_measure_rows; /* handlers_measure.c: dirty rate, secrets of guests' memory */
+extern const struct vq_qemu_rows vq_qemu_messages_rows; /* messages.c: what is unusual about a guest */
 extern const struct vq_qemu_rows vq_qemu_cpu_rows;    /* handlers_cpu.c: CPUs compared */
 extern const struct vq_qemu_rows vq_qemu_define_rows; /* handlers_define.c: definitions, capabilities */

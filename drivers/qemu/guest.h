@@ -95,6 +95,7 @@ struct vq_qemu_guest {
     } waiting[VQ_GUEST_WAITING_MAX]; /* destroy calls, answered when it has ended */
     size_t n_waiting;
 
+    bool was_commanded;      /* somebody sent commands of his own to the monitor */
     bool start_paused;       /* VIR_DOMAIN_START_PAUSED */
     bool is_booted;          /* CPUs have been told to run (or the user wanted them paused) */
     bool reboot_wanted;      /* the next power-off is a reboot that somebody asked for */

@@ -582,7 +582,7 @@ static void domain_get_launch_security_info(struct vq_request *request)
 {
     const struct vq_remote_domain_get_launch_security_info_args *args = request->args;
 
-    if (vq_qemu_check_flags(request, args->flags, VIR_TYPED_PARAM_STRING_OKAY) && vq_qemu_guest_of(request) != NULL)
+    if (vq_qemu_check_flags(request, args->flags, VIR_TYPED_PARAM_STRING_OKAY))
         vq_request_reply(request); /* of a guest without it: nothing to tell */
 }
 

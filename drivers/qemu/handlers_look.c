@@ -310,33 +310,35 @@ static int8_t *text_bytes(struct vq_request *request, const char *text, uint32_t
     return bytes;
 }
 
+/* Of the model "none" an empty one; of "dac" whom the emulator runs as. One that does not run has no labels. */
+static void domain_get_security_label_list(struct vq_request *request)
+{
+    struct vq_remote_domain_get_security_label_list_ret *ret = request->ret;
+    const struct vq_qemu_guest *guest = running(request);
+    const struct vq_qemu_settings *settings = &vq_qemu_of(request)->settings;
+    char dac[64];
+
+    if (guest != NULL) {
+        (void)snprintf(dac, sizeof(dac), "+%u:+%u", (unsigned)(settings->has_user ? settings->uid : geteuid()),
+                       (unsigned)(settings->has_user ? settings->gid : getegid()));
+        ret->labels = vq_arena_alloc(request->arena, 2, sizeof(*ret->labels));
+        if (ret->labels == NULL || (ret->labels[0].label = text_bytes(request, "", &ret->labels[0].n_label)) == NULL ||
+            (ret->labels[1].label = text_bytes(request, dac, &ret->labels[1].n_label)) == NULL) {
+            no_memory(request);
+            return;
+        }
+        ret->n_labels = 2;
+        ret->ret = 2;
+    }
+    vq_request_reply(request);
+}
+
 static void node_get_security_model(struct vq_request *request)
 {
     struct vq_remote_node_get_security_model_ret *ret = request->ret;
 
     ret->model = text_bytes(request, "none", &ret->n_model);
     ret->doi = text_bytes(request, "0", &ret->n_doi);
-    vq_request_reply(request);
-}
-
-static void domain_get_messages(struct vq_request *request)
-{
-    const struct vq_remote_domain_get_messages_args *args = request->args;
-    struct vq_remote_domain_get_messages_ret *ret = request->ret;
-    const struct vq_qemu_guest *guest = running(request);
-    bool wants_taint = args->flags == 0 || (args->flags & VIR_DOMAIN_MESSAGE_TAINTING) != 0;
-
-    if (!vq_qemu_check_flags(request, args->flags, VIR_DOMAIN_MESSAGE_DEPRECATION | VIR_DOMAIN_MESSAGE_TAINTING))
-        return;
-    ret->msgs = vq_arena_alloc(request->arena, 3, sizeof(*ret->msgs));
-    if (ret->msgs == NULL) {
-        no_memory(request);
-        return;
-    }
-    if (guest != NULL && wants_taint && !guest->qemu->settings.has_user && geteuid() == 0)
-        ret->msgs[ret->n_msgs++] = "tainted: running with undesirable elevated privileges";
-    if (guest != NULL && wants_taint && guest->live != NULL && guest->live->qemu != NULL && guest->live->qemu->n_args > 0)
-        ret->msgs[ret->n_msgs++] = "tainted: use of custom command line";
     vq_request_reply(request);
 }
 
@@ -352,9 +354,8 @@ static const struct vq_driver_row rows[] = {
     ROW(DOMAIN_MEMORY_STATS, domain_memory_stats),
     ROW(DOMAIN_INTERFACE_STATS, domain_interface_stats),
     ROW(DOMAIN_GET_SECURITY_LABEL, domain_get_security_label),
-    ROW(DOMAIN_GET_SECURITY_LABEL_LIST, domain_get_security_label),
+    ROW(DOMAIN_GET_SECURITY_LABEL_LIST, domain_get_security_label_list),
     ROW(NODE_GET_SECURITY_MODEL, node_get_security_model),
-    ROW(DOMAIN_GET_MESSAGES, domain_get_messages),
     ROW(DOMAIN_OPEN_CONSOLE, vq_qemu_open_console),
     ROW(DOMAIN_OPEN_CHANNEL, vq_qemu_open_channel),
 };

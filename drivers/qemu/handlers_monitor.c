@@ -93,6 +93,7 @@ static void ask_raw(struct vq_request *request, struct vq_qemu_guest *guest, con
         fail(request, VIR_ERR_ARGUMENT_UNSUPPORTED, "out-of-band commands are not enabled on this monitor");
         return;
     }
+    guest->was_commanded = true;
     request->data = json_incref(json_object_get(question, "id"));
     (void)vq_qmp_call_raw(guest->qmp, question, VQ_QMP_TIMEOUT_MS, raw_known, request);
 }
@@ -109,9 +110,11 @@ static void domain_monitor_command(struct vq_request *request)
         fail(request, VIR_ERR_INVALID_ARG, "the command is too long");
     else if ((args->flags & VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP) == 0)
         ask_raw(request, guest, args->cmd);
-    else
+    else {
+        guest->was_commanded = true;
         (void)vq_qmp_call(guest->qmp, "human-monitor-command", json_pack("{s:s}", "command-line", args->cmd),
                           VQ_QMP_TIMEOUT_MS, human_known, request);
+    }
 }
 
 static void domain_attach(struct vq_request *request)

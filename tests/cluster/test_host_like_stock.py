@@ -212,3 +212,59 @@ def test_a_running_guest_shows_the_cpu_that_it_has(both):
             except libvirt.libvirtError as error:
                 found.append((error.get_error_code(), re.sub("vme, ", "", error.get_error_message())))
         assert found[1] == found[0], element
+
+
+PLAIN = ("<domain type='qemu'><name>%s</name><memory unit='MiB'>32</memory><os><type arch='x86_64' machine='%s'>hvm</type></os>"
+         "<cpu mode='custom' match='exact'><model>qemu64</model></cpu></domain>")
+
+
+@pytest.fixture()
+def guests(both):
+    """One that runs and one that does not, at each."""
+    import libvirt
+    made = [(hosts.connection.createXML(PLAIN % ("busy", "pc-i440fx-1.5"), libvirt.VIR_DOMAIN_START_PAUSED),
+             hosts.connection.defineXML(PLAIN % ("idle", "pc"))) for hosts in both]
+    yield made
+    for busy, idle in made:
+        busy.destroy()
+        idle.undefine()
+
+
+def test_what_is_unusual_about_a_guest_is_told_alike(guests):
+    import libvirt_qemu
+    for flags in (0, 1, 2):
+        (stock, idle_stock), (ours, idle_ours) = ((busy.messages(flags), idle.messages(flags)) for busy, idle in guests)
+        assert (ours, idle_ours) == (stock, idle_stock)
+    for busy, _ in guests:
+        libvirt_qemu.qemuMonitorCommand(busy, '{"execute": "query-status"}', 0)
+    assert guests[1][0].messages() == guests[0][0].messages()
+
+
+def test_labels_of_guests_are_told_alike(guests):
+    for stock, ours in zip(*guests):
+        assert ours.securityLabelList() == stock.securityLabelList()
+        assert ours.securityLabel() == stock.securityLabel()
+
+
+def test_the_dirty_rate_is_measured_and_shown(guests, both):
+    import libvirt
+    from host import wait_for
+    for seconds, flags in ((0, 0), (61, 0), (1, 2)):
+        for stock, ours in zip(*guests):
+            wrong = [answer(guest.startDirtyRateCalc, seconds, flags) for guest in (stock, ours)]
+            assert wrong[1] == wrong[0], (seconds, flags)
+    for (busy, _), hosts in zip(guests, both):
+        assert busy.startDirtyRateCalc(1, 0) == 0
+
+        def measured(guest=busy, connection=hosts.connection):
+            record = connection.domainListGetStats([guest], libvirt.VIR_DOMAIN_STATS_DIRTYRATE)[0][1]
+            return record if record["dirtyrate.calc_status"] == libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED else None
+        record = wait_for(measured, 10, "a rate")
+        assert record["dirtyrate.calc_period"] == 1 and record["dirtyrate.calc_mode"] == "page-sampling"
+
+
+def test_a_guest_without_secret_memory_takes_no_secret(guests):
+    for stock, ours in zip(*guests):
+        secret = {"sev-secret": "YQ==", "sev-secret-header": "YQ=="}
+        assert answer(ours.setLaunchSecurityState, secret) == answer(stock.setLaunchSecurityState, secret)
+        assert ours.launchSecurityInfo() == stock.launchSecurityInfo() == {}
