@@ -15,8 +15,9 @@
 #include "proto/channel.h"
 #include "proto/tls.h"
 #include "tests/unit/support/identity.h"
+#include "tests/unit/support/loop.h"
 
-enum { LENGTH_BYTES = 4, MIB = 1024 * 1024, RUN_MAX_MS = 10000 };
+enum { LENGTH_BYTES = 4, MIB = 1024 * 1024 };
 
 static struct test_authority authority;
 static struct vq_tls_credentials *credentials;
@@ -111,41 +112,10 @@ static const struct vq_channel_options tls_options = {.input_max_bytes = 16 * MI
 
 /* ---- A loop with a deadline -------------------------------------------------------------------------------------- */
 
-static uv_loop_t loop;
-
-static void tick(uv_timer_t *timer VQ_UNUSED)
-{
-}
-
-/* Run the loop until *counter has reached wanted. The timer ticks, because what counts may happen in the part of a turn
- * after which the loop waits for something else. */
-static void run_until(const unsigned *counter, unsigned wanted)
-{
-    uint64_t deadline = uv_hrtime() + RUN_MAX_MS * UINT64_C(1000000);
-    uv_timer_t timer;
-
-    assert_int_equal(uv_timer_init(&loop, &timer), 0);
-    assert_int_equal(uv_timer_start(&timer, tick, 2, 2), 0);
-    while (*counter < wanted && uv_hrtime() < deadline)
-        (void)uv_run(&loop, UV_RUN_ONCE);
-    uv_close((uv_handle_t *)&timer, NULL);
-    (void)uv_run(&loop, UV_RUN_NOWAIT);
-    if (*counter < wanted)
-        fail_msg("waited %d ms for %u, got %u", RUN_MAX_MS, wanted, *counter);
-}
-
 static void run_turns(unsigned turns)
 {
     for (unsigned i = 0; i < turns; i++)
         (void)uv_run(&loop, UV_RUN_NOWAIT);
-}
-
-/* Everything must be gone: handles, and with the sanitizer memory. */
-static void assert_empty_loop(void)
-{
-    (void)uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    assert_int_equal(uv_loop_init(&loop), 0);
 }
 
 static void make_pair(int fds[2])

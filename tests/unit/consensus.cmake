@@ -1,4 +1,6 @@
-vq_unit_test(store vq_store PkgConfig::ZSTD)
+vq_unit_test(store vq_store)
+vq_unit_test(store_domain vq_store PkgConfig::ZSTD)
+vq_unit_test(store_node vq_store)
 vq_unit_test(store_snapshot vq_store)
 vq_unit_test(store_move vq_store PkgConfig::LMDB)
 vq_unit_test(local vq_store)

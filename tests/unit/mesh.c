@@ -18,51 +18,13 @@
 #include "proto/dial.h"
 #include "proto/tls.h"
 #include "tests/unit/support/identity.h"
+#include "tests/unit/support/loop.h"
 
-enum { RUN_MAX_MS = 10000, MIB = 1024 * 1024 };
+enum { MIB = 1024 * 1024 };
 
 static struct test_authority authority;
 static struct vq_tls_credentials *credentials[4]; /* by node id; 0: a client's */
-static uv_loop_t loop;
 static const uint8_t cluster_id[16] = {1, 2, 3}, other_cluster_id[16] = {4, 5, 6};
-
-/* ---- Running the loop -------------------------------------------------------------------------------------------- */
-
-static void tick(uv_timer_t *timer VQ_UNUSED)
-{
-}
-
-static bool is_late_after(const unsigned *counter, unsigned wanted, unsigned ms)
-{
-    uint64_t deadline = uv_hrtime() + ms * UINT64_C(1000000);
-    uv_timer_t timer;
-
-    assert_int_equal(uv_timer_init(&loop, &timer), 0);
-    assert_int_equal(uv_timer_start(&timer, tick, 2, 2), 0);
-    while ((counter == NULL || *counter < wanted) && uv_hrtime() < deadline)
-        (void)uv_run(&loop, UV_RUN_ONCE);
-    uv_close((uv_handle_t *)&timer, NULL);
-    (void)uv_run(&loop, UV_RUN_NOWAIT);
-    return counter == NULL || *counter < wanted;
-}
-
-#define run_until(counter, wanted)                                                                                  \
-    do {                                                                                                            \
-        if (is_late_after(counter, wanted, RUN_MAX_MS))                                                             \
-            fail_msg("line %d: waited %d ms for %u, got %u", __LINE__, RUN_MAX_MS, (unsigned)(wanted), *(counter)); \
-    } while (0)
-
-static void run_ms(unsigned ms)
-{
-    (void)is_late_after(NULL, 0, ms);
-}
-
-static void assert_empty_loop(void)
-{
-    (void)uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    assert_int_equal(uv_loop_init(&loop), 0);
-}
 
 /* Of silence and of handshakes: generous, except in the tests that wait for it. */
 static uint64_t deadline_ms;

@@ -1,50 +1,9 @@
 /* The store: a domain that moves to another node, and everything that may come in between. */
-#include "tests/unit/commands.h"
+#include "tests/unit/store_fixture.h"
 
 #include "store/internal.h"
 
 enum { DOMAIN = 7, A = 1, B = 2, C = 3 };
-
-struct fixture {
-    char *dir;
-    struct vq_store *store;
-    uint64_t index, request;
-    struct vq_change_list changes; /* of the last command */
-    struct command_parts parts;
-    uint64_t run, moving_run;
-    int32_t id;
-};
-
-static void open_store(struct fixture *f)
-{
-    struct vq_error err = VQ_ERROR_INIT;
-
-    if (vq_store_open(f->dir, &(struct vq_store_options){0}, &f->store, &err) < 0)
-        fail_msg("%s", err.message);
-    f->index = vq_store_applied(f->store);
-}
-
-static struct vq_result apply_at(struct fixture *f, uint64_t index)
-{
-    struct vq_error err = VQ_ERROR_INIT;
-    struct vq_result *results = NULL, result = {0};
-    size_t n_results = 0, length;
-    bool diverged;
-    VQ_AUTOFREE uint8_t *entry = pack_entry(&f->parts.command, &length);
-
-    vq_change_list_done(&f->changes);
-    if (vq_store_apply(f->store, index, entry, length, &results, &n_results, &f->changes, &diverged, &err) < 0)
-        fail_msg("%s", err.message);
-    if (n_results == 1)
-        result = results[0];
-    free(results);
-    return result;
-}
-
-static struct vq_result apply(struct fixture *f)
-{
-    return apply_at(f, ++f->index);
-}
 
 /* ---- The commands, each with a new request ---- */
 
@@ -114,16 +73,6 @@ static void begin_move(struct fixture *f)
 
 /* ---- What is there ---- */
 
-static struct vq_store_view *view(struct fixture *f)
-{
-    struct vq_store_view *v;
-    struct vq_error err = VQ_ERROR_INIT;
-
-    assert_int_equal(vq_store_commit(f->store, &err), 0);
-    assert_int_equal(vq_store_view_begin(f->store, &v, &err), 0);
-    return v;
-}
-
 static struct vq_domain_head head_of(struct fixture *f)
 {
     uint8_t uuid[16];
@@ -136,17 +85,6 @@ static struct vq_domain_head head_of(struct fixture *f)
     memcpy(&copy, head, sizeof(copy));
     vq_store_view_end(v);
     return copy;
-}
-
-static uint64_t hash_of(struct fixture *f)
-{
-    struct vq_error err = VQ_ERROR_INIT;
-    struct vq_store_view *v = view(f);
-    uint64_t hash;
-
-    assert_int_equal(vq_store_hash(v, &hash, &err), 0);
-    vq_store_view_end(v);
-    return hash;
 }
 
 static void assert_text(struct fixture *f, const char *expected)
@@ -173,12 +111,12 @@ static void assert_no_move(struct fixture *f, uint64_t owner)
     assert_int_equal(head.owner, owner);
 }
 
-static int setup(void **state)
+/* Three nodes, and a guest that runs on the first. */
+static int setup_running(void **state)
 {
-    struct fixture *f = vq_new(struct fixture);
+    (void)setup(state);
+    struct fixture *f = *state;
 
-    f->dir = make_tree();
-    open_store(f);
     for (uint64_t node = A; node <= C; node++) {
         static const char *const names[] = {"", "a", "b", "c"};
         make_node(&f->parts, ++f->request, node, names[node]);
@@ -186,19 +124,6 @@ static int setup(void **state)
     }
     assert_int_equal(define(f, DOMAIN, "web1", true).code, VIR_ERR_OK);
     start(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    vq_change_list_done(&f->changes);
-    vq_store_close(f->store);
-    remove_tree(f->dir);
-    free(f->dir);
-    free(f);
     return 0;
 }
 
@@ -337,7 +262,7 @@ static void the_same_request_ends_a_move_once(void **state)
 
     begin_move(f);
     assert_int_equal(end(f, B, f->moving_run, true).code, VIR_ERR_OK);
-    struct vq_result again = apply(f); /* the same command: its sender did not hear */
+    struct vq_result again = apply_at(f, ++f->index); /* the same command: its sender did not hear */
     assert_int_equal(again.code, VIR_ERR_OK);
     assert_int_equal(again.number, f->moving_run);
     assert_int_equal(head_of(f).generation, 2);
@@ -652,16 +577,16 @@ static void a_move_outlives_a_restart(void **state)
     struct fixture *f = *state;
 
     begin_move(f);
-    uint64_t hash = hash_of(f), index = f->index;
+    uint64_t hash = hash_of(f->store), index = f->index;
     vq_store_close(f->store);
     open_store(f);
     assert_int_equal(f->index, index);
-    assert_int_equal(hash_of(f), hash);
+    assert_int_equal(hash_of(f->store), hash);
     assert_int_equal(head_of(f).moving_run, f->moving_run);
     make_move(&f->parts, f->request, DOMAIN, A, B);
     (void)apply_at(f, index); /* the log gives it once more */
     assert_int_equal(f->changes.n_changes, 0);
-    assert_int_equal(hash_of(f), hash);
+    assert_int_equal(hash_of(f->store), hash);
     assert_int_equal(end(f, B, f->moving_run, true).code, VIR_ERR_OK);
 }
 
@@ -696,13 +621,13 @@ static void a_move_travels_in_a_snapshot(void **state)
     open_store(other);
     assert_int_equal(vq_store_restore(other->store, bytes, length, &was_loaded, &err), 0);
     assert_true(was_loaded);
-    assert_int_equal(hash_of(other), hash_of(f));
+    assert_int_equal(hash_of(other->store), hash_of(f->store));
     assert_int_equal(head_of(other).moving_to, B);
     other->index = f->index;
     other->request = f->request;
     assert_int_equal(end(f, B, f->moving_run, true).code, VIR_ERR_OK);
     assert_int_equal(end(other, B, f->moving_run, true).code, VIR_ERR_OK);
-    assert_int_equal(hash_of(other), hash_of(f));
+    assert_int_equal(hash_of(other->store), hash_of(f->store));
     (void)teardown((void **)&other);
 }
 
@@ -729,15 +654,16 @@ static void a_snapshot_of_an_earlier_format_is_refused(void **state)
     bool was_loaded;
     size_t length;
     VQ_AUTOFREE char *bytes = take_snapshot(f, &length);
-    uint64_t hash = hash_of(f);
+    uint64_t hash = hash_of(f->store);
 
     memcpy(bytes + 8, &format, sizeof(format)); /* behind the magic */
     assert_int_equal(vq_store_restore(f->store, bytes, length, &was_loaded, &err), -1);
     assert_string_equal(err.message, "a snapshot has format 1, this version knows 2");
-    assert_int_equal(hash_of(f), hash);
+    assert_int_equal(hash_of(f->store), hash);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#undef TEST
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_running, teardown)
 
 int main(void)
 {

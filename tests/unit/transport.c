@@ -18,11 +18,11 @@
 #include "raft/raft.h"
 #include "raft/transport.h"
 #include "tests/unit/support/identity.h"
+#include "tests/unit/support/loop.h"
 
-enum { RUN_MAX_MS = 10000, MIB = 1024 * 1024 };
+enum { MIB = 1024 * 1024 };
 
 static struct test_authority authority, other_authority;
-static uv_loop_t loop;
 static const char *const protocols[] = {"vq-raft", NULL};
 
 /* ---- A node: its transport, its listener, and what libraft would hold -------------------------------------------- */
@@ -177,37 +177,6 @@ static void node_open(struct node *node, uint64_t id, const struct vq_transport_
     assert_int_equal(uv_poll_start(&node->listener, UV_READABLE, listener_cb), 0);
 }
 
-static void tick(uv_timer_t *timer VQ_UNUSED)
-{
-}
-
-/* Run the loop until *counter has reached wanted; true when that did not happen in time. The timer ticks, because what
- * counts may happen in the part of a turn after which the loop waits for something else. */
-static bool is_late_after(const unsigned *counter, unsigned wanted, unsigned ms)
-{
-    uint64_t deadline = uv_hrtime() + ms * UINT64_C(1000000);
-    uv_timer_t timer;
-
-    assert_int_equal(uv_timer_init(&loop, &timer), 0);
-    assert_int_equal(uv_timer_start(&timer, tick, 2, 2), 0);
-    while ((counter == NULL || *counter < wanted) && uv_hrtime() < deadline)
-        (void)uv_run(&loop, UV_RUN_ONCE);
-    uv_close((uv_handle_t *)&timer, NULL);
-    (void)uv_run(&loop, UV_RUN_NOWAIT);
-    return counter == NULL || *counter < wanted;
-}
-
-static void run_until(const unsigned *counter, unsigned wanted)
-{
-    if (is_late_after(counter, wanted, RUN_MAX_MS))
-        fail_msg("waited %d ms for %u, got %u", RUN_MAX_MS, wanted, *counter);
-}
-
-static void run_ms(unsigned ms)
-{
-    (void)is_late_after(NULL, 0, ms);
-}
-
 /* As raft_close() does: streams first, then the transport. */
 static void node_close(struct node *node)
 {
@@ -224,13 +193,6 @@ static void node_close(struct node *node)
     uv_close((uv_handle_t *)&node->listener, NULL);
     (void)close(node->listen_fd);
     vq_tls_credentials_free(node->credentials);
-}
-
-static void assert_empty_loop(void)
-{
-    (void)uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    assert_int_equal(uv_loop_init(&loop), 0);
 }
 
 static void introduce(struct node *a, struct node *b)
