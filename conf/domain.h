@@ -617,6 +617,10 @@ struct vq_domain_fill {
  * Errors: VIR_ERR_XML_ERROR, VIR_ERR_XML_DETAIL, VIR_ERR_CONFIG_UNSUPPORTED. */
 VQ_MUST_CHECK int vq_domain_fill(struct vq_domain *domain, const struct vq_domain_fill *fill, struct vq_error *err);
 
+/* Before filling: what the definition leaves to chance and the one that it replaces has already (MAC addresses,
+ * identities of virtual ports) stays as it is. */
+void vq_domain_keep(struct vq_domain *domain, const struct vq_domain *old);
+
 /* Controllers of one type in the order of their indexes, types in the order in which they first appear: for whoever
  * adds controllers. */
 void vq_domain_sort_controllers(struct vq_domain *domain);

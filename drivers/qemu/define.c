@@ -150,6 +150,21 @@ static void define_done(const struct vq_proposal_result *result, const struct vq
     definer_end(data, result, err);
 }
 
+/* Whoever defines the same twice changes nothing. */
+static void keep_chosen(const struct definer *definer)
+{
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(0);
+    VQ_AUTOPTR(vq_domain) old = NULL;
+    struct vq_domain_info info = {0};
+    struct vq_error ignored = VQ_ERROR_INIT; /* what cannot be read is replaced */
+
+    if (!definer->def->has_uuid || !definer->qemu->host->domain_find(definer->def->uuid, true, arena, &info) ||
+        info.xml == NULL)
+        return;
+    if (vq_qemu_parse_stored(info.xml, &old, &ignored) == 0)
+        vq_domain_keep(definer->def, old);
+}
+
 static void define_with(const struct vq_qemu_capabilities *caps, const struct vq_error *caps_err, void *data)
 {
     struct definer *definer = data;
@@ -160,6 +175,7 @@ static void define_with(const struct vq_qemu_capabilities *caps, const struct vq
         definer_end(definer, NULL, caps_err);
         return;
     }
+    keep_chosen(definer);
     if (vq_qemu_definition_fill(definer->def, caps, definer->qemu->host->random, &err) < 0) {
         definer_end(definer, NULL, &err);
         return;

@@ -388,9 +388,140 @@ static void what_any_daemon_adds_is_left_out_for_another(void **state)
     assert_non_null(strstr(both, "piix3-uhci"));
 }
 
+static void what_chance_gave_is_kept_when_the_same_is_defined_again(void **state)
+{
+    static const char devices[] = "<interface type='network'><source network='a'/><virtualport/></interface>"
+                                  "<interface type='network'><source network='b'/></interface>";
+    VQ_AUTOPTR(vq_domain) old = filled("<genid/>", devices);
+    VQ_AUTOFREE char *xml = document("<genid/>", devices);
+    VQ_AUTOPTR(vq_domain) again = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(vq_domain_parse(xml, VQ_PARSE_INACTIVE, &again, &err), 0);
+    memcpy(again->uuid, old->uuid, sizeof(again->uuid));
+    again->has_uuid = true;
+    vq_domain_keep(again, old);
+    assert_int_equal(fill(again, &err), 0);
+    VQ_AUTOFREE char *first = vq_domain_format(old, VQ_FORMAT_INACTIVE);
+    VQ_AUTOFREE char *second = vq_domain_format(again, VQ_FORMAT_INACTIVE);
+    assert_string_equal(first, second);
+}
+
+static void what_is_another_interface_is_given_another_address(void **state)
+{
+    VQ_AUTOPTR(vq_domain) old = filled("", "<interface type='network'><source network='a'/></interface>"
+                                           "<interface type='network'><source network='b'/></interface>");
+    VQ_AUTOFREE char *taken = vq_asprintf(
+        "<interface type='network'><source network='c'/></interface><interface type='network'>"
+        "<source network='b'/></interface><interface type='user'><mac address='52:54:00:%02x:%02x:%02x'/></interface>",
+        old->devices.interfaces[1]->mac[3], old->devices.interfaces[1]->mac[4], old->devices.interfaces[1]->mac[5]);
+    VQ_AUTOFREE char *xml = document("", taken);
+    VQ_AUTOPTR(vq_domain) again = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(vq_domain_parse(xml, VQ_PARSE_INACTIVE, &again, &err), 0);
+    vq_domain_keep(again, old);
+    assert_false(again->devices.interfaces[0]->has_mac);
+    assert_false(again->devices.interfaces[1]->has_mac);
+}
+
+static void live_values_are_read_and_written_and_left_out_of_the_definition(void **state)
+{
+    static const char *const values[] = {
+        "<mirror type='file' file='/m' format='qcow2' job='copy' ready='yes'>", "<backingStore/>\n      </mirror>",
+        "<cachetune vcpus='0' id='vcpus_0'>", "<current unit='KiB'>2048</current>",
+    };
+    static const char xml[] =
+        "<domain type='kvm' id='3'><name>d</name><memory>1024</memory><os><type>hvm</type></os><cputune>"
+        "<cachetune vcpus='0' id='vcpus_0'><cache id='0' level='3' type='both' size='1' unit='MiB'/></cachetune></cputune>"
+        "<devices><disk type='file'><source file='/a'/><mirror type='file' file='/m' format='qcow2' job='copy' ready='yes'>"
+        "<format type='qcow2'/><source file='/m'/><backingStore/></mirror><target dev='vda'/></disk>"
+        "<memory model='virtio-mem'><target><size>4096</size><node>0</node><block>2048</block><requested>2048</requested>"
+        "<current>2048</current></target></memory></devices></domain>";
+    VQ_AUTOPTR(vq_domain) domain = NULL;
+    VQ_AUTOPTR(vq_domain) inactive = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)state;
+    if (vq_domain_parse(xml, VQ_PARSE_STRICT, &domain, &err) < 0 ||
+        vq_domain_parse(xml, VQ_PARSE_STRICT | VQ_PARSE_INACTIVE, &inactive, &err) < 0)
+        fail_msg("%s", err.message);
+    VQ_AUTOFREE char *live = vq_domain_format(domain, 0);
+    VQ_AUTOFREE char *defined = vq_domain_format(domain, VQ_FORMAT_INACTIVE);
+    VQ_AUTOFREE char *read = vq_domain_format(inactive, VQ_FORMAT_INACTIVE);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(values); i++) {
+        if (strstr(live, values[i]) == NULL)
+            fail_msg("%s is not in %s", values[i], live);
+        assert_null(strstr(defined, values[i]));
+    }
+    assert_string_equal(defined, read);
+}
+
+/* Each with the code that libvirtd 9.0 has for it. */
+static void what_does_not_fit_together_is_refused(void **state)
+{
+    static const struct {
+        const char *elements, *devices;
+        int code;
+        const char *message;
+    } rows[] = {
+        {"<clock offset='timezone'/>", "", VIR_ERR_INTERNAL_ERROR, "missing 'timezone'"},
+        {"<clock offset='utc' adjustment='soon'/>", "", VIR_ERR_XML_ERROR, "unknown clock adjustment 'soon'"},
+        {"<clock offset='moon'/>", "", VIR_ERR_CONFIG_UNSUPPORTED, "unknown offset 'moon'"},
+        {"<features><hyperv><spinlocks state='on' retries='4'/></hyperv></features>", "", VIR_ERR_XML_ERROR,
+         "must be at least 4095"},
+        {"<features><kvm><dirty-ring state='on' size='1000'/></kvm></features>", "", VIR_ERR_XML_ERROR, "power of 2"},
+        {"<features><hyperv><relaxed/></hyperv></features>", "", VIR_ERR_XML_ERROR, "attribute 'state'"},
+        {"<cpu><numa><cell id='1' memory='9'/></numa></cpu>", "", VIR_ERR_XML_ERROR, "Exactly one 'cell'"},
+        {"<cputune><period>5</period></cputune>", "", VIR_ERR_CONFIG_UNSUPPORTED, "in range [1000, 1000000]"},
+        {"<cputune><vcpusched vcpus='0' scheduler='rr'/></cputune>", "", VIR_ERR_XML_ERROR, "attribute 'priority'"},
+        {"<cputune><iothreadpin iothread='7' cpuset='0'/></cputune>", "", VIR_ERR_CONFIG_UNSUPPORTED,
+         "Cannot find 'iothread' : 7"},
+        {"<cputune><cachetune vcpus='0'/><cachetune vcpus='0-1'/></cputune>", "", VIR_ERR_XML_ERROR, "Overlapping vcpus"},
+        {"<sysinfo type='fwcfg'><entry name='opt/x'/></sysinfo>", "", VIR_ERR_XML_ERROR, "either value or 'file'"},
+        {"<maxMemory unit='parsec' slots='1'>9</maxMemory>", "", VIR_ERR_INVALID_ARG, "unknown suffix 'parsec'"},
+        {"", "<disk device='disk'><target dev='vda'/></disk>", VIR_ERR_NO_SOURCE, "missing source information"},
+        {"", "<disk><source file='/a'/><target dev='vda'/><vendor>more than 8</vendor></disk>",
+         VIR_ERR_CONFIG_UNSUPPORTED, "more than 8 characters"},
+        {"", "<disk><source file='/a'/><target dev='vda'/><wwn>5</wwn></disk>", VIR_ERR_INTERNAL_ERROR, "Malformed wwn"},
+        {"", "<disk type='network'><source protocol='rbd'><host port='1'/></source><target dev='vda'/></disk>",
+         VIR_ERR_XML_ERROR, "missing name for disk source"},
+        {"", "<interface type='bridge'><source bridge='b'/><virtualport/></interface>", VIR_ERR_XML_ERROR,
+         "missing required virtualport type"},
+        {"", "<interface type='network'><source network='b'/><vlan/></interface>", VIR_ERR_XML_ERROR, "missing tag id"},
+        {"", "<interface type='network'><source network='b'/><teaming type='transient'/></interface>",
+         VIR_ERR_CONFIG_UNSUPPORTED, "persistent attribute must be set"},
+        {"", "<serial type='file'/>", VIR_ERR_INTERNAL_ERROR, "Missing source path attribute"},
+        {"", "<serial type='tcp'><source mode='bind' service='1'/></serial>", VIR_ERR_INTERNAL_ERROR, "source host"},
+        {"", "<watchdog model='i6300esb' action='bark'/>", VIR_ERR_CONFIG_UNSUPPORTED, "known: reset, shutdown"},
+        {"", "<sound model='trumpet'/>", VIR_ERR_XML_ERROR, "Invalid value for attribute 'model' in element 'sound'"},
+        {"", "<controller type='usb' model='fast'/>", VIR_ERR_CONFIG_UNSUPPORTED, "Unknown model type 'fast'"},
+        {"", "<hostdev type='scsi'><source><address bus='0' target='0' unit='0'/></source></hostdev>", VIR_ERR_XML_ERROR,
+         "'adapter' name must be specified"},
+        {"", "<video><model type='virtio'><resolution x='800' y='0'/></model></video>", VIR_ERR_CONFIG_UNSUPPORTED,
+         "must be greater than 0"},
+        {"", "<graphics type='vnc' passwdValidTo='tomorrow'/>", VIR_ERR_INTERNAL_ERROR, "YYYY-MM-DDTHH:MM:SS"},
+        {"", "<audio id='1' type='oss'><input voices='0'/></audio>", VIR_ERR_XML_ERROR, "attribute 'voices'"},
+        {"", "<memory model='virtio-mem'><target><size>4</size><block>3</block></target></memory>", VIR_ERR_XML_DETAIL,
+         "power of two"},
+        {"", "<redirdev bus='usb' type='spicevmc'/><redirfilter><usbdev version='1' allow='yes'/></redirfilter>",
+         VIR_ERR_XML_ERROR, "Cannot parse USB device version 1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++)
+        expect_refused(rows[i].elements, rows[i].devices, rows[i].code, rows[i].message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_chance_gave_is_kept_when_the_same_is_defined_again),
+        cmocka_unit_test(what_is_another_interface_is_given_another_address),
+        cmocka_unit_test(live_values_are_read_and_written_and_left_out_of_the_definition),
+        cmocka_unit_test(what_does_not_fit_together_is_refused),
         cmocka_unit_test(names_are_checked),
         cmocka_unit_test(types_are_checked),
         cmocka_unit_test(hostile_numbers_and_sets_are_refused),
