@@ -7,6 +7,7 @@
 #include "conf/base/macros.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/cpu_xml.h"
+#include "drivers/qemu/firmware_list.h"
 
 /* One value of an enumeration, told when the emulator has the device (NULL: always). */
 struct value {
@@ -50,14 +51,19 @@ static void end(struct vq_buffer *text, const char *element)
     vq_buffer_line(text, "</%s>", element);
 }
 
-static void add_os(struct vq_buffer *text, const struct vq_qemu_capabilities *caps)
+static void add_os(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, const struct vq_qemu_firmware_list *firmware)
 {
     begin(text, "os");
     vq_buffer_line(text, "<enum name='firmware'/>"); /* never chosen for the user: a <loader> has to be named */
     begin(text, "loader");
+    for (size_t i = 0; i < firmware->n_paths; i++)
+        add_escaped(text, "value", firmware->paths[i]);
     ADD_ENUM("type", {"rom", NULL}, {"pflash", NULL});
     ADD_ENUM("readonly", {"yes", NULL}, {"no", NULL});
-    ADD_ENUM("secure", {"no", NULL});
+    if (firmware->has_secure)
+        ADD_ENUM("secure", {"yes", NULL}, {"no", NULL});
+    else
+        ADD_ENUM("secure", {"no", NULL});
     end(text, "loader");
     end(text, "os");
 }
@@ -214,7 +220,7 @@ static void add_features(struct vq_buffer *text, const struct vq_qemu_capabiliti
 }
 
 char *vq_qemu_domain_capabilities_format(const struct vq_qemu_capabilities *caps, const struct vq_qemu_machine *machine,
-                                         const char *arch, bool is_kvm)
+                                         const char *arch, bool is_kvm, const struct vq_qemu_firmware_list *firmware)
 {
     struct vq_buffer buffer = VQ_BUFFER_INIT, *text = &buffer;
 
@@ -226,7 +232,7 @@ char *vq_qemu_domain_capabilities_format(const struct vq_qemu_capabilities *caps
     vq_buffer_line(text, "<arch>%s</arch>", arch);
     vq_buffer_line(text, "<vcpu max='%u'/>", machine->cpus_max);
     vq_buffer_line(text, "<iothreads supported='yes'/>");
-    add_os(text, caps);
+    add_os(text, caps, firmware);
     add_cpu(text, caps, is_kvm);
     begin(text, "memoryBacking");
     ADD_ENUM("sourceType", {"anonymous", NULL}, {"memfd", NULL});

@@ -16,6 +16,7 @@
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/domain_capabilities.h"
 #include "drivers/qemu/driver.h"
+#include "drivers/qemu/firmware_list.h"
 #include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/host_capabilities.h"
 #include "proto/gen/remote.h"
@@ -240,7 +241,11 @@ static void domain_capabilities_known(const struct vq_qemu_capabilities *caps, c
         return;
     bool is_kvm = args->virttype == NULL ? caps->has_kvm : strcmp(args->virttype, "kvm") == 0;
     const char *arch = args->arch == NULL ? caps->arch : args->arch;
-    vq_qemu_reply_text(request, &ret->capabilities, vq_qemu_domain_capabilities_format(caps, machine, arch, is_kvm));
+    struct vq_qemu_firmware_list firmware;
+    vq_qemu_firmware_list_read("", arch, machine->name, &firmware);
+    char *text = vq_qemu_domain_capabilities_format(caps, machine, arch, is_kvm, &firmware);
+    vq_qemu_firmware_list_done(&firmware);
+    vq_qemu_reply_text(request, &ret->capabilities, text);
 }
 
 void vq_qemu_handle_get_domain_capabilities(struct vq_request *request)

@@ -40,7 +40,8 @@ static void domain_start_dirty_rate_calc(struct vq_request *request)
     }
     if (args->seconds < SECONDS_MIN || args->seconds > SECONDS_MAX) {
         vq_qemu_refuse(request, VQ_FROM, VIR_ERR_CONFIG_UNSUPPORTED,
-                       "seconds=%d is invalid, please choose value within [%d, %d].", args->seconds, SECONDS_MIN, SECONDS_MAX);
+                       "seconds=%d is invalid, please choose value within [%d, %d].", args->seconds, SECONDS_MIN,
+                       SECONDS_MAX);
         return;
     }
     const struct vq_qemu_guest *guest = vq_qemu_guest_of(request);
@@ -54,8 +55,8 @@ static void domain_start_dirty_rate_calc(struct vq_request *request)
         return;
     }
     (void)vq_qmp_call(guest->qmp, "calc-dirty-rate",
-                      json_pack("{s:i, s:s}", "calc-time", args->seconds, "mode", mode_of(args->flags)), VQ_QMP_TIMEOUT_MS,
-                      started, request);
+                      json_pack("{s:i, s:s}", "calc-time", args->seconds, "mode", mode_of(args->flags)),
+                      VQ_QMP_TIMEOUT_MS, started, request);
 }
 
 static void domain_set_launch_security_state(struct vq_request *request)
@@ -67,7 +68,10 @@ static void domain_set_launch_security_state(struct vq_request *request)
                        "setting a launch secret is only supported in SEV-enabled domains");
 }
 
-#define ROW(number, fn) {VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, fn}
+#define ROW(number, fn)                           \
+    {                                             \
+        VQ_PROGRAM_REMOTE, VQ_REMOTE_##number, fn \
+    }
 static const struct vq_driver_row rows[] = {
     ROW(DOMAIN_START_DIRTY_RATE_CALC, domain_start_dirty_rate_calc),
     ROW(DOMAIN_SET_LAUNCH_SECURITY_STATE, domain_set_launch_security_state),

@@ -16,8 +16,9 @@ enum { MESSAGES_MAX = 64 }; /* of the procedure */
 
 static const struct vq_qemu_machine *machine_of(const struct vq_qemu_guest *guest)
 {
-    return guest->caps == NULL || guest->live == NULL ? NULL
-                                                      : vq_qemu_capabilities_machine(guest->caps, guest->live->os.machine);
+    return guest->caps == NULL || guest->live == NULL
+               ? NULL
+               : vq_qemu_capabilities_machine(guest->caps, guest->live->os.machine);
 }
 
 static bool has_deprecated_machine(const struct vq_qemu_guest *guest)
@@ -30,8 +31,9 @@ static bool has_deprecated_machine(const struct vq_qemu_guest *guest)
 static bool has_deprecated_cpu(const struct vq_qemu_guest *guest)
 {
     const struct vq_cpu *cpu = guest->live == NULL ? NULL : guest->live->cpu;
-    const struct vq_qemu_cpu_model *model =
-        cpu == NULL || cpu->model == NULL || guest->caps == NULL ? NULL : vq_qemu_capabilities_cpu_model(guest->caps, cpu->model);
+    const struct vq_qemu_cpu_model *model = cpu == NULL || cpu->model == NULL || guest->caps == NULL
+                                                ? NULL
+                                                : vq_qemu_capabilities_cpu_model(guest->caps, cpu->model);
 
     return model != NULL && model->is_deprecated;
 }

@@ -101,6 +101,13 @@ def test_models_and_modes_of_cpus_are_those_of_the_emulator(both, machine):
     assert host_model(ours) == host_model(stock)
 
 
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_the_same_firmware_can_be_named(both, machine):
+    stock, ours = (domain_capabilities(hosts, machine).find("os/loader") for hosts in both)
+    assert [value.text for value in ours.findall("value")] == [value.text for value in stock.findall("value")]
+    assert shape(ours) == shape(stock)
+
+
 def answer(call, *args):
     import libvirt
     try:

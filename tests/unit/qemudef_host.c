@@ -16,6 +16,7 @@
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/cpu_host.h"
 #include "drivers/qemu/domain_capabilities.h"
+#include "drivers/qemu/firmware_list.h"
 #include "drivers/qemu/host_capabilities.h"
 #include "tests/golden/qemu/support.h"
 
@@ -267,22 +268,42 @@ static void domain_capabilities_name_what_the_emulator_has(void **state)
     struct vq_qemu_capabilities caps = *golden_capabilities();
     const struct vq_qemu_machine *q35 = vq_qemu_capabilities_machine(&caps, "q35");
     const struct vq_qemu_machine *pc = vq_qemu_capabilities_machine(&caps, "pc");
+    struct vq_qemu_firmware_list firmware;
 
     (void)state;
+    put("/usr/share/qemu/firmware/50-secure.json",
+        "{\"mapping\": {\"device\": \"flash\", \"executable\": {\"filename\": \"/fw/secure.fd\"}}, \"features\": [\"requires-smm\"],"
+        "\"targets\": [{\"architecture\": \"x86_64\", \"machines\": [\"pc-q35-*\"]}]}");
+    put("/usr/share/qemu/firmware/60-plain.json",
+        "{\"mapping\": {\"device\": \"flash\", \"executable\": {\"filename\": \"/fw/plain.fd\"}},"
+        "\"targets\": [{\"architecture\": \"x86_64\", \"machines\": [\"pc-i440fx-*\", \"pc-q35-*\"]}]}");
+    put("/usr/share/qemu/firmware/70-masked.json",
+        "{\"mapping\": {\"device\": \"flash\", \"executable\": {\"filename\": \"/fw/masked.fd\"}},"
+        "\"targets\": [{\"architecture\": \"x86_64\", \"machines\": [\"*\"]}]}");
+    put("/etc/qemu/firmware/70-masked.json", "");
+    put("/etc/qemu/firmware/80-broken.json", "{\"mapping\": 3, \"targets\": [[]]}");
+    vq_qemu_firmware_list_read(root, "x86_64", q35->name, &firmware);
     caps.path = (char *)"/opt/<q>&emu";
-    VQ_AUTOFREE char *text = vq_qemu_domain_capabilities_format(&caps, q35, "x86_64", false);
+    VQ_AUTOFREE char *text = vq_qemu_domain_capabilities_format(&caps, q35, "x86_64", false, &firmware);
     check_well_formed(text, "domainCapabilities");
     expect(text, "<path>/opt/&lt;q&gt;&amp;emu</path>");
     expect(text, "<vcpu max='288'/>");
+    expect(text, "<value>/fw/secure.fd</value>\n      <value>/fw/plain.fd</value>\n      <enum name='type'>");
+    expect(text, "<enum name='secure'>\n        <value>yes</value>");
+    vq_qemu_firmware_list_done(&firmware);
+    vq_qemu_firmware_list_read(root, "x86_64", pc->name, &firmware);
+    assert_int_equal(firmware.n_paths, 1);
+    assert_false(firmware.has_secure);
     expect(text, "<value>sata</value>");
     assert_null(strstr(text, "<value>ide</value>"));
     expect(text, "vendor='unknown'>qemu64</model>");
     assert_null(strstr(text, ">host</model>"));
     expect(text, "<mode name='host-passthrough' supported='no'/>");
-    VQ_AUTOFREE char *of_pc = vq_qemu_domain_capabilities_format(&caps, pc, "x86_64", true);
+    VQ_AUTOFREE char *of_pc = vq_qemu_domain_capabilities_format(&caps, pc, "x86_64", true, &firmware);
     check_well_formed(of_pc, "domainCapabilities");
     expect(of_pc, "<value>ide</value>");
     expect(of_pc, "<mode name='host-passthrough' supported='yes'>");
+    vq_qemu_firmware_list_done(&firmware);
 }
 
 static void versions_of_a_cpu_model_are_not_for_people(void **state)
