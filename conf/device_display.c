@@ -94,17 +94,23 @@ static const struct vq_field graphics_rows[] = {
     VQ_STRING("@address", vq_graphics, dbus_address, FOR(OF(DBUS))),
     VQ_STRING("@passwd", vq_graphics, password, .flags = VQ_FIELD_SECRET | VQ_FIELD_KEEP_EMPTY, FOR(NETWORKED)),
     VQ_STRING("@passwdValidTo", vq_graphics, password_valid_to, FOR(NETWORKED)),
-    VQ_STRING("@connected", vq_graphics, connected, FOR(NETWORKED), .shown = has_password, .flags = VQ_FIELD_UNSUPPORTED,
+    VQ_STRING("@connected", vq_graphics, connected, FOR(NETWORKED), .shown = has_password,
+              .flags = VQ_FIELD_UNSUPPORTED,
               VQ_WORDS("fail", "disconnect", "keep")),
     VQ_LIST("listen", vq_graphics, listens, listen_fields, FOR(NETWORKED), .size = 16),
     VQ_LIST("channel", vq_graphics, channels, spice_channel_fields, FOR(OF(SPICE)), .size = 64),
     VQ_STRING("image/@compression", vq_graphics, image_compression, FOR(OF(SPICE)),
               VQ_WORDS("auto_glz", "auto_lz", "quic", "glz", "lz", "off"), .flags = VQ_FIELD_WITH_ELEMENT),
-    VQ_STRING("jpeg/@compression", vq_graphics, jpeg_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always"), .flags = VQ_FIELD_WITH_ELEMENT),
-    VQ_STRING("zlib/@compression", vq_graphics, zlib_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always"), .flags = VQ_FIELD_WITH_ELEMENT),
-    VQ_ON_OFF("playback/@compression", vq_graphics, playback_compression, FOR(OF(SPICE)), .flags = VQ_FIELD_WITH_ELEMENT),
-    VQ_STRING("streaming/@mode", vq_graphics, streaming_mode, FOR(OF(SPICE)), VQ_WORDS("filter", "all", "off"), .flags = VQ_FIELD_WITH_ELEMENT),
-    VQ_STRING("mouse/@mode", vq_graphics, mouse_mode, FOR(OF(SPICE)), VQ_WORDS("server", "client"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("jpeg/@compression", vq_graphics, jpeg_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always"),
+              .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("zlib/@compression", vq_graphics, zlib_compression, FOR(OF(SPICE)), VQ_WORDS("auto", "never", "always"),
+              .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_ON_OFF("playback/@compression", vq_graphics, playback_compression, FOR(OF(SPICE)),
+              .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("streaming/@mode", vq_graphics, streaming_mode, FOR(OF(SPICE)), VQ_WORDS("filter", "all", "off"),
+              .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("mouse/@mode", vq_graphics, mouse_mode, FOR(OF(SPICE)), VQ_WORDS("server", "client"),
+              .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_YES_NO("clipboard/@copypaste", vq_graphics, clipboard_copypaste, FOR(OF(SPICE)), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_YES_NO("filetransfer/@enable", vq_graphics, filetransfer, FOR(OF(SPICE)), .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_YES_NO("gl/@enable", vq_graphics, gl, FOR(OF(SPICE) | OF(SDL) | OF(DBUS)), .flags = VQ_FIELD_WITH_ELEMENT),
@@ -154,8 +160,10 @@ static const struct vq_field video_rows[] = {
 };
 VQ_FIELDS_EXPORT(vq_video_fields, "video", vq_video, video_rows);
 
-static const struct vq_field codec_rows[] = {VQ_STRING("@type", vq_codec, type, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED,
-              VQ_WORDS("duplex", "micro", "output"))};
+static const struct vq_field codec_rows[] = {
+    VQ_STRING("@type", vq_codec, type, .flags = VQ_FIELD_REQUIRED | VQ_FIELD_UNSUPPORTED,
+              VQ_WORDS("duplex", "micro", "output")),
+};
 VQ_FIELDS(codec_fields, "codec", vq_codec, codec_rows);
 
 static const struct vq_field sound_rows[] = {

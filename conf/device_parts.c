@@ -75,7 +75,8 @@ static const struct vq_field info_rows[] = {
     VQ_YES_NO("rom/@enabled", vq_device_info, rom_enabled),
     VQ_ON_OFF("rom/@bar", vq_device_info, rom_bar),
     VQ_STRING("rom/@file", vq_device_info, rom_file),
-    VQ_UINT("acpi/@index", vq_device_info, address.acpi_index, .min = 1, VQ_HAS(vq_device_info, address.has_acpi_index)),
+    VQ_UINT("acpi/@index", vq_device_info, address.acpi_index, .min = 1,
+            VQ_HAS(vq_device_info, address.has_acpi_index)),
     VQ_STRUCT("address", vq_device_info, address, vq_address_fields),
 };
 VQ_FIELDS_EXPORT(vq_info_fields, "device", vq_device_info, info_rows);
@@ -206,8 +207,10 @@ static const struct vq_field chardev_rows[] = {
     VQ_STRING("source/@path", vq_chardev, path, FOR(OF(UNIX))),
     VQ_ON_OFF("source/@append", vq_chardev, append, FOR(OF(FILE))),
     VQ_STRING("source/@channel", vq_chardev, channel, FOR(OF(SPICEPORT) | OF(DBUS))),
-    VQ_YES_NO("source/clipboard/@copypaste", vq_chardev, clipboard, FOR(OF(QEMU_VDAGENT)), .flags = VQ_FIELD_WITH_ELEMENT),
-    VQ_STRING("source/mouse/@mode", vq_chardev, mouse, FOR(OF(QEMU_VDAGENT)), VQ_WORDS("client", "server"), .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_YES_NO("source/clipboard/@copypaste", vq_chardev, clipboard, FOR(OF(QEMU_VDAGENT)),
+              .flags = VQ_FIELD_WITH_ELEMENT),
+    VQ_STRING("source/mouse/@mode", vq_chardev, mouse, FOR(OF(QEMU_VDAGENT)), VQ_WORDS("client", "server"),
+              .flags = VQ_FIELD_WITH_ELEMENT),
     VQ_LIST("source/seclabel", vq_chardev, seclabels, vq_seclabel_fields),
     VQ_STRUCT("source/reconnect", vq_chardev, reconnect, vq_reconnect_fields, FOR(OF(TCP) | OF(UNIX))),
     VQ_STRING("protocol/@type", vq_chardev, protocol, FOR(OF(TCP)), .flags = VQ_FIELD_UNSUPPORTED,

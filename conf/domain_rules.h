@@ -6,6 +6,7 @@
 
 /* The name and what else must be there before anything is filled in. */
 VQ_MUST_CHECK int vq_domain_check_names(const struct vq_domain *domain, struct vq_error *err);
+VQ_MUST_CHECK int vq_domain_fill_disk(struct vq_disk *disk, struct vq_error *err);
 /* The cells have the numbers of their places. */
 void vq_domain_fill_distances(struct vq_cpu *cpu);
 /* The end of a socket that is not named, and what goes over it. */

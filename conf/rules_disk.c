@@ -27,7 +27,8 @@ static bool is_wwn(const char *wwn)
 
 static int check_secret(const struct vq_secret_ref *secret, struct vq_error *err)
 {
-    REFUSE_FROM_IF(!secret->has_uuid && secret->usage == NULL, NONE, XML_ERROR, "missing secret uuid or usage attribute");
+    REFUSE_FROM_IF(!secret->has_uuid && secret->usage == NULL, NONE, XML_ERROR,
+                   "missing secret uuid or usage attribute");
     return 0;
 }
 
@@ -112,7 +113,9 @@ static bool has_source(const struct vq_source *source)
 
 static int check_chain(const struct vq_disk *disk, struct vq_error *err)
 {
-    for (const struct vq_backing *at = disk->backing; at != NULL && at->source.type != VQ_SOURCE_UNSET; at = at->backing) {
+    for (const struct vq_backing *at = disk->backing; at != NULL; at = at->backing) {
+        if (at->source.type == VQ_SOURCE_UNSET)
+            break;
         REFUSE_IF(at->format == NULL, XML_ERROR, "missing disk backing store format");
         REFUSE_IF(!has_source(&at->source), XML_ERROR, "missing disk backing store source");
         if (vq_check_source(&at->source, err) < 0)

@@ -102,7 +102,8 @@ static int check_overlap(struct vq_cpuset *seen, const char *text, struct vq_err
 }
 
 /* A monitor watches all of the group, or some that no other watches. */
-static int check_monitors(const char *vcpus, struct vq_resource_monitor *const *monitors, size_t n, struct vq_error *err)
+static int check_monitors(const char *vcpus, struct vq_resource_monitor *const *monitors, size_t n,
+                          struct vq_error *err)
 {
     struct vq_cpuset all, set;
 
@@ -249,7 +250,8 @@ static int check_numatune(const struct vq_domain *domain, struct vq_error *err)
     REFUSE_IF(tune->has_memory && vq_streq(tune->placement, "static") && tune->nodeset == NULL, CONFIG_UNSUPPORTED,
               "nodeset for NUMA memory tuning must be set if 'placement' is 'static'");
     for (size_t i = 0; i < tune->n_memnodes; i++)
-        REFUSE_IF(tune->memnodes[i]->nodeset == NULL, XML_ERROR, "Missing required nodeset attribute in memnode element");
+        REFUSE_IF(tune->memnodes[i]->nodeset == NULL, XML_ERROR,
+                  "Missing required nodeset attribute in memnode element");
     return 0;
 }
 
@@ -289,7 +291,8 @@ static int check_vcpu_entries(const struct vq_domain *domain, struct vq_error *e
     for (size_t i = 0; i < domain->n_vcpu_entries; i++) {
         const struct vq_vcpu_entry *entry = domain->vcpu_entries[i];
 
-        REFUSE_IF(entry->id >= domain->vcpus, XML_ERROR, "vcpu id '%u' is out of range of maximum vcpu count", entry->id);
+        REFUSE_IF(entry->id >= domain->vcpus, XML_ERROR, "vcpu id '%u' is out of range of maximum vcpu count",
+                  entry->id);
         REFUSE_FROM_IF(entry->id == 0 && entry->enabled == VQ_SWITCH_OFF, QEMU, CONFIG_UNSUPPORTED,
                        "vcpu 0 can't be offline");
         n_enabled += entry->enabled == VQ_SWITCH_ON;
