@@ -260,6 +260,8 @@ static int open_socket(const char *path, int *ret_fd, struct vq_error *err)
     (void)umask(before); /* returns the old one only */
     if (rc < 0 || listen(fd, VQ_CONTROL_CLIENTS_MAX) < 0) {
         int problem = errno;
+        if (rc == 0)
+            (void)unlink(path); /* nobody would answer there */
         (void)close(fd); /* unused */
         return vq_error_system(err, problem, "control socket '%s'", path);
     }

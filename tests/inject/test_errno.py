@@ -153,14 +153,17 @@ class Subject:
         listed = subprocess.run(["pgrep", "-f", f"^{self.emulator} "], capture_output=True, text=True).stdout.split()
         return [pid for pid in listed if "-name" in pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
 
+    def leads(self):
+        if not self.is_alive():     # it may have been about to end
+            self.start()
+        return self.node.status().get("leader") == self.node.name
+
     def settle(self):
         """After a fault: the daemon runs again without any, and must be as if nothing had been."""
         self.injector.disarm()
         if self.is_alive() and not (self.node.directory / "run" / "control").exists():
             self.node.kill()        # its control socket is what failed
-        if not self.is_alive():
-            self.start()
-        wait_for(lambda: self.node.status().get("leader") == self.node.name, STARTED_S, f"the daemon to lead again: {self.said()[-1500:]}")
+        wait_for(self.leads, STARTED_S, f"the daemon to lead again: {self.said()[-1500:]}")
         # A socket that could not be opened is tried again each second.
         wait_for(lambda: self.virsh("list")[0], 5, "clients to be served")
         guests = set(self.node.guests())
@@ -183,8 +186,7 @@ class Subject:
         self.injector.disarm()
         if self.is_alive():
             self.node.kill()
-        self.start()
-        wait_for(lambda: self.node.status().get("leader") == self.node.name, STARTED_S, "the daemon to lead again")
+        wait_for(self.leads, STARTED_S, "the daemon to lead again")
         self.virsh("destroy", "guest")
         self.defined, self.doubtful = set(self.node.guests()), set()
         self.at_rest |= self.files()
@@ -301,6 +303,8 @@ def test_calls_may_fail_during(subject, phase):
 @pytest.mark.parametrize("kind", ["write", "flush", "allocate", "aio", "open"])
 def test_the_log_cannot_be_written(subject, kind):
     """From some moment on, for good: what was acknowledged before is there afterwards."""
+    if not subject.is_alive():
+        subject.recover()       # the fault of another test
     error = {"write": errno.ENOSPC, "aio": errno.EIO}.get(kind, errno.EIO)
     subject.began = (subject.node.directory / "log").stat().st_size
     subject.injector.arm(kind, random.Random(f"{SEED} {kind}").randrange(1, 8), error, and_all_later=True, is_log_only=kind == "write")
