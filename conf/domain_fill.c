@@ -104,6 +104,8 @@ static bool boots_by_device(const struct vq_domain *domain)
         found |= devices->hostdevs[i]->info.boot_order > 0;
     for (size_t i = 0; i < devices->n_redirdevs; i++)
         found |= devices->redirdevs[i]->info.boot_order > 0;
+    for (size_t i = 0; i < devices->n_filesystems; i++)
+        found |= devices->filesystems[i]->info.boot_order > 0;
     return found;
 }
 
