@@ -116,6 +116,24 @@ static void name_ports(struct vq_domain *live)
     }
 }
 
+/* Modules are named by the slot that they sit in, others are counted by kind. */
+static void name_memories(struct vq_devices *devices)
+{
+    static const struct {
+        const char *model, *prefix;
+    } kinds[] = {{"dimm", "dimm"}, {"nvdimm", "nvdimm"}, {"virtio-pmem", "virtiopmem"}, {"virtio-mem", "virtiomem"}};
+    unsigned counts[VQ_N_ELEMENTS(kinds)] = {0};
+
+    for (size_t i = 0; i < devices->n_memories; i++) {
+        struct vq_memory_device *memory = devices->memories[i];
+        for (size_t k = 0; k < VQ_N_ELEMENTS(kinds); k++)
+            if (vq_streq(kinds[k].model, memory->model))
+                set_alias(&memory->info, "%s%u", kinds[k].prefix, memory->info.address.type == VQ_ADDRESS_DIMM
+                                                                      ? memory->info.address.dimm.slot
+                                                                      : counts[k]++);
+    }
+}
+
 #define NAME_LIST(list, fmt)                                                                                           \
     for (size_t i = 0; i < devices->n_##list; i++)                                                                     \
     set_alias(&devices->list[i]->info, fmt, i)
@@ -143,7 +161,8 @@ static void name_devices(struct vq_domain *live)
     NAME_LIST(panics, "panic%zu");
     NAME_LIST(shmems, "shmem%zu");
     NAME_LIST(smartcards, "smartcard%zu");
-    NAME_LIST(memories, "dimm%zu");
+    NAME_LIST(cryptos, "crypto%zu");
+    name_memories(devices);
     if (devices->memballoon != NULL)
         set_alias(&devices->memballoon->info, "balloon0");
     if (devices->vsock != NULL)

@@ -1,4 +1,4 @@
-/* The command line: machine, CPU, memory, clock, and the order of the parts. */
+/* The command line: machine, identity, clock, power, and the order of the parts. */
 #define VQ_FROM VIR_FROM_QEMU
 #include "drivers/qemu/command.h"
 
@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
@@ -35,15 +36,43 @@ void vq_qemu_arg_buffer(struct vq_qemu_writer *writer, const char *option, struc
     vq_qemu_arg_pair(writer, option, value);
 }
 
+/* One property that the user sets himself, or takes away; the definition was checked for its type. */
+static void override_property(json_t *device, const struct vq_qemu_property *property)
+{
+    const char *value = property->value == NULL ? "" : property->value;
+    int64_t number;
+
+    if (vq_streq(property->type, "remove"))
+        (void)json_object_del(device, property->name);
+    else if (vq_streq(property->type, "bool"))
+        json_object_set_new(device, property->name, json_boolean(strcmp(value, "true") == 0));
+    else if (vq_streq(property->type, "string"))
+        json_object_set_new(device, property->name, json_string(value));
+    else if (vq_parse_i64(value, INT64_MIN, INT64_MAX, &number))
+        json_object_set_new(device, property->name, json_integer(number));
+}
+
+/* <qemu:override>: the last word about a device's properties is the user's. */
+static void override_device(const struct vq_domain *def, json_t *device)
+{
+    const char *id = json_string_value(json_object_get(device, "id"));
+
+    for (size_t i = 0; i < def->n_qemu_devices; i++)
+        for (size_t k = 0; vq_streq(def->qemu_devices[i]->alias, id) && k < def->qemu_devices[i]->n_properties; k++)
+            override_property(device, def->qemu_devices[i]->properties[k]);
+}
+
 void vq_qemu_arg_json(struct vq_qemu_writer *writer, const char *option, json_t *take_value)
 {
+    if (strcmp(option, "-device") == 0)
+        override_device(writer->def, take_value);
     VQ_AUTOFREE char *text = json_dumps(take_value, JSON_COMPACT | JSON_ENSURE_ASCII);
 
     json_decref(take_value);
     vq_qemu_arg_pair(writer, option, text == NULL ? "{}" : text);
 }
 
-static void add_environment(struct vq_qemu_writer *writer, const char *name, const char *value)
+void vq_qemu_environment(struct vq_qemu_writer *writer, const char *name, const char *value)
 {
     struct vq_qemu_command *command = writer->command;
 
@@ -73,6 +102,22 @@ static bool is_x86(const struct vq_qemu_writer *writer)
     return vq_streq(writer->def->os.arch, "x86_64") || vq_streq(writer->def->os.arch, "i686");
 }
 
+static bool has_nvdimm(const struct vq_domain *def)
+{
+    for (size_t i = 0; i < def->devices.n_memories; i++)
+        if (vq_streq(def->devices.memories[i]->model, "nvdimm"))
+            return true;
+    return false;
+}
+
+/* ACPI is on unless it is missing; on Arm the board needs UEFI to have any use of it. */
+static bool has_acpi_off(const struct vq_qemu_writer *writer)
+{
+    const struct vq_domain *def = writer->def;
+
+    return (is_x86(writer) || vq_streq(def->os.arch, "aarch64")) && (def->features == NULL || !def->features->has_acpi);
+}
+
 static void add_machine_features(struct vq_qemu_writer *writer, struct vq_buffer *value)
 {
     const struct vq_domain *def = writer->def;
@@ -81,21 +126,48 @@ static void add_machine_features(struct vq_qemu_writer *writer, struct vq_buffer
 
     if (is_x86(writer) && hpet != NULL && hpet->present == VQ_SWITCH_OFF)
         vq_buffer_add(value, ",hpet=off");
-    if (is_x86(writer) && (features == NULL || !features->has_acpi))
+    if (has_acpi_off(writer))
         vq_buffer_add(value, ",acpi=off");
+    if (vq_streq(def->os.arch, "aarch64"))
+        vq_buffer_addf(value, ",gic-version=%s",
+                       features == NULL || features->gic_version == NULL ? "2" : features->gic_version);
+    if (def->os.bios_useserial == VQ_SWITCH_ON)
+        vq_buffer_add(value, ",graphics=off");
+    if (def->memory_backing != NULL && def->memory_backing->nosharepages)
+        vq_buffer_add(value, ",mem-merge=off");
+    if (has_nvdimm(def))
+        vq_buffer_add(value, ",nvdimm=on");
+    if (vq_qemu_has_hmat(def))
+        vq_buffer_add(value, ",hmat=on");
     if (features == NULL)
         return;
     vq_qemu_add_switch(value, "vmport", features->vmport);
     if (features->has_smm)
         vq_qemu_add_switch(value, "smm", features->smm == VQ_SWITCH_UNSET ? VQ_SWITCH_ON : features->smm);
+    if (features->has_smm && features->has_smm_tseg) {
+        VQ_AUTOFREE char *tseg = vq_asprintf("mch.extended-tseg-mbytes=%" PRIu64, features->smm_tseg_bytes >> 20);
+        vq_qemu_arg_pair(writer, "-global", tseg);
+    }
     if (vq_streq(features->ioapic_driver, "qemu"))
         vq_buffer_add(value, ",kernel_irqchip=split");
     else if (vq_streq(features->ioapic_driver, "kvm"))
         vq_buffer_add(value, ",kernel_irqchip=on");
-    if (vq_streq(def->os.arch, "aarch64"))
-        vq_buffer_addf(value, ",gic-version=%s", features->gic_version == NULL ? "2" : features->gic_version);
     if (features->vmcoreinfo == VQ_SWITCH_ON)
         vq_qemu_arg_json(writer, "-device", json_pack("{s:s}", "driver", "vmcoreinfo"));
+}
+
+static void write_accelerator(struct vq_qemu_writer *writer)
+{
+    const struct vq_features *features = writer->def->features;
+    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+
+    vq_buffer_add(&value, writer->def->type == VQ_VIRT_KVM ? "kvm" : "tcg");
+    if (writer->def->type == VQ_VIRT_QEMU && features != NULL && features->tcg_tb_cache_kib != 0)
+        vq_buffer_addf(&value, ",tb-size=%" PRIu64, features->tcg_tb_cache_kib / 1024);
+    if (writer->def->type == VQ_VIRT_KVM && features != NULL && features->kvm != NULL &&
+        features->kvm->dirty_ring == VQ_SWITCH_ON)
+        vq_buffer_addf(&value, ",dirty-ring-size=%u", features->kvm->dirty_ring_size);
+    vq_qemu_arg_buffer(writer, "-accel", &value);
 }
 
 static int write_machine(struct vq_qemu_writer *writer, struct vq_error *err)
@@ -116,12 +188,7 @@ static int write_machine(struct vq_qemu_writer *writer, struct vq_error *err)
     if (vq_qemu_write_firmware(writer, &value, err) < 0)
         return -1;
     vq_qemu_arg_buffer(writer, "-machine", &value);
-
-    VQ_AUTOBUFFER accel = VQ_BUFFER_INIT;
-    vq_buffer_add(&accel, def->type == VQ_VIRT_KVM ? "kvm" : "tcg");
-    if (def->type == VQ_VIRT_QEMU && def->features != NULL && def->features->tcg_tb_cache_kib != 0)
-        vq_buffer_addf(&accel, ",tb-size=%" PRIu64, def->features->tcg_tb_cache_kib / 1024);
-    vq_qemu_arg_buffer(writer, "-accel", &accel);
+    write_accelerator(writer);
     return 0;
 }
 
@@ -164,16 +231,51 @@ static int write_monitor(struct vq_qemu_writer *writer, struct vq_error *err)
     return 0;
 }
 
-static void write_clock(struct vq_qemu_writer *writer)
+/* Text of a moment as QEMU reads it. */
+static void add_moment(struct vq_buffer *value, int64_t seconds, bool is_local)
+{
+    time_t when = (time_t)seconds;
+    struct tm parts;
+
+    if (is_local ? localtime_r(&when, &parts) == NULL : gmtime_r(&when, &parts) == NULL)
+        memset(&parts, 0, sizeof(parts));
+    vq_buffer_addf(value, "base=%04d-%02d-%02dT%02d:%02d:%02d", (parts.tm_year + 1900) % 10000, parts.tm_mon + 1,
+                   parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+static void add_clock_base(struct vq_qemu_writer *writer, struct vq_buffer *value)
 {
     const struct vq_clock *clock = &writer->def->clock;
-    const struct vq_timer *rtc = vq_qemu_find_timer(writer->def, VQ_TIMER_RTC);
-    const struct vq_timer *pit = vq_qemu_find_timer(writer->def, VQ_TIMER_PIT);
+    int64_t adjustment = 0;
+    bool is_adjusted = vq_parse_i64(clock->adjustment == NULL ? "" : clock->adjustment, INT32_MIN, INT32_MAX, &adjustment);
     bool is_local = clock->offset == VQ_CLOCK_LOCALTIME ||
                     (clock->offset == VQ_CLOCK_VARIABLE && clock->basis == VQ_CLOCK_BASIS_LOCALTIME);
+
+    switch (clock->offset) {
+    case VQ_CLOCK_ABSOLUTE:
+        add_moment(value, (int64_t)clock->start, false);
+        break;
+    case VQ_CLOCK_TIMEZONE:
+        vq_buffer_add(value, "base=localtime"); /* of the zone in QEMU's environment */
+        break;
+    case VQ_CLOCK_VARIABLE:
+        add_moment(value, writer->launch->now_s + adjustment, is_local);
+        break;
+    default:
+        if (is_adjusted)
+            add_moment(value, writer->launch->now_s + adjustment, is_local);
+        else
+            vq_buffer_addf(value, "base=%s", is_local ? "localtime" : "utc");
+    }
+}
+
+static void write_clock(struct vq_qemu_writer *writer)
+{
+    const struct vq_timer *rtc = vq_qemu_find_timer(writer->def, VQ_TIMER_RTC);
+    const struct vq_timer *pit = vq_qemu_find_timer(writer->def, VQ_TIMER_PIT);
     VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
 
-    vq_buffer_addf(&value, "base=%s", is_local ? "localtime" : "utc");
+    add_clock_base(writer, &value);
     if (rtc != NULL && vq_streq(rtc->track, "guest"))
         vq_buffer_add(&value, ",clock=vm");
     else if (rtc != NULL && vq_streq(rtc->track, "wall"))
@@ -205,79 +307,25 @@ static void write_power(struct vq_qemu_writer *writer)
     }
 }
 
-static void write_boot(struct vq_qemu_writer *writer)
-{
-    const struct vq_os *os = &writer->def->os;
-    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
-
-    if (os->bootmenu == VQ_SWITCH_ON) {
-        vq_buffer_add(&value, "menu=on,");
-        if (os->has_bootmenu_timeout)
-            vq_buffer_addf(&value, "splash-time=%u,", os->bootmenu_timeout_ms);
-    } else if (os->bootmenu == VQ_SWITCH_OFF) {
-        vq_buffer_add(&value, "menu=off,");
-    }
-    if (os->has_bios_reboot_timeout)
-        vq_buffer_addf(&value, "reboot-timeout=%d,", os->bios_reboot_timeout_ms);
-    vq_buffer_add(&value, "strict=on");
-    vq_qemu_arg_buffer(writer, "-boot", &value);
-    const struct {
-        const char *option, *value;
-    } direct[] = {{"-kernel", os->kernel}, {"-initrd", os->initrd}, {"-append", os->kernel == NULL ? NULL : os->cmdline},
-                  {"-dtb", os->dtb}};
-    for (size_t i = 0; i < VQ_N_ELEMENTS(direct); i++)
-        if (direct[i].value != NULL && direct[i].value[0] != '\0')
-            vq_qemu_arg_pair(writer, direct[i].option, direct[i].value);
-}
-
-static void add_smbios(struct vq_buffer *value, struct vq_sysinfo_entry *const *entries, size_t n_entries)
-{
-    for (size_t i = 0; i < n_entries; i++) {
-        if (entries[i]->name == NULL || entries[i]->value == NULL)
-            continue;
-        vq_buffer_add(value, ",");
-        vq_qemu_add_value(value, entries[i]->name);
-        vq_buffer_add(value, "=");
-        vq_qemu_add_value(value, entries[i]->value);
-    }
-}
-
-static void write_sysinfo(struct vq_qemu_writer *writer)
-{
-    if (!vq_streq(writer->def->os.smbios_mode, "sysinfo"))
-        return;
-    for (size_t i = 0; i < writer->def->n_sysinfos; i++) {
-        const struct vq_sysinfo *info = writer->def->sysinfos[i];
-        const struct {
-            int type;
-            struct vq_sysinfo_entry *const *entries;
-            size_t n;
-        } tables[] = {{0, info->bios, info->n_bios}, {1, info->system, info->n_system}, {3, info->chassis, info->n_chassis}};
-        for (size_t k = 0; k < VQ_N_ELEMENTS(tables); k++) {
-            VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
-            if (tables[k].n == 0)
-                continue;
-            vq_buffer_addf(&value, "type=%d", tables[k].type);
-            add_smbios(&value, tables[k].entries, tables[k].n);
-            vq_qemu_arg_buffer(writer, "-smbios", &value);
-        }
-    }
-}
-
 static void write_environment(struct vq_qemu_writer *writer)
 {
     const struct {
         const char *name, *suffix;
     } homes[] = {{"HOME", ""}, {"XDG_DATA_HOME", "/.local/share"}, {"XDG_CACHE_HOME", "/.cache"}, {"XDG_CONFIG_HOME", "/.config"}};
 
-    add_environment(writer, "LC_ALL", "C");
-    add_environment(writer, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    const struct vq_clock *clock = &writer->def->clock;
+
+    vq_qemu_environment(writer, "LC_ALL", "C");
+    vq_qemu_environment(writer, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     for (size_t i = 0; i < VQ_N_ELEMENTS(homes); i++) {
         VQ_AUTOFREE char *path = vq_asprintf("%s%s", writer->launch->dir, homes[i].suffix);
-        add_environment(writer, homes[i].name, path);
+        vq_qemu_environment(writer, homes[i].name, path);
     }
+    if (clock->offset == VQ_CLOCK_TIMEZONE && clock->timezone != NULL)
+        vq_qemu_environment(writer, "TZ", clock->timezone);
+    vq_qemu_display_environment(writer);
     for (size_t i = 0; writer->def->qemu != NULL && i < writer->def->qemu->n_envs; i++)
-        add_environment(writer, writer->def->qemu->envs[i]->name,
+        vq_qemu_environment(writer, writer->def->qemu->envs[i]->name,
                         writer->def->qemu->envs[i]->value == NULL ? "" : writer->def->qemu->envs[i]->value);
 }
 
@@ -287,9 +335,22 @@ static void write_tail(struct vq_qemu_writer *writer)
         vq_qemu_arg_pair(writer, "-incoming", writer->launch->incoming);
     for (size_t i = 0; writer->def->qemu != NULL && i < writer->def->qemu->n_args; i++)
         vq_qemu_arg(writer, writer->def->qemu->args[i]->value == NULL ? "" : writer->def->qemu->args[i]->value);
-    if (writer->launch->sandbox && writer->caps->has_sandbox)
+    if (writer->has_sandbox)
         vq_qemu_arg_pair(writer, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     vq_qemu_arg_pair(writer, "-msg", "timestamp=on");
+}
+
+/* What QEMU does about what it will drop one day. */
+static void write_deprecation(struct vq_qemu_writer *writer)
+{
+    static const struct {
+        const char *behavior, *output, *input;
+    } rows[] = {{"omit", "hide", "accept"}, {"reject", "hide", "reject"}, {"crash", "hide", "crash"}};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++)
+        if (vq_streq(writer->def->qemu_deprecation, rows[i].behavior))
+            vq_qemu_arg_json(writer, "-compat", json_pack("{s:s, s:s}", "deprecated-output", rows[i].output,
+                                                          "deprecated-input", rows[i].input));
 }
 
 static int write_all(struct vq_qemu_writer *writer, struct vq_error *err)
@@ -304,10 +365,12 @@ static int write_all(struct vq_qemu_writer *writer, struct vq_error *err)
         return -1;
     vq_qemu_write_smp(writer);
     vq_qemu_write_iothreads(writer);
+    write_deprecation(writer);
     if (vq_qemu_has_cells(writer->def) && vq_qemu_write_cells(writer, err) < 0)
         return -1;
     write_identity(writer);
-    write_sysinfo(writer);
+    if (vq_qemu_write_sysinfo(writer, err) < 0)
+        return -1;
     if (writer->def->devices.n_graphics == 0)
         vq_qemu_arg_pair(writer, "-display", "none");
     vq_qemu_arg(writer, "-no-user-config");
@@ -316,8 +379,9 @@ static int write_all(struct vq_qemu_writer *writer, struct vq_error *err)
         return -1;
     write_clock(writer);
     write_power(writer);
-    write_boot(writer);
-    if (vq_qemu_write_controllers(writer, err) < 0 || vq_qemu_write_disks(writer, err) < 0 ||
+    vq_qemu_write_boot(writer);
+    vq_qemu_write_vcpus(writer);
+    if (vq_qemu_write_memory_devices(writer, err) < 0 || vq_qemu_write_controllers(writer, err) < 0 || vq_qemu_write_disks(writer, err) < 0 ||
         vq_qemu_write_devices(writer, err) < 0 || vq_qemu_write_displays(writer, err) < 0)
         return -1;
     write_tail(writer);
@@ -325,16 +389,49 @@ static int write_all(struct vq_qemu_writer *writer, struct vq_error *err)
     return 0;
 }
 
+/* ---- What the user says that QEMU can do ---- */
+
+/* <qemu:capabilities> speaks of libvirt's own flags. Those that choose between two ways of saying a thing are honoured; one
+ * that would have no effect here is refused, since its user waits for one. */
+static int read_capability(struct vq_qemu_writer *writer, const char *name, bool is_added, struct vq_error *err)
+{
+    if (vq_streq(name, "usb-host.hostdevice"))
+        writer->has_usb_path = is_added;
+    else if (vq_streq(name, "seccomp-blacklist"))
+        writer->has_sandbox = is_added;
+    else if (is_added && (vq_streq(name, "blockdev") || vq_streq(name, "device.json") ||
+                          vq_qemu_capabilities_has_device(writer->caps, name == NULL ? "" : name)))
+        return 0; /* always so */
+    else
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "<qemu:%s capability='%s'/> has no meaning here: the capabilities "
+                            "of this QEMU are asked of itself", is_added ? "add" : "del", name == NULL ? "" : name);
+    return 0;
+}
+
+static int read_capabilities(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    const struct vq_qemu_overrides *overrides = writer->def->qemu_overrides;
+
+    for (size_t i = 0; overrides != NULL && i < overrides->n_add; i++)
+        if (read_capability(writer, overrides->add[i]->capability, true, err) < 0)
+            return -1;
+    for (size_t i = 0; overrides != NULL && i < overrides->n_del; i++)
+        if (read_capability(writer, overrides->del[i]->capability, false, err) < 0)
+            return -1;
+    return 0;
+}
+
 int vq_qemu_command_build(const struct vq_domain *def, const struct vq_qemu_capabilities *caps,
                           const struct vq_qemu_launch *launch, struct vq_qemu_command **ret, struct vq_error *err)
 {
     VQ_AUTOPTR(vq_qemu_command) command = vq_new(struct vq_qemu_command);
-    struct vq_qemu_writer writer = {.def = def, .caps = caps, .launch = launch, .command = command, .next_boot_index = 1};
+    struct vq_qemu_writer writer = {.def = def, .caps = caps, .launch = launch, .command = command, .next_boot_index = 1,
+                                    .has_usb_path = true, .has_sandbox = launch->sandbox && caps->has_sandbox};
 
     if (def->type == VQ_VIRT_KVM && !caps->has_kvm)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "domain '%s' is of type 'kvm': %s", def->name,
                             caps->kvm_problem[0] == '\0' ? "KVM is not available on this host" : caps->kvm_problem);
-    if (write_all(&writer, err) < 0)
+    if (read_capabilities(&writer, err) < 0 || write_all(&writer, err) < 0)
         return -1;
     *ret = vq_take(command);
     return 0;

@@ -13,15 +13,28 @@ struct vq_domain;
 struct vq_qemu_capabilities;
 struct vq_qemu_run_secrets;
 
+/* Descriptors of one interface: a tap for each queue, and a vhost-net beside each when there is one. */
+enum { VQ_QEMU_QUEUES_MAX = 64 };
+struct vq_qemu_queues {
+    int tap[VQ_QEMU_QUEUES_MAX], vhost[VQ_QEMU_QUEUES_MAX];
+    size_t n_taps, n_vhosts;
+};
+
 /* Facts of this run. Everything is borrowed for the call. Descriptors are passed to QEMU under the same numbers. */
 struct vq_qemu_launch {
     const char *dir;         /* runtime directory, without a slash at the end; sockets that we invent go there */
+    const char *memory_dir;  /* where files that hold the guest's memory go; NULL: none are needed */
+    int64_t now_s;           /* of the host's clock, for one that is set relative to it */
     int monitor_fd;          /* listening UNIX socket: -chardev socket,id=charmonitor,fd=N,server=on,wait=off */
-    const int *tap_fds;      /* by index of the definition's interfaces, -1: none (type user); NULL: no taps at all */
-    size_t n_tap_fds;
-    const int *vhost_fds;    /* the same for vhost-net */
-    size_t n_vhost_fds;
+    const struct vq_qemu_queues *taps; /* by index of the definition's interfaces; NULL: there are none */
+    size_t n_taps;
+    int vsock_fd;            /* /dev/vhost-vsock with the guest's number set; -1: QEMU opens it */
+    const char *const *scsi_generics; /* by index of the host devices: "/dev/sg0" of those that are SCSI */
+    size_t n_scsi_generics;
     bool sandbox;            /* qemu.conf seccomp_sandbox */
+    const char *spice_tls_dir; /* certificates of SPICE displays; NULL: TLS is off for them */
+    const char *vnc_tls_dir; /* the same for VNC */
+    bool vnc_tls_verify;
     const char *incoming;    /* "defer" for a run that a migration fills; NULL: a fresh boot */
     const char *master_key_file; /* for secret objects; NULL: none are needed */
     const struct vq_qemu_run_secrets *secrets; /* of the disks; NULL: none were fetched */

@@ -1,7 +1,8 @@
-/* CPU, memory and NUMA cells on the command line. */
+/* CPU, its topology and iothreads on the command line. */
 #define VQ_FROM VIR_FROM_QEMU
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "conf/base/memory.h"
@@ -27,18 +28,6 @@ const struct vq_timer *vq_qemu_find_timer(const struct vq_domain *def, enum vq_t
     return NULL;
 }
 
-const char *vq_qemu_memory_id(const struct vq_qemu_writer *writer)
-{
-    const struct vq_qemu_machine *machine = vq_qemu_capabilities_machine(writer->caps, writer->def->os.machine);
-
-    return machine == NULL || machine->default_ram_id == NULL ? "pc.ram" : machine->default_ram_id;
-}
-
-bool vq_qemu_has_cells(const struct vq_domain *def)
-{
-    return def->cpu != NULL && def->cpu->n_cells > 0;
-}
-
 /* ---- CPU ---- */
 
 static int add_cpu_model(struct vq_qemu_writer *writer, struct vq_buffer *value, struct vq_error *err)
@@ -51,13 +40,16 @@ static int add_cpu_model(struct vq_qemu_writer *writer, struct vq_buffer *value,
         if (!is_kvm)
             return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU mode 'host-passthrough' for %s qemu domain on %s "
                                 "host is not supported by hypervisor", writer->def->os.arch, writer->caps->arch);
+        writer->cpu_driver = "host";
         vq_buffer_add(value, "host");
         vq_qemu_add_switch(value, "migratable", cpu->migratable);
         return 0;
     case VQ_CPU_MODE_HOST_MODEL:
-        vq_buffer_add(value, is_kvm ? "host" : "max");
+        writer->cpu_driver = is_kvm ? "host" : "max";
+        vq_buffer_add(value, writer->cpu_driver);
         return 0;
     case VQ_CPU_MODE_MAXIMUM:
+        writer->cpu_driver = "max";
         vq_buffer_add(value, "max");
         vq_qemu_add_switch(value, "migratable", cpu->migratable);
         return 0;
@@ -70,21 +62,29 @@ static int add_cpu_model(struct vq_qemu_writer *writer, struct vq_buffer *value,
 
 static void add_cpu_features(const struct vq_cpu *cpu, struct vq_buffer *value)
 {
+    if (cpu->model_vendor_id != NULL) {
+        vq_buffer_add(value, ",vendor=");
+        vq_qemu_add_value(value, cpu->model_vendor_id);
+    }
     for (size_t i = 0; i < cpu->n_features; i++) {
         const struct vq_cpu_feature *feature = cpu->features[i];
         bool is_on = feature->policy != VQ_CPU_POLICY_DISABLE && feature->policy != VQ_CPU_POLICY_FORBID;
         if (feature->policy == VQ_CPU_POLICY_OPTIONAL)
-            continue; /* the model has it or not */
+            continue; /* the run's definition says whether it is there: cpu_run.c */
         vq_buffer_add(value, ",");
         vq_qemu_add_value(value, vq_cpu_feature_for_qemu(feature->name));
         vq_buffer_add(value, is_on ? "=on" : "=off");
     }
     if (vq_streq(cpu->cache_mode, "emulate"))
-        vq_buffer_add(value, ",l3-cache=on,host-cache-info=off");
+        vq_buffer_add(value, cpu->mode == VQ_CPU_MODE_HOST_PASSTHROUGH || cpu->mode == VQ_CPU_MODE_MAXIMUM
+                                 ? ",l3-cache=on,host-cache-info=off"
+                                 : ",l3-cache=on");
     else if (vq_streq(cpu->cache_mode, "passthrough"))
         vq_buffer_add(value, ",host-cache-info=on,l3-cache=off");
     else if (vq_streq(cpu->cache_mode, "disable"))
-        vq_buffer_add(value, ",host-cache-info=off,l3-cache=off");
+        vq_buffer_add(value, cpu->mode == VQ_CPU_MODE_HOST_PASSTHROUGH || cpu->mode == VQ_CPU_MODE_MAXIMUM
+                                 ? ",host-cache-info=off,l3-cache=off"
+                                 : ",l3-cache=off");
     if (vq_streq(cpu->maxphysaddr_mode, "passthrough"))
         vq_buffer_add(value, ",host-phys-bits=on");
     else if (vq_streq(cpu->maxphysaddr_mode, "emulate"))
@@ -132,6 +132,9 @@ static void add_cpu_of_features(struct vq_qemu_writer *writer, struct vq_buffer 
         vq_buffer_add(value, ",hv-time=on");
     if (tsc != NULL && tsc->frequency != 0)
         vq_buffer_addf(value, ",tsc-frequency=%" PRIu64, tsc->frequency);
+    for (size_t i = 0; i < writer->def->devices.n_panics; i++)
+        if (vq_streq(writer->def->devices.panics[i]->model, "hyperv"))
+            vq_buffer_add(value, ",hv-crash=on");
     if (features == NULL)
         return;
     if (features->apic_eoi != VQ_SWITCH_UNSET)
@@ -144,8 +147,10 @@ static void add_cpu_of_features(struct vq_qemu_writer *writer, struct vq_buffer 
         vq_buffer_add(value, ",kvm=off");
     if (features->kvm != NULL && features->kvm->hint_dedicated == VQ_SWITCH_ON)
         vq_buffer_add(value, ",kvm-hint-dedicated=on");
-    if (features->kvm != NULL)
-        vq_qemu_add_switch(value, "kvm-poll-control", features->kvm->poll_control);
+    if (features->kvm != NULL && features->kvm->poll_control == VQ_SWITCH_ON)
+        vq_buffer_add(value, ",kvm-poll-control=on");
+    if (features->kvm != NULL && features->kvm->pv_ipi == VQ_SWITCH_OFF)
+        vq_buffer_add(value, ",kvm-pv-ipi=off");
     vq_qemu_add_switch(value, "pmu", features->pmu);
 }
 
@@ -165,117 +170,32 @@ int vq_qemu_write_cpu(struct vq_qemu_writer *writer, struct vq_error *err)
     return 0;
 }
 
-/* ---- Memory ---- */
+/* ---- Topology ---- */
 
-/* QEMU takes whole MiB: a guest gets what it was promised and perhaps a little more. */
-static uint64_t whole_mib(uint64_t kib)
+/* Vcpus that can be taken out again are devices of their own; the others are the board's. */
+static bool is_device(const struct vq_vcpu_entry *vcpu)
 {
-    return kib > UINT64_MAX - 1023 ? kib : (kib + 1023) / 1024 * 1024;
+    return vcpu->enabled != VQ_SWITCH_OFF && vcpu->hotpluggable == VQ_SWITCH_ON;
 }
 
-/* One memory backend: plain memory, shared memory (memfd) or huge pages. */
-static int write_memory_backend(struct vq_qemu_writer *writer, const char *id, uint64_t size_kib, const char *access,
-                                struct vq_error *err)
+static uint32_t n_vcpu_devices(const struct vq_domain *def)
 {
-    const struct vq_memory_backing *backing = writer->def->memory_backing;
-    const char *source = backing == NULL ? NULL : backing->source_type;
-    const char *sharing = access != NULL ? access : backing == NULL ? NULL : backing->access_mode;
+    uint32_t n = 0;
 
-    if (vq_streq(source, "file"))
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                            "memory backing by a file needs a directory for it; use source type 'memfd'");
-    bool is_huge = backing != NULL && backing->has_hugepages;
-    /* Memory that others map has to have a descriptor. */
-    bool is_memfd = vq_streq(source, "memfd") || is_huge || vq_streq(sharing, "shared");
-    json_t *object = json_pack("{s:s, s:s, s:I}", "qom-type", is_memfd ? "memory-backend-memfd" : "memory-backend-ram",
-                               "id", id, "size", (json_int_t)(whole_mib(size_kib) * 1024));
-    /* The block keeps the name that it has in the migration stream of plain memory. */
-    if (is_memfd && strcmp(id, vq_qemu_memory_id(writer)) == 0)
-        json_object_set_new(object, "x-use-canonical-path-for-ramblock-id", json_false());
-    if (is_huge) {
-        json_object_set_new(object, "hugetlb", json_true());
-        if (backing->n_hugepages > 0)
-            json_object_set_new(object, "hugetlbsize", json_integer((json_int_t)(backing->hugepages[0]->size_kib * 1024)));
-    }
-    if (sharing != NULL)
-        json_object_set_new(object, "share", json_boolean(strcmp(sharing, "shared") == 0));
-    if (backing != NULL && vq_streq(backing->allocation_mode, "immediate"))
-        json_object_set_new(object, "prealloc", json_true());
-    if (backing != NULL && backing->nosharepages)
-        json_object_set_new(object, "merge", json_false());
-    vq_qemu_arg_json(writer, "-object", object);
-    return 0;
-}
-
-int vq_qemu_write_cells(struct vq_qemu_writer *writer, struct vq_error *err)
-{
-    const struct vq_cpu *cpu = writer->def->cpu;
-
-    for (size_t i = 0; i < cpu->n_cells; i++) {
-        const struct vq_numa_cell *cell = cpu->cells[i];
-        uint32_t id = cell->has_id ? cell->id : (uint32_t)i;
-        char backend[32];
-        VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
-
-        (void)snprintf(backend, sizeof(backend), "ram-node%u", id);
-        if (write_memory_backend(writer, backend, cell->memory_kib, cell->mem_access, err) < 0)
-            return -1;
-        vq_buffer_addf(&value, "node,nodeid=%u", id);
-        VQ_AUTOFREE char *cpus = vq_strdup(cell->cpus);
-        char *rest = NULL;
-        for (char *range = cpus == NULL ? NULL : strtok_r(cpus, ",", &rest); range != NULL; range = strtok_r(NULL, ",", &rest))
-            vq_buffer_addf(&value, ",cpus=%s", range);
-        vq_buffer_addf(&value, ",memdev=%s", backend);
-        vq_qemu_arg_buffer(writer, "-numa", &value);
-    }
-    for (size_t i = 0; i < cpu->n_cells; i++) {
-        for (size_t k = 0; k < cpu->cells[i]->n_distances; k++) {
-            VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
-            vq_buffer_addf(&value, "dist,src=%zu,dst=%u,val=%u", i, cpu->cells[i]->distances[k]->id,
-                           cpu->cells[i]->distances[k]->value);
-            vq_qemu_arg_buffer(writer, "-numa", &value);
-        }
-    }
-    return 0;
-}
-
-/* With NUMA cells it is their sum, each rounded for itself. */
-static uint64_t memory_kib(const struct vq_domain *def)
-{
-    uint64_t sum = 0;
-
-    if (!vq_qemu_has_cells(def))
-        return whole_mib(def->memory_kib);
-    for (size_t i = 0; i < def->cpu->n_cells; i++)
-        sum += whole_mib(def->cpu->cells[i]->memory_kib);
-    return sum;
-}
-
-int vq_qemu_write_memory(struct vq_qemu_writer *writer, struct vq_error *err)
-{
-    const struct vq_domain *def = writer->def;
-    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
-
-    vq_buffer_addf(&value, "size=%" PRIu64 "k", memory_kib(def));
-    if (def->max_memory_kib != 0)
-        vq_buffer_addf(&value, ",slots=%u,maxmem=%" PRIu64 "k", def->max_memory_slots,
-                       whole_mib(def->max_memory_kib));
-    vq_qemu_arg_buffer(writer, "-m", &value);
-    if (!vq_qemu_has_cells(def) && write_memory_backend(writer, vq_qemu_memory_id(writer), def->memory_kib, NULL, err) < 0)
-        return -1;
-    vq_qemu_arg_pair(writer, "-overcommit",
-                     def->memory_backing != NULL && def->memory_backing->locked ? "mem-lock=on" : "mem-lock=off");
-    return 0;
+    for (size_t i = 0; i < def->n_vcpu_entries; i++)
+        n += is_device(def->vcpu_entries[i]);
+    return n;
 }
 
 void vq_qemu_write_smp(struct vq_qemu_writer *writer)
 {
     const struct vq_domain *def = writer->def;
     const struct vq_cpu *cpu = def->cpu;
+    uint32_t current = (def->current_vcpus == 0 ? def->vcpus : def->current_vcpus) - n_vcpu_devices(def);
     VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
 
-    vq_buffer_addf(&value, "%u", def->current_vcpus == 0 ? def->vcpus : def->current_vcpus);
-    if (def->current_vcpus != 0 && def->current_vcpus != def->vcpus)
+    vq_buffer_addf(&value, "%u", current);
+    if (current != def->vcpus)
         vq_buffer_addf(&value, ",maxcpus=%u", def->vcpus);
     if (cpu != NULL && cpu->sockets != 0) {
         vq_buffer_addf(&value, ",sockets=%u", cpu->sockets);
@@ -288,14 +208,72 @@ void vq_qemu_write_smp(struct vq_qemu_writer *writer)
     vq_qemu_arg_buffer(writer, "-smp", &value);
 }
 
+static int compare_order(const void *a, const void *b)
+{
+    const struct vq_vcpu_entry *left = *(const struct vq_vcpu_entry *const *)a, *right = *(const struct vq_vcpu_entry *const *)b;
+
+    return left->order != right->order ? (left->order < right->order ? -1 : 1) : left->id < right->id ? -1 : 1;
+}
+
+static void write_vcpu(struct vq_qemu_writer *writer, const struct vq_vcpu_entry *vcpu)
+{
+    const struct vq_cpu *cpu = writer->def->cpu;
+    bool has_topology = cpu != NULL && cpu->sockets != 0;
+    uint32_t threads = has_topology ? cpu->threads : 1, cores = has_topology ? cpu->cores : 1;
+    uint32_t dies = has_topology && cpu->dies > 1 ? cpu->dies : 1, core = vcpu->id / threads;
+    const char *model = cpu == NULL || cpu->model == NULL ? "qemu64" : cpu->model;
+    VQ_AUTOFREE char *driver = vq_asprintf("%s-%s-cpu", writer->cpu_driver != NULL ? writer->cpu_driver : model,
+                                           writer->caps->arch);
+    char id[24];
+
+    (void)snprintf(id, sizeof(id), "vcpu%u", vcpu->id);
+    json_t *device = json_pack("{s:s, s:s}", "driver", driver, "id", id);
+    vq_qemu_json_number(device, "socket-id", core / cores / dies);
+    vq_qemu_json_number(device, "die-id", core / cores % dies);
+    vq_qemu_json_number(device, "core-id", core % cores);
+    vq_qemu_json_number(device, "thread-id", vcpu->id % threads);
+    vq_qemu_arg_json(writer, "-device", device);
+}
+
+void vq_qemu_write_vcpus(struct vq_qemu_writer *writer)
+{
+    const struct vq_domain *def = writer->def;
+    VQ_AUTOFREE const struct vq_vcpu_entry **sorted = vq_calloc(def->n_vcpu_entries + 1, sizeof(*sorted));
+    size_t n = 0;
+
+    for (size_t i = 0; i < def->n_vcpu_entries; i++)
+        if (is_device(def->vcpu_entries[i]))
+            sorted[n++] = def->vcpu_entries[i];
+    qsort(sorted, n, sizeof(*sorted), compare_order);
+    for (size_t i = 0; i < n; i++)
+        write_vcpu(writer, sorted[i]);
+}
+
+static void add_pool(json_t *object, bool has_min, uint32_t min, bool has_max, uint32_t max)
+{
+    if (has_min)
+        vq_qemu_json_number(object, "thread-pool-min", min);
+    if (has_max)
+        vq_qemu_json_number(object, "thread-pool-max", max);
+}
+
 void vq_qemu_write_iothreads(struct vq_qemu_writer *writer)
 {
     const struct vq_domain *def = writer->def;
     uint32_t n = def->iothreads > def->n_iothread_ids ? def->iothreads : (uint32_t)def->n_iothread_ids;
 
     for (uint32_t i = 0; i < n; i++) {
+        const struct vq_iothread *given = i < def->n_iothread_ids ? def->iothread_ids[i] : NULL;
         char id[32];
-        (void)snprintf(id, sizeof(id), "iothread%u", i < def->n_iothread_ids ? def->iothread_ids[i]->id : i + 1);
-        vq_qemu_arg_json(writer, "-object", json_pack("{s:s, s:s}", "qom-type", "iothread", "id", id));
+        (void)snprintf(id, sizeof(id), "iothread%u", given != NULL ? given->id : i + 1);
+        json_t *object = json_pack("{s:s, s:s}", "qom-type", "iothread", "id", id);
+        if (given != NULL)
+            add_pool(object, given->has_pool_min, given->pool_min, given->has_pool_max, given->pool_max);
+        vq_qemu_arg_json(writer, "-object", object);
+    }
+    if (def->has_default_pool_min || def->has_default_pool_max) {
+        json_t *object = json_pack("{s:s, s:s}", "qom-type", "main-loop", "id", "main-loop");
+        add_pool(object, def->has_default_pool_min, def->default_pool_min, def->has_default_pool_max, def->default_pool_max);
+        vq_qemu_arg_json(writer, "-object", object);
     }
 }

@@ -2,127 +2,26 @@
 #define VQ_FROM VIR_FROM_QEMU
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "drivers/qemu/command_priv.h"
 #include "drivers/qemu/devices.h"
 
-/* ---- Interfaces ---- */
-
-static int write_netdev(struct vq_qemu_writer *writer, const struct vq_interface *interface, size_t index,
-                        struct vq_error *err)
+/* An input device of the host that QEMU itself reads. */
+static void write_evdev(struct vq_qemu_writer *writer, const struct vq_input *input)
 {
-    const struct vq_qemu_launch *launch = writer->launch;
-    int tap = launch->tap_fds != NULL && index < launch->n_tap_fds ? launch->tap_fds[index] : -1;
-    int vhost = launch->vhost_fds != NULL && index < launch->n_vhost_fds ? launch->vhost_fds[index] : -1;
-    char id[160], number[16];
-    json_t *netdev;
+    json_t *object = json_pack("{s:s, s:s, s:s}", "qom-type", "input-linux", "id", input->info.alias, "evdev",
+                               input->source_dev == NULL ? "" : input->source_dev);
 
-    (void)snprintf(id, sizeof(id), "host%s", interface->info.alias);
-    switch (interface->type) {
-    case VQ_INTERFACE_USER:
-        netdev = json_pack("{s:s, s:s}", "type", "user", "id", id);
-        break;
-    case VQ_INTERFACE_NETWORK:
-    case VQ_INTERFACE_BRIDGE:
-    case VQ_INTERFACE_ETHERNET:
-    case VQ_INTERFACE_DIRECT:
-        if (tap < 0)
-            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s': no tap device was made for it",
-                                interface->info.alias);
-        (void)snprintf(number, sizeof(number), "%d", tap);
-        netdev = json_pack("{s:s, s:s, s:s}", "type", "tap", "fd", number, "id", id);
-        vq_qemu_keep_fd(writer, tap);
-        if (vhost >= 0) {
-            (void)snprintf(number, sizeof(number), "%d", vhost);
-            json_object_set_new(netdev, "vhost", json_true());
-            vq_qemu_json_text(netdev, "vhostfd", number);
-            vq_qemu_keep_fd(writer, vhost);
-        }
-        break;
-    default:
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s': this type is not supported",
-                            interface->info.alias);
-    }
-    vq_qemu_arg_json(writer, "-netdev", netdev);
-    return 0;
+    vq_qemu_json_bool(object, "repeat", input->repeat);
+    if (vq_streq(input->grab, "all"))
+        json_object_set_new(object, "grab_all", json_true());
+    vq_qemu_json_text(object, "grab-toggle", input->grab_toggle);
+    vq_qemu_arg_json(writer, "-object", object);
 }
-
-static uint32_t network_boot_index(const struct vq_domain *def, const struct vq_interface *interface)
-{
-    if (interface->info.boot_order != 0)
-        return interface->info.boot_order;
-    for (size_t i = 0; i < def->os.n_boot; i++)
-        if (def->os.boot[i]->dev == VQ_BOOT_NETWORK && def->devices.n_interfaces > 0 &&
-            def->devices.interfaces[0] == interface)
-            return (uint32_t)i + 1;
-    return 0;
-}
-
-static void add_virtio_net(json_t *device, const struct vq_interface *interface)
-{
-    const struct {
-        const char *name;
-        enum vq_switch state;
-    } switches[] = {
-        {"csum", interface->host_offloads.csum},          {"gso", interface->host_offloads.gso},
-        {"host_tso4", interface->host_offloads.tso4},     {"host_tso6", interface->host_offloads.tso6},
-        {"host_ecn", interface->host_offloads.ecn},       {"host_ufo", interface->host_offloads.ufo},
-        {"mrg_rxbuf", interface->host_offloads.mrg_rxbuf}, {"guest_csum", interface->guest_offloads.csum},
-        {"guest_tso4", interface->guest_offloads.tso4},   {"guest_tso6", interface->guest_offloads.tso6},
-        {"guest_ecn", interface->guest_offloads.ecn},     {"guest_ufo", interface->guest_offloads.ufo},
-        {"ioeventfd", interface->ioeventfd},              {"event_idx", interface->event_idx},
-    };
-
-    for (size_t i = 0; i < VQ_N_ELEMENTS(switches); i++)
-        vq_qemu_json_bool(device, switches[i].name, switches[i].state);
-    vq_qemu_json_text(device, "tx", vq_streq(interface->txmode, "iothread") ? "bh"
-                                    : vq_streq(interface->txmode, "timer")  ? "timer"
-                                                                            : NULL);
-    if (interface->rx_queue_size != 0)
-        vq_qemu_json_number(device, "rx_queue_size", interface->rx_queue_size);
-    if (interface->tx_queue_size != 0)
-        vq_qemu_json_number(device, "tx_queue_size", interface->tx_queue_size);
-    if (interface->mtu != 0)
-        vq_qemu_json_number(device, "host_mtu", interface->mtu);
-    vq_qemu_json_virtio(device, &interface->virtio);
-}
-
-static int write_interface(struct vq_qemu_writer *writer, const struct vq_interface *interface, size_t index,
-                           struct vq_error *err)
-{
-    bool is_virtio = strncmp(interface->model == NULL ? "" : interface->model, "virtio", 6) == 0;
-    char name[64], netdev[160], mac[24];
-    uint32_t boot = network_boot_index(writer->def, interface);
-
-    if (interface->model == NULL)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s' has no model", interface->info.alias);
-    if (write_netdev(writer, interface, index, err) < 0)
-        return -1;
-    if (is_virtio)
-        vq_qemu_virtio_name(name, sizeof(name), "virtio-net",
-                            strcmp(interface->model, "virtio-transitional") == 0       ? VQ_VIRTIO_MODEL_TRANSITIONAL
-                            : strcmp(interface->model, "virtio-non-transitional") == 0 ? VQ_VIRTIO_MODEL_NON_TRANSITIONAL
-                                                                                       : VQ_VIRTIO_MODEL_VIRTIO,
-                            &interface->info);
-    else
-        (void)snprintf(name, sizeof(name), "%s", interface->model);
-    json_t *device = vq_qemu_device_new(writer, name, &interface->info);
-    (void)snprintf(netdev, sizeof(netdev), "host%s", interface->info.alias);
-    vq_qemu_json_text(device, "netdev", netdev);
-    (void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", interface->mac[0], interface->mac[1],
-                   interface->mac[2], interface->mac[3], interface->mac[4], interface->mac[5]);
-    vq_qemu_json_text(device, "mac", mac);
-    if (is_virtio)
-        add_virtio_net(device, interface);
-    if (boot != 0)
-        vq_qemu_json_number(device, "bootindex", boot);
-    vq_qemu_arg_json(writer, "-device", device);
-    return 0;
-}
-
-/* ---- The rest ---- */
 
 static int write_input(struct vq_qemu_writer *writer, const struct vq_input *input, struct vq_error *err)
 {
@@ -144,12 +43,12 @@ static int write_input(struct vq_qemu_writer *writer, const struct vq_input *inp
         vq_qemu_virtio_name(name, sizeof(name), virtio[input->type], input->model, &input->info);
         json_t *device = vq_qemu_device_new(writer, name, &input->info);
         vq_qemu_json_text(device, "evdev", input->type == VQ_INPUT_PASSTHROUGH ? input->evdev : NULL);
+        vq_qemu_json_virtio(device, &input->virtio);
         vq_qemu_arg_json(writer, "-device", device);
         return 0;
     }
     if (input->type == VQ_INPUT_EVDEV) {
-        vq_qemu_arg_json(writer, "-object", json_pack("{s:s, s:s, s:s}", "qom-type", "input-linux", "id", input->info.alias,
-                                                      "evdev", input->source_dev == NULL ? "" : input->source_dev));
+        write_evdev(writer, input);
         return 0;
     }
     return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "input '%s': unsupported bus for its type", input->info.alias);
@@ -223,19 +122,48 @@ static int write_watchdog(struct vq_qemu_writer *writer, const struct vq_watchdo
     return 0;
 }
 
+static const char *tpm_device(const struct vq_qemu_writer *writer, const struct vq_tpm *tpm)
+{
+    return vq_streq(tpm->model, "tpm-tis") && vq_streq(writer->def->os.arch, "aarch64") ? "tpm-tis-device" : tpm->model;
+}
+
+char *vq_qemu_tpm_socket(const char *dir)
+{
+    return vq_asprintf("%s/swtpm.sock", dir);
+}
+
+/* The emulated TPM is a program beside QEMU, which dials its socket. */
+static int write_tpm_backend(struct vq_qemu_writer *writer, const struct vq_tpm *tpm, const char *id, struct vq_error *err)
+{
+    VQ_AUTOFREE char *socket = tpm->backend == VQ_TPM_EMULATOR ? vq_qemu_tpm_socket(writer->launch->dir)
+                                                               : vq_strdup(tpm->source.path);
+    VQ_AUTOBUFFER chardev = VQ_BUFFER_INIT;
+    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+
+    if (tpm->backend == VQ_TPM_PASSTHROUGH) {
+        vq_buffer_addf(&value, "passthrough,id=%s,path=", id);
+        vq_qemu_add_value(&value, tpm->device == NULL ? "/dev/tpm0" : tpm->device);
+        vq_qemu_arg_buffer(writer, "-tpmdev", &value);
+        return 0;
+    }
+    if (socket == NULL)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "TPM '%s': an external TPM needs the path of its socket",
+                            tpm->info.alias);
+    vq_buffer_add(&chardev, "socket,id=chrtpm,path=");
+    vq_qemu_add_value(&chardev, socket);
+    vq_qemu_arg_buffer(writer, "-chardev", &chardev);
+    vq_buffer_addf(&value, "emulator,id=%s,chardev=chrtpm", id);
+    vq_qemu_arg_buffer(writer, "-tpmdev", &value);
+    return 0;
+}
+
 static int write_tpm(struct vq_qemu_writer *writer, const struct vq_tpm *tpm, struct vq_error *err)
 {
-    char id[160];
+    VQ_AUTOFREE char *id = vq_asprintf("tpm-%s", tpm->info.alias);
 
-    if (tpm->backend != VQ_TPM_PASSTHROUGH)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                            "TPM backend 'emulator' needs swtpm, which is not supported on this host");
-    (void)snprintf(id, sizeof(id), "tpm-%s", tpm->info.alias);
-    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
-    vq_buffer_addf(&value, "passthrough,id=%s,path=", id);
-    vq_qemu_add_value(&value, tpm->device == NULL ? "/dev/tpm0" : tpm->device);
-    vq_qemu_arg_buffer(writer, "-tpmdev", &value);
-    json_t *device = vq_qemu_device_new(writer, tpm->model, &tpm->info);
+    if (write_tpm_backend(writer, tpm, id, err) < 0)
+        return -1;
+    json_t *device = vq_qemu_device_new(writer, tpm_device(writer, tpm), &tpm->info);
     vq_qemu_json_text(device, "tpmdev", id);
     vq_qemu_arg_json(writer, "-device", device);
     return 0;
@@ -253,111 +181,133 @@ static int write_vsock(struct vq_qemu_writer *writer, struct vq_error *err)
     vq_qemu_virtio_name(name, sizeof(name), "vhost-vsock", vsock->model, &vsock->info);
     json_t *device = vq_qemu_device_new(writer, name, &vsock->info);
     vq_qemu_json_number(device, "guest-cid", vsock->cid);
+    if (writer->launch->vsock_fd >= 0) {
+        char fd[16];
+        (void)snprintf(fd, sizeof(fd), "%d", writer->launch->vsock_fd);
+        vq_qemu_json_text(device, "vhostfd", fd);
+        vq_qemu_keep_fd(writer, writer->launch->vsock_fd);
+    }
+    vq_qemu_json_virtio(device, &vsock->virtio);
     vq_qemu_arg_json(writer, "-device", device);
     return 0;
 }
 
-static int write_hostdev(struct vq_qemu_writer *writer, const struct vq_hostdev *hostdev, struct vq_error *err)
+static int write_panic(struct vq_qemu_writer *writer, const struct vq_panic *panic, struct vq_error *err)
 {
-    char host[32];
     json_t *device;
 
-    switch (hostdev->type) {
-    case VQ_HOSTDEV_USB:
-        device = vq_qemu_device_new(writer, "usb-host", &hostdev->info);
-        if (hostdev->has_usb_address) {
-            vq_qemu_json_number(device, "hostbus", hostdev->usb_bus);
-            vq_qemu_json_number(device, "hostaddr", hostdev->usb_device);
-        } else {
-            vq_qemu_json_number(device, "vendorid", hostdev->vendor);
-            vq_qemu_json_number(device, "productid", hostdev->product);
-        }
-        break;
-    case VQ_HOSTDEV_PCI:
-        (void)snprintf(host, sizeof(host), "%04x:%02x:%02x.%x", hostdev->pci.domain, hostdev->pci.bus, hostdev->pci.slot,
-                       hostdev->pci.function);
-        device = vq_qemu_device_new(writer, "vfio-pci", &hostdev->info);
-        vq_qemu_json_text(device, "host", host);
-        break;
-    default:
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "host device '%s': this type is not supported",
-                            hostdev->info.alias);
-    }
-    vq_qemu_json_boot(writer, device, &hostdev->info);
+    if (vq_streq(panic->model, "hyperv"))
+        return 0; /* a property of the CPU */
+    if (!vq_streq(panic->model, "isa"))
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "panic device model '%s' is not supported", panic->model);
+    device = json_pack("{s:s}", "driver", "pvpanic");
+    if (panic->info.address.type == VQ_ADDRESS_ISA && panic->info.address.isa.has_iobase)
+        vq_qemu_json_number(device, "ioport", panic->info.address.isa.iobase);
     vq_qemu_arg_json(writer, "-device", device);
     return 0;
 }
 
-static int write_redirdev(struct vq_qemu_writer *writer, const struct vq_redirdev *redirdev, struct vq_error *err)
+/* Intel's comes before the controllers that it translates for (command_controller.c); Arm's is the board's. */
+static int write_iommu(struct vq_qemu_writer *writer, struct vq_error *err VQ_UNUSED)
 {
-    char chardev[160];
+    const struct vq_iommu *iommu = writer->def->devices.iommu;
 
-    if (redirdev->source.type == VQ_CHARDEV_SPICEVMC) {
-        VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
-        vq_buffer_addf(&value, "spicevmc,id=char%s,name=usbredir", redirdev->info.alias);
-        vq_qemu_arg_buffer(writer, "-chardev", &value);
-    } else if (vq_qemu_write_chardev(writer, &redirdev->source, redirdev->info.alias, err) < 0) {
-        return -1;
-    }
-    (void)snprintf(chardev, sizeof(chardev), "char%s", redirdev->info.alias);
-    json_t *device = vq_qemu_device_new(writer, "usb-redir", &redirdev->info);
-    vq_qemu_json_text(device, "chardev", chardev);
-    vq_qemu_json_boot(writer, device, &redirdev->info);
+    if (iommu != NULL && vq_streq(iommu->model, "virtio"))
+        vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "virtio-iommu", &iommu->info));
+    return 0;
+}
+
+static void write_crypto(struct vq_qemu_writer *writer, const struct vq_crypto *crypto)
+{
+    VQ_AUTOFREE char *object = vq_asprintf("obj%s", crypto->info.alias);
+    char name[64];
+    json_t *backend = json_pack("{s:s, s:s}", "qom-type", vq_streq(crypto->backend, "lkcf") ? "cryptodev-backend-lkcf"
+                                                                                          : "cryptodev-backend-builtin",
+                                "id", object);
+
+    if (crypto->queues != 0)
+        vq_qemu_json_number(backend, "queues", crypto->queues);
+    vq_qemu_arg_json(writer, "-object", backend);
+    vq_qemu_virtio_name(name, sizeof(name), "virtio-crypto", VQ_VIRTIO_MODEL_VIRTIO, &crypto->info);
+    json_t *device = vq_qemu_device_new(writer, name, &crypto->info);
+    vq_qemu_json_text(device, "cryptodev", object);
+    vq_qemu_json_virtio(device, &crypto->virtio);
     vq_qemu_arg_json(writer, "-device", device);
-    return 0;
 }
 
-static int refuse_unsupported(const struct vq_domain *def, struct vq_error *err)
+/* SEV: the guest's memory is encrypted with a key of its own. */
+static void write_security(struct vq_qemu_writer *writer)
 {
-    const struct {
-        size_t n;
-        const char *what;
-    } lists[] = {{def->devices.n_filesystems, "filesystem"}, {def->devices.n_smartcards, "smartcard"},
-                 {def->devices.n_shmems, "shmem"}, {def->devices.n_memories, "memory"}};
+    const struct vq_launch_security *security = writer->def->launch_security;
+    uint64_t number;
+    json_t *object;
 
-    for (size_t i = 0; i < VQ_N_ELEMENTS(lists); i++)
-        if (lists[i].n > 0)
-            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "domain '%s': <%s> devices are not supported yet",
-                                def->name, lists[i].what);
-    if (def->launch_security != NULL)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "domain '%s': <launchSecurity> is not supported yet",
-                            def->name);
+    if (security == NULL || !vq_streq(security->type, "sev"))
+        return;
+    object = json_pack("{s:s, s:s}", "qom-type", "sev-guest", "id", "lsec0");
+    if (vq_parse_u64(security->cbitpos, 10, UINT32_MAX, &number))
+        vq_qemu_json_number(object, "cbitpos", number);
+    if (vq_parse_u64(security->reduced_phys_bits, 10, UINT32_MAX, &number))
+        vq_qemu_json_number(object, "reduced-phys-bits", number);
+    if (security->policy != NULL)
+        vq_qemu_json_number(object, "policy", strtoul(security->policy, NULL, 0) & UINT32_MAX);
+    vq_qemu_json_bool(object, "kernel-hashes", security->kernel_hashes);
+    vq_qemu_arg_json(writer, "-object", object);
+}
+
+typedef int (*part_fn)(struct vq_qemu_writer *writer, struct vq_error *err);
+
+static int write_tpms(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    for (size_t i = 0; i < writer->def->devices.n_tpms; i++)
+        if (write_tpm(writer, writer->def->devices.tpms[i], err) < 0)
+            return -1;
     return 0;
 }
 
-int vq_qemu_write_devices(struct vq_qemu_writer *writer, struct vq_error *err)
+static int write_inputs(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    for (size_t i = 0; i < writer->def->devices.n_inputs; i++)
+        if (write_input(writer, writer->def->devices.inputs[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int write_watchdogs(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    for (size_t i = 0; i < writer->def->devices.n_watchdogs; i++)
+        if (write_watchdog(writer, writer->def->devices.watchdogs[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int write_small(struct vq_qemu_writer *writer, struct vq_error *err)
 {
     const struct vq_devices *devices = &writer->def->devices;
 
-    if (refuse_unsupported(writer->def, err) < 0)
-        return -1;
-    for (size_t i = 0; i < devices->n_interfaces; i++)
-        if (write_interface(writer, devices->interfaces[i], i, err) < 0)
-            return -1;
-    if (vq_qemu_write_ports(writer, err) < 0)
-        return -1;
-    for (size_t i = 0; i < devices->n_tpms; i++)
-        if (write_tpm(writer, devices->tpms[i], err) < 0)
-            return -1;
-    for (size_t i = 0; i < devices->n_inputs; i++)
-        if (write_input(writer, devices->inputs[i], err) < 0)
-            return -1;
-    for (size_t i = 0; i < devices->n_watchdogs; i++)
-        if (write_watchdog(writer, devices->watchdogs[i], err) < 0)
-            return -1;
-    for (size_t i = 0; i < devices->n_redirdevs; i++)
-        if (write_redirdev(writer, devices->redirdevs[i], err) < 0)
-            return -1;
-    for (size_t i = 0; i < devices->n_hostdevs; i++)
-        if (write_hostdev(writer, devices->hostdevs[i], err) < 0)
-            return -1;
     if (vq_qemu_balloon_is_present(devices->memballoon))
         write_balloon(writer, devices->memballoon);
     for (size_t i = 0; i < devices->n_rngs; i++)
         if (write_rng(writer, devices->rngs[i], err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_panics; i++)
-        if (vq_streq(devices->panics[i]->model, "isa"))
-            vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "pvpanic", &devices->panics[i]->info));
-    return write_vsock(writer, err);
+        if (write_panic(writer, devices->panics[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_cryptos; i++)
+        write_crypto(writer, devices->cryptos[i]);
+    return 0;
+}
+
+int vq_qemu_write_devices(struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    static const part_fn parts[] = {vq_qemu_write_filesystems, vq_qemu_write_interfaces, vq_qemu_write_ports,
+                                    vq_qemu_write_smartcards, write_tpms, write_inputs, write_watchdogs,
+                                    vq_qemu_write_redirdevs, vq_qemu_write_hostdevs, write_small, vq_qemu_write_shmems,
+                                    write_iommu, write_vsock};
+
+    write_security(writer);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(parts); i++)
+        if (parts[i](writer, err) < 0)
+            return -1;
+    return 0;
 }

@@ -1,4 +1,4 @@
-/* Graphics, video, sound and audio on the command line. */
+/* Graphics and video on the command line. */
 #define VQ_FROM VIR_FROM_QEMU
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,75 +7,6 @@
 #include "conf/base/text.h"
 #include "drivers/qemu/command_priv.h"
 #include "drivers/qemu/devices.h"
-
-/* ---- Audio back ends ---- */
-
-static int write_audio(struct vq_qemu_writer *writer, const struct vq_audio *audio, struct vq_error *err)
-{
-    static const struct {
-        const char *type, *driver;
-    } drivers[] = {{"none", "none"}, {"spice", "spice"}, {"alsa", "alsa"}, {"pulseaudio", "pa"}, {"oss", "oss"},
-                   {"jack", "jack"}, {"file", "wav"}, {"dbus", "dbus"}};
-    char id[32];
-
-    (void)snprintf(id, sizeof(id), "audio%u", audio->id);
-    for (size_t i = 0; i < VQ_N_ELEMENTS(drivers); i++) {
-        if (!vq_streq(drivers[i].type, audio->type))
-            continue;
-        json_t *object = json_pack("{s:s, s:s}", "id", id, "driver", drivers[i].driver);
-        vq_qemu_json_text(object, "path", audio->path);
-        vq_qemu_json_text(object, "server", audio->server_name);
-        vq_qemu_arg_json(writer, "-audiodev", object);
-        return 0;
-    }
-    return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "audio type '%s' is not supported", audio->type);
-}
-
-static const char *audio_of(const struct vq_domain *def, uint32_t audio_id, char *buffer, size_t size)
-{
-    uint32_t id = audio_id != 0 ? audio_id : def->devices.n_audios > 0 ? def->devices.audios[0]->id : 0;
-
-    if (id == 0)
-        return NULL;
-    (void)snprintf(buffer, size, "audio%u", id);
-    return buffer;
-}
-
-static int write_sound(struct vq_qemu_writer *writer, const struct vq_sound *sound, struct vq_error *err)
-{
-    static const struct {
-        const char *model, *device;
-    } devices[] = {{"ich9", "ich9-intel-hda"}, {"ich6", "intel-hda"}, {"ac97", "AC97"}, {"es1370", "ES1370"},
-                   {"usb", "usb-audio"}, {"sb16", "sb16"}};
-    const char *driver = NULL;
-    char audio[32], bus[160], codec_id[192];
-
-    for (size_t i = 0; i < VQ_N_ELEMENTS(devices); i++)
-        if (vq_streq(devices[i].model, sound->model))
-            driver = devices[i].device;
-    if (driver == NULL)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "sound card model '%s' is not supported", sound->model);
-    json_t *device = vq_qemu_device_new(writer, driver, &sound->info);
-    if (!vq_qemu_sound_has_codec(sound)) {
-        vq_qemu_json_text(device, "audiodev", audio_of(writer->def, sound->audio_id, audio, sizeof(audio)));
-        vq_qemu_arg_json(writer, "-device", device);
-        return 0;
-    }
-    vq_qemu_arg_json(writer, "-device", device);
-    (void)snprintf(bus, sizeof(bus), "%s.0", sound->info.alias);
-    for (size_t i = 0; i < (sound->n_codecs == 0 ? 1 : sound->n_codecs); i++) {
-        const char *type = sound->n_codecs == 0 ? "duplex" : sound->codecs[i]->type;
-        (void)snprintf(codec_id, sizeof(codec_id), "%s-codec%zu", sound->info.alias, i);
-        json_t *codec = json_pack("{s:s, s:s, s:s, s:I}", "driver",
-                                  vq_streq(type, "micro")    ? "hda-micro"
-                                  : vq_streq(type, "output") ? "hda-output"
-                                                             : "hda-duplex",
-                                  "id", codec_id, "bus", bus, "cad", (json_int_t)i);
-        vq_qemu_json_text(codec, "audiodev", audio_of(writer->def, sound->audio_id, audio, sizeof(audio)));
-        vq_qemu_arg_json(writer, "-device", codec);
-    }
-    return 0;
-}
 
 /* ---- Graphics ---- */
 
@@ -128,6 +59,12 @@ static int write_vnc(struct vq_qemu_writer *writer, const struct vq_graphics *gr
         if (graphics->has_websocket && graphics->websocket > 0)
             vq_buffer_addf(&value, ",websocket=%d", graphics->websocket);
     }
+    if (writer->launch->vnc_tls_dir != NULL) {
+        vq_qemu_arg_json(writer, "-object", json_pack("{s:s, s:s, s:s, s:s, s:b}", "qom-type", "tls-creds-x509", "id",
+                                                      "vnc-tls-creds0", "dir", writer->launch->vnc_tls_dir, "endpoint",
+                                                      "server", "verify-peer", writer->launch->vnc_tls_verify));
+        vq_buffer_add(&value, ",tls-creds=vnc-tls-creds0");
+    }
     if (graphics->share_policy != NULL) {
         vq_buffer_add(&value, ",share=");
         vq_qemu_add_value(&value, graphics->share_policy);
@@ -136,7 +73,7 @@ static int write_vnc(struct vq_qemu_writer *writer, const struct vq_graphics *gr
         vq_buffer_add(&value, ",password=on");
     if (graphics->power_control != VQ_SWITCH_UNSET)
         vq_buffer_addf(&value, ",power-control=%s", graphics->power_control == VQ_SWITCH_ON ? "on" : "off");
-    const char *audiodev = audio_of(writer->def, graphics->audio_id, audio, sizeof(audio));
+    const char *audiodev = vq_qemu_audio_of(writer->def, graphics->audio_id, audio, sizeof(audio));
     if (audiodev != NULL)
         vq_buffer_addf(&value, ",audiodev=%s", audiodev);
     vq_qemu_arg_buffer(writer, "-vnc", &value);
@@ -145,7 +82,7 @@ static int write_vnc(struct vq_qemu_writer *writer, const struct vq_graphics *gr
     return 0;
 }
 
-static void add_spice_option(struct vq_buffer *value, const char *key, const char *setting)
+static void add_option(struct vq_buffer *value, const char *key, const char *setting)
 {
     if (setting == NULL)
         return;
@@ -165,20 +102,31 @@ static int write_spice(struct vq_qemu_writer *writer, const struct vq_graphics *
     } else {
         if (!graphics->has_port || graphics->port <= 0)
             return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "spice display without a port");
-        vq_buffer_addf(&value, "port=%d,addr=", graphics->port);
-        vq_qemu_add_value(&value, listen_address(graphics));
+        vq_buffer_addf(&value, "port=%d", graphics->port);
+        if (graphics->has_tls_port && graphics->tls_port > 0) {
+            vq_buffer_addf(&value, ",tls-port=%d", graphics->tls_port);
+            add_option(&value, "x509-dir", writer->launch->spice_tls_dir);
+        }
+        add_option(&value, "addr", listen_address(graphics));
     }
     if (graphics->password == NULL)
         vq_buffer_add(&value, ",disable-ticketing=on");
-    for (size_t i = 0; i < graphics->n_channels; i++)
-        if (vq_streq(graphics->channels[i]->mode, "insecure"))
-            add_spice_option(&value, "plaintext-channel", graphics->channels[i]->name);
-    add_spice_option(&value, "image-compression", graphics->image_compression);
-    add_spice_option(&value, "jpeg-wan-compression", graphics->jpeg_compression);
-    add_spice_option(&value, "zlib-glz-wan-compression", graphics->zlib_compression);
-    add_spice_option(&value, "streaming-video", graphics->streaming_mode);
+    if (vq_streq(graphics->default_mode, "secure"))
+        vq_buffer_add(&value, ",tls-channel=default");
+    else if (vq_streq(graphics->default_mode, "insecure"))
+        vq_buffer_add(&value, ",plaintext-channel=default");
+    for (size_t i = 0; i < graphics->n_channels; i++) {
+        if (vq_streq(graphics->channels[i]->mode, "secure"))
+            add_option(&value, "tls-channel", graphics->channels[i]->name);
+        else if (vq_streq(graphics->channels[i]->mode, "insecure"))
+            add_option(&value, "plaintext-channel", graphics->channels[i]->name);
+    }
+    add_option(&value, "image-compression", graphics->image_compression);
+    add_option(&value, "jpeg-wan-compression", graphics->jpeg_compression);
+    add_option(&value, "zlib-glz-wan-compression", graphics->zlib_compression);
+    add_option(&value, "streaming-video", graphics->streaming_mode);
     if (graphics->playback_compression != VQ_SWITCH_UNSET)
-        add_spice_option(&value, "playback-compression", graphics->playback_compression == VQ_SWITCH_ON ? "on" : "off");
+        add_option(&value, "playback-compression", graphics->playback_compression == VQ_SWITCH_ON ? "on" : "off");
     if (vq_streq(graphics->mouse_mode, "server"))
         vq_buffer_add(&value, ",agent-mouse=off");
     if (graphics->clipboard_copypaste == VQ_SWITCH_OFF)
@@ -187,12 +135,52 @@ static int write_spice(struct vq_qemu_writer *writer, const struct vq_graphics *
         vq_buffer_add(&value, ",disable-agent-file-xfer=on");
     if (graphics->gl == VQ_SWITCH_ON) {
         vq_buffer_add(&value, ",gl=on");
-        add_spice_option(&value, "rendernode", graphics->gl_rendernode);
+        add_option(&value, "rendernode", graphics->gl_rendernode);
     }
     vq_buffer_add(&value, ",seamless-migration=on");
     vq_qemu_arg_buffer(writer, "-spice", &value);
     if (graphics->keymap != NULL)
         vq_qemu_arg_pair(writer, "-k", graphics->keymap);
+    return 0;
+}
+
+static void write_egl(struct vq_qemu_writer *writer, const struct vq_graphics *graphics)
+{
+    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+
+    vq_buffer_add(&value, "egl-headless");
+    add_option(&value, "rendernode", graphics->gl_rendernode);
+    vq_qemu_arg_buffer(writer, "-display", &value);
+}
+
+static void write_sdl(struct vq_qemu_writer *writer, const struct vq_graphics *graphics)
+{
+    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+
+    if (graphics->fullscreen == VQ_SWITCH_ON)
+        vq_qemu_arg(writer, "-full-screen");
+    vq_buffer_add(&value, "sdl");
+    vq_qemu_add_switch(&value, "gl", graphics->gl);
+    vq_qemu_arg_buffer(writer, "-display", &value);
+}
+
+static int write_dbus(struct vq_qemu_writer *writer, const struct vq_graphics *graphics, struct vq_error *err)
+{
+    VQ_AUTOBUFFER value = VQ_BUFFER_INIT;
+    char audio[32];
+
+    vq_buffer_add(&value, "dbus");
+    if (graphics->dbus_p2p == VQ_SWITCH_ON)
+        vq_buffer_add(&value, ",p2p=on");
+    else if (graphics->dbus_address != NULL)
+        add_option(&value, "addr", graphics->dbus_address);
+    else
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "a dbus display needs p2p='yes' or the address of a bus");
+    vq_qemu_add_switch(&value, "gl", graphics->gl);
+    add_option(&value, "rendernode", graphics->gl_rendernode);
+    if (graphics->audio_id != 0)
+        add_option(&value, "audiodev", vq_qemu_audio_of(writer->def, graphics->audio_id, audio, sizeof(audio)));
+    vq_qemu_arg_buffer(writer, "-display", &value);
     return 0;
 }
 
@@ -204,12 +192,35 @@ static int write_graphics(struct vq_qemu_writer *writer, const struct vq_graphic
     case VQ_GRAPHICS_SPICE:
         return write_spice(writer, graphics, err);
     case VQ_GRAPHICS_EGL_HEADLESS:
-        vq_qemu_arg_pair(writer, "-display", "egl-headless");
+        write_egl(writer, graphics);
         return 0;
+    case VQ_GRAPHICS_SDL:
+        write_sdl(writer, graphics);
+        return 0;
+    case VQ_GRAPHICS_DBUS:
+        return write_dbus(writer, graphics, err);
     default:
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "this type of graphics is not supported on a host without "
-                            "a screen; use vnc or spice");
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s graphics are not supported with this QEMU",
+                            graphics->type == VQ_GRAPHICS_RDP ? "rdp" : "desktop");
     }
+}
+
+/* Windows of the host find it by their environment; the password file of X is the user's. */
+void vq_qemu_display_environment(struct vq_qemu_writer *writer)
+{
+    const struct vq_devices *devices = &writer->def->devices;
+
+    for (size_t i = 0; i < devices->n_graphics; i++) {
+        if (devices->graphics[i]->type != VQ_GRAPHICS_SDL)
+            continue;
+        if (devices->graphics[i]->xauth != NULL)
+            vq_qemu_environment(writer, "XAUTHORITY", devices->graphics[i]->xauth);
+        if (devices->graphics[i]->display != NULL)
+            vq_qemu_environment(writer, "DISPLAY", devices->graphics[i]->display);
+    }
+    for (size_t i = 0; i < devices->n_audios; i++)
+        if (vq_streq(devices->audios[i]->type, "sdl") && devices->audios[i]->driver != NULL)
+            vq_qemu_environment(writer, "SDL_AUDIODRIVER", devices->audios[i]->driver);
 }
 
 /* ---- Video ---- */
@@ -239,11 +250,12 @@ static int write_video(struct vq_qemu_writer *writer, const struct vq_video *vid
     if (driver == NULL)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "video model '%s' is not supported%s", video->model,
                             is_first ? "" : " as a second card");
-    if (video->accel3d == VQ_SWITCH_ON && strcmp(driver, "virtio-vga") == 0)
-        driver = "virtio-vga-gl";
+    if (video->accel3d == VQ_SWITCH_ON && strncmp(driver, "virtio-", 7) == 0)
+        driver = strcmp(driver, "virtio-vga") == 0 ? "virtio-vga-gl" : "virtio-gpu-gl-pci";
     json_t *device = vq_qemu_device_new(writer, driver, &video->info);
     if (vq_streq(video->model, "virtio")) {
         vq_qemu_json_number(device, "max_outputs", video->heads == 0 ? 1 : video->heads);
+        vq_qemu_json_bool(device, "blob", video->blob);
         vq_qemu_json_virtio(device, &video->virtio);
     } else if (vq_streq(video->model, "qxl")) {
         vq_qemu_json_number(device, "max_outputs", video->heads == 0 ? 1 : video->heads);
@@ -265,21 +277,44 @@ static int write_video(struct vq_qemu_writer *writer, const struct vq_video *vid
     return 0;
 }
 
+/* What QEMU, or this host, has no way to show. */
+static int check_graphics(const struct vq_qemu_writer *writer, struct vq_error *err)
+{
+    const struct vq_devices *devices = &writer->def->devices;
+    unsigned counts[VQ_GRAPHICS_N] = {0};
+
+    for (size_t i = 0; i < devices->n_graphics; i++) {
+        const struct vq_graphics *graphics = devices->graphics[i];
+        if (++counts[graphics->type < VQ_GRAPHICS_N ? graphics->type : 0] > 1)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only 1 graphics device of each type (sdl, vnc, spice, "
+                                "headless, dbus) is supported");
+        if (graphics->type != VQ_GRAPHICS_SPICE || writer->launch->spice_tls_dir != NULL)
+            continue;
+        if (graphics->has_tls_port && graphics->tls_port > 0)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "spice TLS port set in XML configuration, but TLS is "
+                                "disabled in qemu.conf");
+        if (vq_streq(graphics->default_mode, "secure"))
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "spice defaultMode secure requested in XML configuration, "
+                                "but TLS is disabled in qemu.conf");
+        for (size_t k = 0; k < graphics->n_channels; k++)
+            if (vq_streq(graphics->channels[k]->mode, "secure"))
+                return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "spice secure channels set in XML configuration, but "
+                                    "TLS is disabled in qemu.conf");
+    }
+    return 0;
+}
+
 int vq_qemu_write_displays(struct vq_qemu_writer *writer, struct vq_error *err)
 {
     const struct vq_devices *devices = &writer->def->devices;
 
-    for (size_t i = 0; i < devices->n_audios; i++)
-        if (write_audio(writer, devices->audios[i], err) < 0)
-            return -1;
+    if (check_graphics(writer, err) < 0 || vq_qemu_write_audios(writer, err) < 0)
+        return -1;
     for (size_t i = 0; i < devices->n_graphics; i++)
         if (write_graphics(writer, devices->graphics[i], err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_videos; i++)
         if (write_video(writer, devices->videos[i], i == 0, err) < 0)
             return -1;
-    for (size_t i = 0; i < devices->n_sounds; i++)
-        if (write_sound(writer, devices->sounds[i], err) < 0)
-            return -1;
-    return 0;
+    return vq_qemu_write_sounds(writer, err);
 }

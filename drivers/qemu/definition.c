@@ -65,6 +65,16 @@ static int fill_machine(struct vq_domain *def, const struct vq_qemu_capabilities
     return 0;
 }
 
+/* PCs have a model that can run everywhere; other machines their own. */
+static const char *default_model(const struct vq_domain *def, const struct vq_qemu_capabilities *caps)
+{
+    const struct vq_qemu_machine *machine = vq_qemu_capabilities_machine(caps, def->os.machine);
+
+    if (is_x86(def))
+        return strcmp(def->os.arch, "i686") == 0 ? "qemu32" : "qemu64";
+    return machine == NULL ? NULL : machine->default_cpu;
+}
+
 static int fill_cpu(struct vq_domain *def, const struct vq_qemu_capabilities *caps, struct vq_error *err)
 {
     if (def->cpu == NULL)
@@ -73,8 +83,8 @@ static int fill_cpu(struct vq_domain *def, const struct vq_qemu_capabilities *ca
 
     if (cpu->mode == VQ_CPU_MODE_UNSET)
         cpu->mode = VQ_CPU_MODE_CUSTOM;
-    if (cpu->mode == VQ_CPU_MODE_CUSTOM && cpu->model == NULL && is_x86(def)) {
-        cpu->model = vq_strdup(strcmp(def->os.arch, "i686") == 0 ? "qemu32" : "qemu64");
+    if (cpu->mode == VQ_CPU_MODE_CUSTOM && cpu->model == NULL && default_model(def, caps) != NULL) {
+        cpu->model = vq_strdup(default_model(def, caps));
         if (cpu->fallback == VQ_CPU_FALLBACK_UNSET)
             cpu->fallback = VQ_CPU_FALLBACK_FORBID;
         if (cpu->match == VQ_CPU_MATCH_UNSET)
@@ -341,12 +351,6 @@ static void fill_tpm(const struct vq_domain *def, struct vq_tpm *tpm)
         set_default(&tpm->version, "2.0");
 }
 
-static void fill_loader(struct vq_domain *def)
-{
-    if (def->os.loader != NULL && def->os.loader_type == VQ_LOADER_UNSET)
-        def->os.loader_type = VQ_LOADER_ROM;
-}
-
 static int fill_device_list(struct vq_domain *def, const struct vq_qemu_capabilities *caps, struct vq_error *err)
 {
     struct vq_devices *devices = &def->devices;
@@ -427,7 +431,7 @@ static void fill_controllers(struct vq_domain *def)
 
     for (size_t i = 0; i < devices->n_controllers; i++)
         has_usb = has_usb || devices->controllers[i]->type == VQ_CONTROLLER_USB;
-    if (!has_usb)
+    if (!has_usb && is_x86(def)) /* boards of other kinds have no USB of their own */
         (void)vq_qemu_add_controller(def, VQ_CONTROLLER_USB, 0, NULL);
     if (is_q35(def))
         need(def, VQ_CONTROLLER_SATA, 0, NULL);
@@ -556,7 +560,7 @@ int vq_qemu_definition_fill(struct vq_domain *def, const struct vq_qemu_capabili
         return -1;
     if (fill_cpu(def, caps, err) < 0 || check_life(def, err) < 0 || fill_device_list(def, caps, err) < 0)
         return -1;
-    fill_loader(def);
+    vq_qemu_definition_fill_machine(def);
     fill_inputs(def);
     fill_audio(def);
     fill_controllers(def);
@@ -565,5 +569,5 @@ int vq_qemu_definition_fill(struct vq_domain *def, const struct vq_qemu_capabili
         return -1;
     name_pci_models(def);
     vq_domain_sort_controllers(def); /* as conf does when it is read again */
-    return 0;
+    return vq_qemu_definition_check(def, caps, err);
 }

@@ -19,6 +19,13 @@ struct vq_qemu_capabilities;
 VQ_MUST_CHECK int vq_qemu_definition_fill(struct vq_domain *def, const struct vq_qemu_capabilities *caps,
                                           void (*random)(void *bytes, size_t length), struct vq_error *err);
 
+/* Parts of filling, in files of their own: what the machine leaves open; what may not be. */
+void vq_qemu_definition_fill_machine(struct vq_domain *def);
+VQ_MUST_CHECK int vq_qemu_definition_check(const struct vq_domain *def, const struct vq_qemu_capabilities *caps,
+                                           struct vq_error *err);
+VQ_MUST_CHECK int vq_qemu_definition_check_devices(const struct vq_domain *def, const struct vq_qemu_capabilities *caps,
+                                                   struct vq_error *err);
+
 /* A run of the domain begins: the copy gets what only a running one has: its id, the device aliases ("net0",
  * "virtio-disk0", "serial0", "ua-..." of the user) that the command line and QMP use, numbers of the block nodes, and
  * paths of sockets that the definition leaves to us, which lie in dir (the runtime directory of this run). */

@@ -16,6 +16,12 @@ bool vq_qemu_balloon_is_present(const struct vq_memballoon *balloon);
 bool vq_qemu_sound_is_pci(const struct vq_sound *sound);
 bool vq_qemu_sound_has_codec(const struct vq_sound *sound); /* an HDA controller: needs a codec behind it */
 
+bool vq_qemu_filesystem_is_virtiofs(const struct vq_filesystem *fs);
+
+/* Sockets of programs that run beside QEMU, in the run's directory; malloc'ed. */
+char *vq_qemu_virtiofs_socket(const struct vq_filesystem *fs, const char *dir);
+char *vq_qemu_tpm_socket(const char *dir);
+
 /* The name of a SCSI controller's device, NULL for a model that is not known. */
 const char *vq_qemu_scsi_device(const char *model);
 bool vq_qemu_scsi_has_no_lun(const char *model); /* an old parallel bus: a unit is an id on the bus */

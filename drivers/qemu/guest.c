@@ -77,7 +77,7 @@ struct vq_qemu_guest *vq_qemu_guest_new(struct vq_qemu *qemu, const uint8_t uuid
     guest->name = vq_strdup(name);
     guest->id = -1;
     guest->state = VIR_DOMAIN_SHUTOFF;
-    guest->monitor_fd = guest->log_fd = -1;
+    guest->monitor_fd = guest->log_fd = guest->vsock_fd = -1;
     guest->agent_timeout = VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK;
     for (size_t i = 0; i < VQ_N_ELEMENTS(timers); i++) {
         (void)uv_timer_init(qemu->host->loop, timers[i]);
@@ -98,6 +98,8 @@ static void guest_release(struct vq_qemu_guest *guest)
         (void)close(guest->monitor_fd);
     if (guest->log_fd >= 0)
         (void)close(guest->log_fd);
+    if (guest->vsock_fd >= 0)
+        (void)close(guest->vsock_fd);
     vq_domain_free(guest->live);
     vq_qemu_capabilities_free(guest->caps);
     free(guest->name);
@@ -149,6 +151,7 @@ void vq_qemu_guest_free(struct vq_qemu_guest *guest)
     guest->qmp = NULL;
     vq_process_free(guest->process);
     guest->process = NULL;
+    vq_qemu_helpers_done(guest);
     (void)uv_timer_stop(&guest->retry_timer);
     (void)uv_timer_stop(&guest->end_timer);
     (void)uv_timer_stop(&guest->job_timer);

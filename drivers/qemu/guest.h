@@ -25,6 +25,7 @@
 #include "drivers/job.h"
 #include "drivers/qemu/activity.h"
 #include "drivers/qemu/driver.h"
+#include "drivers/qemu/helpers.h"
 #include "drivers/qemu/ownership.h"
 
 struct vq_agent;
@@ -84,6 +85,10 @@ struct vq_qemu_guest {
     size_t n_ports;
     struct vq_qemu_owned owned[VQ_GUEST_OWNED_MAX]; /* images that QEMU's user has for this run */
     size_t n_owned;
+    struct vq_qemu_helper helpers[VQ_GUEST_HELPERS_MAX]; /* programs beside QEMU */
+    size_t n_helpers;
+    bool waits_for_helpers;  /* the step that ends them */
+    int vsock_fd;            /* with the guest's number set, until QEMU has it, -1 */
 
     struct vq_job job;       /* start or stop */
     uv_timer_t job_timer, retry_timer, end_timer;

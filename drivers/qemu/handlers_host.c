@@ -4,6 +4,7 @@
 #include <libvirt/libvirt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <strings.h>
 
 #include "conf/base/buffer.h"
@@ -294,9 +295,10 @@ static char *write_command(const struct vq_qemu_command *command)
 }
 
 /* Numbers that a run would choose: ports of displays, descriptors. */
-static void choose_numbers(struct vq_domain *def, int *tap_fds)
+static void choose_numbers(struct vq_domain *def, struct vq_qemu_queues *taps)
 {
-    enum { FIRST_PORT = 5900, FIRST_FD = 4 };
+    enum { FIRST_PORT = 5900, FIRST_WEBSOCKET = 5700, FIRST_FD = 4 };
+    int fd = FIRST_FD;
 
     for (size_t i = 0; i < def->devices.n_graphics; i++) {
         struct vq_graphics *graphics = def->devices.graphics[i];
@@ -304,27 +306,35 @@ static void choose_numbers(struct vq_domain *def, int *tap_fds)
             graphics->has_port = true;
             graphics->port = FIRST_PORT + (int32_t)i;
         }
+        if (graphics->has_websocket && graphics->websocket < 0)
+            graphics->websocket = FIRST_WEBSOCKET + (int32_t)i;
     }
-    for (size_t i = 0; i < def->devices.n_interfaces; i++)
-        tap_fds[i] = FIRST_FD + (int)i;
+    for (size_t i = 0; i < def->devices.n_interfaces; i++) {
+        uint32_t queues = def->devices.interfaces[i]->queues;
+        taps[i].n_taps = queues == 0 ? 1 : queues > VQ_QEMU_QUEUES_MAX ? VQ_QEMU_QUEUES_MAX : queues;
+        for (size_t k = 0; k < taps[i].n_taps; k++)
+            taps[i].tap[k] = fd++;
+    }
 }
 
 static int convert(struct vq_qemu *qemu, struct vq_domain *def, const struct vq_qemu_capabilities *caps, char **ret_text,
                    struct vq_error *err)
 {
     VQ_AUTOPTR(vq_qemu_command) command = NULL;
-    VQ_AUTOFREE int *tap_fds = NULL;
-    VQ_AUTOFREE char *dir = NULL;
+    VQ_AUTOFREE struct vq_qemu_queues *taps = NULL;
+    VQ_AUTOFREE char *dir = NULL, *memory_dir = NULL;
 
     if (vq_qemu_definition_fill(def, caps, qemu->host->random, err) < 0)
         return -1;
     dir = vq_asprintf("%s/qemu/domain--1-%s", qemu->host->state_dir, def->name);
-    tap_fds = vq_calloc(def->devices.n_interfaces + 1, sizeof(*tap_fds));
+    memory_dir = vq_asprintf("%s/ram", dir);
+    taps = vq_calloc(def->devices.n_interfaces + 1, sizeof(*taps));
     if (vq_qemu_definition_begin_run(def, -1, dir, err) < 0)
         return -1;
-    choose_numbers(def, tap_fds);
-    const struct vq_qemu_launch launch = {.dir = dir, .monitor_fd = 3, .tap_fds = tap_fds,
-                                          .n_tap_fds = def->devices.n_interfaces, .sandbox = qemu->settings.seccomp_sandbox != 0};
+    choose_numbers(def, taps);
+    const struct vq_qemu_launch launch = {.dir = dir, .monitor_fd = 3, .taps = taps,
+                                          .n_taps = def->devices.n_interfaces, .vsock_fd = -1, .memory_dir = memory_dir,
+                                          .now_s = (int64_t)time(NULL), .sandbox = qemu->settings.seccomp_sandbox != 0};
     if (vq_qemu_command_build(def, caps, &launch, &command, err) < 0)
         return -1;
     *ret_text = write_command(command);

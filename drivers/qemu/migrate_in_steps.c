@@ -16,8 +16,10 @@
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_in.h"
 #include "drivers/qemu/ports.h"
+#include "drivers/qemu/prepare.h"
 #include "drivers/qemu/qmp.h"
 #include "drivers/qemu/start.h"
+#include "drivers/qemu/tune.h"
 #include "proto/cluster.pb-c.h"
 
 /* ---- What comes ---- */
@@ -208,12 +210,17 @@ const struct vq_step vq_qemu_incoming_steps[] = {
     { "give the domain back",     NULL, vq_incoming_give_back,           0 },
     { "take the right to come",   claim_run, claim_undo,                 15000 },
     { "make directory and log",   STEP(files),                           0 },
+    { "choose the firmware",      STEP(firmware),                        30000 },
+    { "find host devices",        STEP(host),                            0 },
     { "reserve ports",            STEP(ports),                           0 },
     { "make images",              vq_incoming_make_disks, vq_incoming_make_disks_undo, 0 },
     { "give images to QEMU",      STEP(images),                          0 },
     { "make taps",                STEP(taps),                            0 },
+    { "make a TPM",               STEP(tpm),                             60000 },
+    { "run helpers",              STEP(helpers),                         0 },
     { "run QEMU",                 STEP(spawn),                           0 },
     { "greet the monitor",        STEP(greet),                           30000 },
+    { "place the threads",        vq_qemu_step_tune, NULL,               VQ_QMP_TIMEOUT_MS + 5000 },
     { "tell QEMU",                vq_incoming_tell, NULL,                30000 },
     { "serve images",             vq_incoming_serve_disks, NULL,         30000 },
     { "listen for data",          vq_incoming_listen, NULL,              30000 },

@@ -372,6 +372,17 @@ static int place_companion(struct picture *picture, struct vq_controller *contro
     return 0;
 }
 
+/* An IOMMU is a part of the root complex, never behind a port. */
+static int place_on_root(struct picture *picture, struct vq_device_info *info, struct vq_error *err)
+{
+    if (!is_open(info))
+        return 0;
+    for (uint32_t slot = 1; slot < SLOTS; slot++)
+        if (is_free(picture, 0, slot))
+            return give(picture, info, 0, slot, 0, err);
+    return vq_error_set(err, VIR_ERR_XML_ERROR, "no PCI slot is left on the root bus");
+}
+
 typedef int (*device_fn)(struct picture *picture, struct vq_device_info *info, enum place place, struct vq_error *err);
 
 /* Every PCI device of the definition in the order in which addresses are given. */
@@ -439,6 +450,15 @@ static int each_device(struct picture *picture, device_fn fn, struct vq_error *e
             return -1;
     if (devices->vsock != NULL && fn(picture, &devices->vsock->info, virtio_place(devices->vsock->model), err) < 0)
         return -1;
+    for (size_t i = 0; i < devices->n_memories; i++)
+        if (strncmp(devices->memories[i]->model, "virtio-", 7) == 0 && fn(picture, &devices->memories[i]->info, virtio, err) < 0)
+            return -1;
+    for (size_t i = 0; i < devices->n_cryptos; i++)
+        if (fn(picture, &devices->cryptos[i]->info, virtio, err) < 0)
+            return -1;
+    if (devices->iommu != NULL && vq_streq(devices->iommu->model, "virtio"))
+        return fn == place_device ? place_on_root(picture, &devices->iommu->info, err)
+                                  : fn(picture, &devices->iommu->info, virtio, err);
     return 0;
 }
 

@@ -90,6 +90,7 @@ static json_t *pack_guest(const struct vq_qemu_guest *guest)
     put(root, "ports", pack_ports(guest));
     put(root, "owned", pack_owned(guest));
     put(root, "chains", pack_chains(guest));
+    put(root, "helpers", vq_qemu_helpers_pack(guest));
     put(root, "speed", json_integer((json_int_t)guest->migration_speed_mib));
     put(root, "downtime", json_integer((json_int_t)guest->migration_downtime_ms));
     put(root, "agent-timeout", json_integer(guest->agent_timeout));
@@ -296,6 +297,7 @@ int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, size_t key_length
     get_taps(root, guest);
     get_ports(root, guest);
     get_owned(root, guest);
+    vq_qemu_helpers_unpack(json_object_get(root, "helpers"), guest);
     get_pairs(root, guest);
     guest->migration = vq_migration_unpack(json_object_get(root, "migration"));
     get_definition(root, guest);

@@ -494,6 +494,8 @@ static void find_again(struct vq_qemu_guest *guest, const char *boot_id, enum vq
     struct vq_qemu *qemu = guest->qemu;
     struct vq_error err = VQ_ERROR_INIT;
 
+    if (vq_streq(boot_id, qemu->host->boot_id))
+        vq_qemu_helpers_adopt(guest);
     if (!vq_streq(boot_id, qemu->host->boot_id) && is_perhaps_elsewhere(guest)) {
         return;
     } else if (!vq_streq(boot_id, qemu->host->boot_id)) { /* the host went down with it */

@@ -221,6 +221,23 @@ static int find_group(struct vq_qemu_settings *settings, struct vq_error *err)
     return 0;
 }
 
+static int find_tpm_user(struct vq_qemu_settings *settings, struct vq_error *err)
+{
+    const struct passwd *user = getpwnam(settings->swtpm_user != NULL ? settings->swtpm_user : "tss");
+    const struct group *group = settings->swtpm_group == NULL ? NULL : getgrnam(settings->swtpm_group);
+
+    if (user == NULL && settings->swtpm_user != NULL)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "swtpm_user: this host has no user '%s'", settings->swtpm_user);
+    if (group == NULL && settings->swtpm_group != NULL)
+        return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "swtpm_group: this host has no group '%s'", settings->swtpm_group);
+    if (user == NULL || user->pw_uid == 0)
+        return 0;
+    settings->has_tpm_user = true;
+    settings->tpm_uid = user->pw_uid;
+    settings->tpm_gid = group != NULL ? group->gr_gid : user->pw_gid;
+    return 0;
+}
+
 int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_dir, struct vq_buffer *remarks, struct vq_error *err)
 {
     VQ_AUTOFREE char *path = vq_asprintf("%s/qemu.conf", config_dir);
@@ -242,7 +259,8 @@ int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_
     if (vq_file_read(path, keys, VQ_N_ELEMENTS(keys), settings, remarks, &is_there, err) < 0)
         return -1;
     if (check_texts(settings, err) < 0 || check_migration_host(settings->migration_host, err) < 0 ||
-        check_ranges(settings, err) < 0 || find_user(settings, err) < 0 || find_group(settings, err) < 0)
+        check_ranges(settings, err) < 0 || find_user(settings, err) < 0 || find_group(settings, err) < 0 ||
+        find_tpm_user(settings, err) < 0)
         return vq_error_wrap(err, "reading '%s'", path);
     return 0;
 }

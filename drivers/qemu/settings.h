@@ -61,6 +61,9 @@ struct vq_qemu_settings {
     char *memory_backing_dir; /* NULL: <state_dir>/qemu/ram */
     char *bridge_helper, *pr_helper, *slirp_helper, *dbus_daemon; /* NULL: where they usually are */
     char *swtpm_user, *swtpm_group; /* NULL: "tss" when there is one */
+    bool has_tpm_user;       /* false: swtpm runs as ourselves */
+    uid_t tpm_uid;
+    gid_t tpm_gid;
     bool virtiofsd_debug;
     bool relaxed_acs_check;
     uint32_t gluster_debug_level;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "conf/base/failpoint.h"
@@ -24,11 +25,14 @@
 #include "drivers/qemu/images.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/ports.h"
+#include "drivers/qemu/hostdev.h"
+#include "drivers/qemu/prepare.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 #include "drivers/qemu/run_secrets.h"
 #include "drivers/qemu/start.h"
 #include "drivers/qemu/tap.h"
+#include "drivers/qemu/tune.h"
 #include "proto/cluster.pb-c.h"
 
 struct vq_qemu_ticket {
@@ -400,28 +404,53 @@ enum vq_step_result vq_qemu_step_taps_undo(struct vq_job *job)
 
 /* ---- QEMU itself ---- */
 
+/* Where the certificates of displays are, when qemu.conf wants TLS for them. */
+static void add_displays(const struct vq_qemu_settings *settings, struct vq_qemu_launch *launch)
+{
+    const char *otherwise = settings->default_tls.dir;
+
+    if (settings->spice_tls.is_wanted)
+        launch->spice_tls_dir = settings->spice_tls.dir != NULL ? settings->spice_tls.dir
+                                : otherwise != NULL             ? otherwise
+                                                                : "/etc/pki/libvirt-spice";
+    if (settings->vnc_tls.is_wanted)
+        launch->vnc_tls_dir = settings->vnc_tls.dir != NULL ? settings->vnc_tls.dir
+                              : otherwise != NULL           ? otherwise
+                                                            : "/etc/pki/libvirt-vnc";
+    launch->vnc_tls_verify = (settings->vnc_tls.verifies >= 0 ? settings->vnc_tls.verifies : settings->default_tls.verifies) > 0;
+}
+
 static int build_command(struct vq_qemu_guest *guest, const struct vq_qemu_run_secrets *secrets,
                          struct vq_qemu_command **ret, struct vq_error *err)
 {
     size_t n = guest->live->devices.n_interfaces;
-    VQ_AUTOFREE int *tap_fds = vq_calloc(n + 1, sizeof(int));
+    const struct vq_qemu_settings *settings = &guest->qemu->settings;
+    char **generics = NULL;
+    int rc;
+    VQ_AUTOFREE struct vq_qemu_queues *taps = vq_calloc(n + 1, sizeof(*taps));
     VQ_AUTOFREE char *dir = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
-    struct vq_qemu_launch launch = { .dir = dir, .monitor_fd = guest->monitor_fd, .tap_fds = tap_fds, .n_tap_fds = n,
-                                     .sandbox = guest->qemu->settings.seccomp_sandbox != 0,
+    struct vq_qemu_launch launch = { .dir = dir, .monitor_fd = guest->monitor_fd, .taps = taps, .n_taps = n,
+                                     .vsock_fd = guest->vsock_fd, .memory_dir = dir, .now_s = (int64_t)time(NULL),
+                                     .sandbox = settings->seccomp_sandbox != 0,
                                      .incoming = vq_migrate_is_incoming(guest) ? "defer" : NULL,
                                      .secrets = secrets, .tls_dir = guest->qemu->settings.default_tls.dir,
                                      .chardev_tls_dir = guest->qemu->settings.default_tls.dir,
                                      .chardev_tls_verify = guest->qemu->settings.default_tls.verifies != 0 };
 
-    for (size_t i = 0; i < n; i++)
-        tap_fds[i] = -1;
-    for (size_t i = 0; i < guest->n_taps; i++)
-        tap_fds[guest->taps[i].interface] = guest->taps[i].fd;
-    if (vq_qemu_cpu_begin_run(guest->live, guest->caps, err) < 0 ||
-        vq_qemu_command_build(guest->live, guest->caps, &launch, ret, err) < 0)
+    for (size_t i = 0; i < guest->n_taps; i++) {
+        taps[guest->taps[i].interface].tap[0] = guest->taps[i].fd;
+        taps[guest->taps[i].interface].n_taps = 1;
+    }
+    add_displays(settings, &launch);
+    if (vq_qemu_cpu_begin_run(guest->live, guest->caps, err) < 0 || vq_qemu_hostdev_generics(guest->live, &generics, err) < 0)
         return -1;
-    vq_qemu_cpu_settle(guest->live, guest->caps);
-    return 0;
+    launch.scsi_generics = (const char *const *)generics;
+    launch.n_scsi_generics = guest->live->devices.n_hostdevs;
+    rc = vq_qemu_command_build(guest->live, guest->caps, &launch, ret, err);
+    vq_qemu_hostdev_generics_free(generics, guest->live->devices.n_hostdevs);
+    if (rc == 0)
+        vq_qemu_cpu_settle(guest->live, guest->caps);
+    return rc;
 }
 
 static int spawn(struct vq_qemu_guest *guest, const struct vq_qemu_command *command, struct vq_error *err)
@@ -472,6 +501,9 @@ enum vq_step_result vq_qemu_step_spawn(struct vq_job *job)
     vq_process_go(guest->process);
     (void)close(guest->monitor_fd); /* QEMU's from now on */
     guest->monitor_fd = -1;
+    if (guest->vsock_fd >= 0)
+        (void)close(guest->vsock_fd);
+    guest->vsock_fd = -1;
     vq_qemu_taps_done(guest);
     return VQ_STEP_DONE;
 }
@@ -589,11 +621,16 @@ const struct vq_step vq_qemu_guest_steps[] = {
     { "take the right to run",   STEP(claim),                             15000 },
     { "write the record",        STEP(record),                            0 },
     { "make directory and log",  STEP(files),                             0 },
+    { "choose the firmware",     STEP(firmware),                          30000 },
+    { "find host devices",       STEP(host),                              0 },
     { "reserve ports",           STEP(ports),                             0 },
     { "give images to QEMU",     STEP(images),                            0 },
     { "make taps",               STEP(taps),                              0 },
+    { "make a TPM",              STEP(tpm),                               60000 },
+    { "run helpers",             STEP(helpers),                           0 },
     { "run QEMU",                STEP(spawn),                             0 },
     { "greet the monitor",       STEP(greet),                             30000 },
+    { "place the threads",       vq_qemu_step_tune, NULL,                 VQ_QMP_TIMEOUT_MS + 5000 },
     { "let the CPUs run",        run_run, NULL,                           VQ_QMP_TIMEOUT_MS + 5000 },
     { "publish",                 publish_run, NULL,                       0 },
 };

@@ -50,7 +50,7 @@ static void check_command(const struct vq_qemu_command *command)
 static void run(struct vq_domain *live)
 {
     VQ_AUTOPTR(vq_qemu_command) command = NULL;
-    VQ_AUTOFREE int *tap_fds = vq_calloc(live->devices.n_interfaces + 1, sizeof(*tap_fds));
+    VQ_AUTOFREE struct vq_qemu_queues *taps = vq_calloc(live->devices.n_interfaces + 1, sizeof(*taps));
     struct vq_error err = VQ_ERROR_INIT;
 
     for (size_t i = 0; i < live->devices.n_graphics; i++)
@@ -60,9 +60,10 @@ static void run(struct vq_domain *live)
         FUZZ_CHECK(err.code != VIR_ERR_OK);
         return;
     }
-    golden_choose_numbers(live, tap_fds, 20);
-    const struct vq_qemu_launch launch = {.dir = "/run/guest", .monitor_fd = 3, .tap_fds = tap_fds,
-                                          .n_tap_fds = live->devices.n_interfaces, .sandbox = true};
+    golden_choose_numbers(live, taps, 20);
+    const struct vq_qemu_launch launch = {.dir = "/run/guest", .monitor_fd = 3, .taps = taps,
+                                          .n_taps = live->devices.n_interfaces, .vsock_fd = -1, .sandbox = true,
+                                          .memory_dir = "/run/memory"};
     if (vq_qemu_command_build(live, golden_capabilities(), &launch, &command, &err) < 0)
         FUZZ_CHECK(err.code != VIR_ERR_OK && err.message[0] != '\0');
     else

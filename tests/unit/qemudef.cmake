@@ -2,6 +2,7 @@
 add_library(vq_golden_qemu STATIC golden/qemu/support.c)
 target_link_libraries(vq_golden_qemu PUBLIC vq_qemu vq_conf)
 set(golden_cases ${CMAKE_CURRENT_SOURCE_DIR}/golden/qemu/cases)
+target_compile_definitions(vq_golden_qemu PRIVATE GOLDEN_DIR="${golden_cases}")
 
 add_executable(test_golden_qemu golden/qemu/argv.c)
 target_link_libraries(test_golden_qemu PRIVATE vq_golden_qemu PkgConfig::CMOCKA)

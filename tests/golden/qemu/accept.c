@@ -31,6 +31,7 @@
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/command.h"
 #include "drivers/qemu/definition.h"
+#include "drivers/qemu/firmware.h"
 #include "tests/golden/qemu/support.h"
 
 enum { START_MS = 60000, ANSWER_MAX = 65536 };
@@ -47,22 +48,16 @@ static void remove_dir(void)
 
 /* ---- What a case needs of this machine ---- */
 
-static const char *why_not(const struct vq_domain *def)
+static const char *why_not_device(const struct vq_devices *devices)
 {
-    const struct vq_devices *devices = &def->devices;
-
-    if (def->type == VQ_VIRT_KVM)
-        return "KVM may not work here";
     if (devices->n_hostdevs > 0)
         return "no such host device";
     if (devices->n_tpms > 0)
         return "no TPM";
     if (devices->vsock != NULL)
         return "vhost-vsock may not be there";
-    if (def->memory_backing != NULL && def->memory_backing->has_hugepages)
-        return "huge pages may not be there";
     for (size_t i = 0; i < devices->n_inputs; i++)
-        if (devices->inputs[i]->type == VQ_INPUT_EVDEV)
+        if (devices->inputs[i]->type == VQ_INPUT_EVDEV || devices->inputs[i]->type == VQ_INPUT_PASSTHROUGH)
             return "no such input device";
     for (size_t i = 0; i < devices->n_disks; i++)
         if (devices->disks[i]->device == VQ_DISK_DEVICE_LUN)
@@ -70,6 +65,76 @@ static const char *why_not(const struct vq_domain *def)
     for (size_t i = 0; i < devices->n_disks; i++)
         if (devices->disks[i]->source.type == VQ_SOURCE_NETWORK)
             return "no server";
+    for (size_t i = 0; i < devices->n_filesystems; i++)
+        if (vq_streq(devices->filesystems[i]->driver_type, "virtiofs"))
+            return "no virtiofsd";
+    for (size_t i = 0; i < devices->n_shmems; i++)
+        if (vq_streq(devices->shmems[i]->model, "ivshmem-doorbell"))
+            return "no ivshmem server";
+    for (size_t i = 0; i < devices->n_memories; i++)
+        if (devices->memories[i]->is_pmem)
+            return "QEMU may be built without libpmem";
+        else if (devices->memories[i]->source_pagesize_kib > 4)
+            return "huge pages may not be there";
+    for (size_t i = 0; i < devices->n_redirdevs; i++)
+        if (devices->redirdevs[i]->source.type == VQ_CHARDEV_TCP)
+            return "nobody to connect to";
+    for (size_t i = 0; i < devices->n_rngs; i++)
+        if (devices->rngs[i]->backend == VQ_RNG_EGD)
+            return "no source of entropy";
+    return NULL;
+}
+
+static const char *why_not_interface(const struct vq_devices *devices)
+{
+    for (size_t i = 0; i < devices->n_interfaces; i++) {
+        enum vq_interface_type type = devices->interfaces[i]->type;
+        if (type == VQ_INTERFACE_VHOSTUSER || type == VQ_INTERFACE_VDPA || type == VQ_INTERFACE_HOSTDEV)
+            return "no such network device";
+        if (type == VQ_INTERFACE_CLIENT || type == VQ_INTERFACE_MCAST)
+            return "no network to join";
+    }
+    return NULL;
+}
+
+/* Windows, sound servers and GPUs of a desktop. */
+static const char *why_not_desktop(const struct vq_devices *devices)
+{
+    for (size_t i = 0; i < devices->n_graphics; i++)
+        if (devices->graphics[i]->type == VQ_GRAPHICS_SDL || devices->graphics[i]->type == VQ_GRAPHICS_EGL_HEADLESS ||
+            devices->graphics[i]->type == VQ_GRAPHICS_DBUS || devices->graphics[i]->gl == VQ_SWITCH_ON)
+            return "no desktop";
+    for (size_t i = 0; i < devices->n_audios; i++)
+        if (!vq_streq(devices->audios[i]->type, "none") && !vq_streq(devices->audios[i]->type, "spice") &&
+            !vq_streq(devices->audios[i]->type, "file"))
+            return "no sound server";
+    return NULL;
+}
+
+static const char *why_not(const struct vq_domain *def)
+{
+    const char *reason = why_not_device(&def->devices);
+
+    if (reason == NULL)
+        reason = why_not_interface(&def->devices);
+    if (reason == NULL)
+        reason = why_not_desktop(&def->devices);
+    if (reason != NULL)
+        return reason;
+    if (def->type == VQ_VIRT_KVM)
+        return "KVM may not work here";
+    if (def->memory_backing != NULL && def->memory_backing->has_hugepages)
+        return "huge pages may not be there";
+    if (def->memory_backing != NULL && def->memory_backing->locked)
+        return "memory may not be locked";
+    if (def->os.dtb != NULL || def->os.initrd != NULL)
+        return "no kernel";
+    if (def->os.loader != NULL && def->os.loader_readonly == VQ_SWITCH_OFF)
+        return "no firmware of one's own";
+    if (def->os.nvram_source.type != VQ_SOURCE_UNSET)
+        return "no such store";
+    if (access(golden_capabilities_of(def)->path, X_OK) < 0)
+        return "no such emulator";
     if (def->qemu != NULL && def->qemu->n_args > 0 && strcmp(def->qemu->args[0]->value, "-d") != 0)
         return "the user's own words are not ours to answer for";
     return NULL;
@@ -109,16 +174,31 @@ static void make_images(struct vq_domain *live)
     }
 }
 
+/* A table has a header that says how long it is. */
+static void make_slic(char **path)
+{
+    static const unsigned char header[36] = {'S', 'L', 'I', 'C', 36};
+    int fd;
+
+    make_file(path, "raw", 0);
+    fd = open(*path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(write(fd, header, sizeof(header)), sizeof(header));
+    (void)close(fd);
+}
+
 static void make_firmware(struct vq_os *os)
 {
-    enum { CODE = 2 * 1024 * 1024, VARIABLES = 256 * 1024 };
+    bool is_arm = vq_streq(os->arch, "aarch64"); /* whose flash has one size */
+    off_t code = (is_arm ? 64 : 2) * 1024 * 1024, variables = is_arm ? code : 256 * 1024;
 
     if (os->loader != NULL && os->loader_type == VQ_LOADER_PFLASH)
-        make_file(&os->loader, "raw", CODE);
+        make_file(&os->loader, "raw", code);
     else if (os->loader != NULL)
-        make_file(&os->loader, "raw", VARIABLES);
+        make_file(&os->loader, "raw", variables);
     if (os->nvram != NULL)
-        make_file(&os->nvram, "raw", VARIABLES);
+        make_file(&os->nvram, "raw", variables);
+    for (size_t i = 0; i < os->n_acpi_tables; i++)
+        make_slic(&os->acpi_tables[i]->path);
     /* A kernel has to be one; what QEMU does with it is no business of the options' syntax. */
     vq_set_text(&os->kernel, NULL);
     vq_set_text(&os->initrd, NULL);
@@ -156,29 +236,45 @@ static void make_ports(struct vq_devices *devices)
             }
 }
 
-static int open_tap(void)
+static int open_tap(char name[IFNAMSIZ], bool is_multi)
 {
-    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (is_multi ? IFF_MULTI_QUEUE : 0))};
     int fd = open("/dev/net/tun", O_RDWR);
 
+    memcpy(request.ifr_name, name, IFNAMSIZ);
     if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) < 0) {
         (void)close(fd);
         fd = -1;
     }
+    memcpy(name, request.ifr_name, IFNAMSIZ);
     return fd;
 }
 
-static void make_taps(struct vq_devices *devices, int *tap_fds)
+static void make_taps(struct vq_devices *devices, struct vq_qemu_queues *taps)
 {
     for (size_t i = 0; i < devices->n_interfaces; i++) {
-        tap_fds[i] = -1;
-        if (devices->interfaces[i]->type == VQ_INTERFACE_USER)
-            continue;
-        if (has_taps)
-            tap_fds[i] = open_tap();
-        if (tap_fds[i] < 0)
-            devices->interfaces[i]->type = VQ_INTERFACE_USER;
+        struct vq_interface *interface = devices->interfaces[i];
+        size_t n = taps[i].n_taps;
+        char name[IFNAMSIZ] = "";
+        bool is_tap = interface->type == VQ_INTERFACE_NETWORK || interface->type == VQ_INTERFACE_BRIDGE ||
+                      interface->type == VQ_INTERFACE_ETHERNET || interface->type == VQ_INTERFACE_DIRECT;
+
+        taps[i] = (struct vq_qemu_queues){.n_taps = 0};
+        for (size_t k = 0; is_tap && has_taps && k < n; k++) {
+            taps[i].tap[k] = open_tap(name, n > 1);
+            assert_true(taps[i].tap[k] >= 0);
+            taps[i].n_taps++;
+        }
+        if (is_tap && taps[i].n_taps == 0)
+            interface->type = VQ_INTERFACE_USER;
     }
+}
+
+static void close_taps(struct vq_qemu_queues *taps, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < taps[i].n_taps; k++)
+            (void)close(taps[i].tap[k]);
 }
 
 /* ---- One emulator ---- */
@@ -275,13 +371,35 @@ static void run_emulator(const char *name, const struct vq_qemu_command *command
     assert_int_equal(status, 0);
 }
 
-static void prepare(struct vq_domain *live, int *tap_fds)
+static void make_rest(struct vq_domain *live)
 {
-    golden_choose_numbers(live, tap_fds, 0);
+    struct vq_devices *devices = &live->devices;
+
+    for (size_t i = 0; i < devices->n_memories; i++)
+        if (devices->memories[i]->path != NULL)
+            make_file(&devices->memories[i]->path, "raw", 0);
+    for (size_t i = 0; i < devices->n_filesystems; i++)
+        vq_set_text(&devices->filesystems[i]->source_dir, dir);
+    for (size_t i = 0; i < devices->n_interfaces; i++)
+        if (devices->interfaces[i]->info.rom_file != NULL)
+            make_file(&devices->interfaces[i]->info.rom_file, "raw", 1024);
+    for (size_t i = 0; i < devices->n_audios; i++)
+        if (devices->audios[i]->path != NULL)
+            make_file(&devices->audios[i]->path, "raw", 0);
+    for (size_t i = 0; i < live->n_sysinfos; i++)
+        for (size_t k = 0; k < live->sysinfos[i]->n_fwcfg; k++)
+            if (live->sysinfos[i]->fwcfg[k]->file != NULL)
+                make_file(&live->sysinfos[i]->fwcfg[k]->file, "raw", 16);
+}
+
+static void prepare(struct vq_domain *live, struct vq_qemu_queues *taps)
+{
+    golden_choose_numbers(live, taps, 0);
     make_images(live);
     make_firmware(&live->os);
     make_ports(&live->devices);
-    make_taps(&live->devices, tap_fds);
+    make_rest(live);
+    make_taps(&live->devices, taps);
 }
 
 static void start_case(void **state)
@@ -303,21 +421,21 @@ static void start_case(void **state)
         print_message("case %s is left out: %s\n", name, reason);
         return;
     }
-    assert_int_equal(vq_qemu_definition_fill(live, golden_capabilities(), golden_random, &err), 0);
+    assert_int_equal(vq_qemu_definition_fill(live, golden_capabilities_of(live), golden_random, &err), 0);
     assert_int_equal(vq_qemu_definition_begin_run(live, 1, dir, &err), 0);
+    assert_int_equal(vq_qemu_firmware_choose(live, golden_firmwares(), &err), 0);
 
-    VQ_AUTOFREE int *tap_fds = vq_calloc(live->devices.n_interfaces + 1, sizeof(*tap_fds));
+    VQ_AUTOFREE struct vq_qemu_queues *taps = vq_calloc(live->devices.n_interfaces + 1, sizeof(*taps));
     int monitor_fd = listen_socket(monitor);
-    prepare(live, tap_fds);
-    const struct vq_qemu_launch launch = {.dir = dir, .monitor_fd = monitor_fd, .tap_fds = tap_fds,
-                                          .n_tap_fds = live->devices.n_interfaces, .sandbox = true};
-    if (vq_qemu_command_build(live, golden_capabilities(), &launch, &command, &err) < 0)
+    prepare(live, taps);
+    const struct vq_qemu_launch launch = {.dir = dir, .monitor_fd = monitor_fd, .taps = taps,
+                                          .n_taps = live->devices.n_interfaces, .vsock_fd = -1, .sandbox = true,
+                                          .memory_dir = dir, .now_s = 1700000000};
+    if (vq_qemu_command_build(live, golden_capabilities_of(live), &launch, &command, &err) < 0)
         print_error("case %s: %s\n", name, err.message);
     assert_non_null(command);
     run_emulator(name, command, monitor, monitor_fd);
-    for (size_t i = 0; i < live->devices.n_interfaces; i++)
-        if (tap_fds[i] >= 0)
-            (void)close(tap_fds[i]);
+    close_taps(taps, live->devices.n_interfaces);
 }
 
 int main(void)

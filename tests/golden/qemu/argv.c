@@ -20,7 +20,10 @@
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/command.h"
 #include "drivers/qemu/definition.h"
+#include "drivers/qemu/firmware.h"
 #include "tests/golden/qemu/support.h"
+
+static const char *const generics[] = {"/dev/sg0", "/dev/sg1"};
 
 struct outcome {
     char *filled, *argv;
@@ -33,7 +36,7 @@ static int fill(const char *xml, struct vq_domain **ret, struct vq_error *err)
 
     golden_random_reset();
     if (vq_domain_parse(xml, VQ_PARSE_INACTIVE, &def, err) < 0 ||
-        vq_qemu_definition_fill(def, golden_capabilities(), golden_random, err) < 0)
+        vq_qemu_definition_fill(def, golden_capabilities_of(def), golden_random, err) < 0)
         return -1;
     *ret = vq_take(def);
     return 0;
@@ -43,14 +46,17 @@ static int write_argv(struct vq_domain *live, char **ret, struct vq_error *err)
 {
     VQ_AUTOPTR(vq_qemu_command) command = NULL;
     VQ_AUTOBUFFER text = VQ_BUFFER_INIT;
-    VQ_AUTOFREE int *tap_fds = vq_calloc(live->devices.n_interfaces + 1, sizeof(*tap_fds));
+    VQ_AUTOFREE struct vq_qemu_queues *taps = vq_calloc(live->devices.n_interfaces + 1, sizeof(*taps));
 
-    if (vq_qemu_definition_begin_run(live, 1, "/run/guest", err) < 0)
+    if (vq_qemu_definition_begin_run(live, 1, "/run/guest", err) < 0 ||
+        vq_qemu_firmware_choose(live, golden_firmwares(), err) < 0)
         return -1;
-    golden_choose_numbers(live, tap_fds, 20);
-    const struct vq_qemu_launch launch = {.dir = "/run/guest", .monitor_fd = 3, .tap_fds = tap_fds,
-                                          .n_tap_fds = live->devices.n_interfaces, .sandbox = true};
-    if (vq_qemu_command_build(live, golden_capabilities(), &launch, &command, err) < 0)
+    golden_choose_numbers(live, taps, 20);
+    const struct vq_qemu_launch launch = {.dir = "/run/guest", .monitor_fd = 3, .taps = taps,
+                                          .n_taps = live->devices.n_interfaces, .vsock_fd = -1, .sandbox = true,
+                                          .memory_dir = "/var/lib/libvirt/qemu/ram/1-guest", .now_s = 1700000000, .scsi_generics = generics,
+                                          .n_scsi_generics = VQ_N_ELEMENTS(generics)};
+    if (vq_qemu_command_build(live, golden_capabilities_of(live), &launch, &command, err) < 0)
         return -1;
     for (size_t i = 0; i < command->n_args; i++) {
         vq_buffer_add(&text, command->argv[i]);

@@ -10,8 +10,11 @@
 #include "conf/base/buffer.h"
 #include "conf/base/macros.h"
 #include "conf/base/memory.h"
+#include "conf/base/text.h"
 #include "conf/domain.h"
 #include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/command.h"
+#include "drivers/qemu/firmware.h"
 
 /* In the order of strcmp(), as the real list is sorted. */
 static char *devices[] = {
@@ -23,8 +26,8 @@ static char *devices[] = {
     "pvscsi", "qemu-xhci", "qxl", "qxl-vga", "ramfb", "rtl8139", "sb16", "scsi-block", "scsi-cd", "scsi-hd",
     "tpm-crb", "tpm-tis", "tulip", "usb-audio", "usb-ehci", "usb-host", "usb-hub", "usb-kbd", "usb-mouse", "usb-net",
     "usb-redir", "usb-serial", "usb-storage", "usb-tablet", "vfio-pci", "vhost-vsock-pci", "virtio-balloon-pci",
-    "virtio-blk-pci", "virtio-gpu-pci", "virtio-keyboard-pci", "virtio-mouse-pci", "virtio-net-pci", "virtio-rng-pci",
-    "virtio-scsi-pci", "virtio-serial-pci", "virtio-tablet-pci", "virtio-vga", "vmcoreinfo", "vmgenid", "vmware-svga",
+    "virtio-blk-pci", "virtio-crypto-pci", "virtio-gpu-pci", "virtio-keyboard-pci", "virtio-mouse-pci", "virtio-net-pci",
+    "virtio-rng-pci", "virtio-scsi-pci", "virtio-serial-pci", "virtio-tablet-pci", "virtio-vga", "vmcoreinfo", "vmgenid", "vmware-svga",
     "vmxnet3",
 };
 
@@ -37,7 +40,13 @@ static struct vq_qemu_machine machines[] = {
      .has_hotpluggable_cpus = true, .has_acpi = true},
 };
 
+/* The features that matter in cases, in the order of strcmp(). */
+static char *features[] = {"apic", "avx", "avx2", "clflush", "cx16", "erms", "fsgsbase", "la57", "mmx", "pclmulqdq", "pku",
+                           "popcnt", "rdrand", "smap", "smep", "sse2", "sse4.2", "ssse3", "svm", "xsave"};
+static char *cascadelake_lacks[] = {"avx512f", "pcid", "x2apic"};
+
 static struct vq_qemu_cpu_model models[] = {
+    {.name = "Cascadelake-Server", .missing = cascadelake_lacks, .n_missing = VQ_N_ELEMENTS(cascadelake_lacks)},
     {.name = "EPYC"}, {.name = "Haswell-noTSX"}, {.name = "Nehalem"}, {.name = "SandyBridge"}, {.name = "core2duo"},
     {.name = "host"}, {.name = "kvm64"}, {.name = "max"}, {.name = "qemu32"}, {.name = "qemu64"},
 };
@@ -54,14 +63,52 @@ static struct vq_qemu_capabilities capabilities = {
     .n_cpu_models = VQ_N_ELEMENTS(models),
     .devices = devices,
     .n_devices = VQ_N_ELEMENTS(devices),
+    .features = features,
+    .n_features = VQ_N_ELEMENTS(features),
     .is_kvm_known = true,
     .has_kvm = true,
+    .has_sandbox = true,
+};
+
+/* Debian's qemu-system-aarch64 7.2, asked once. */
+static char *arm_devices[] = {
+    "e1000e", "pci-bridge", "pci-serial", "pcie-pci-bridge", "pcie-root-port", "qemu-xhci", "ramfb", "rtl8139",
+    "scsi-block", "scsi-cd", "scsi-hd", "tpm-tis-device", "usb-ehci", "usb-host", "usb-kbd", "usb-mouse", "usb-tablet",
+    "vhost-vsock-pci", "virtio-balloon-pci", "virtio-blk-device", "virtio-blk-pci", "virtio-gpu-pci",
+    "virtio-keyboard-pci", "virtio-mouse-pci", "virtio-net-device", "virtio-net-pci", "virtio-rng-pci", "virtio-scsi-pci",
+    "virtio-serial-pci", "virtio-tablet-pci",
+};
+static struct vq_qemu_machine arm_machines[] = {
+    {.name = "virt-7.2", .alias = "virt", .default_cpu = "cortex-a15", .default_ram_id = "mach-virt.ram", .cpus_max = 512,
+     .has_hotpluggable_cpus = false, .has_acpi = true},
+};
+static struct vq_qemu_cpu_model arm_models[] = {{.name = "cortex-a15"}, {.name = "cortex-a57"}, {.name = "cortex-a72"},
+                                                {.name = "max"}};
+static struct vq_qemu_capabilities arm_capabilities = {
+    .references = 1,
+    .path = "/usr/bin/qemu-system-aarch64",
+    .version = 7002000,
+    .package = "",
+    .arch = "aarch64",
+    .machines = arm_machines,
+    .n_machines = VQ_N_ELEMENTS(arm_machines),
+    .cpu_models = arm_models,
+    .n_cpu_models = VQ_N_ELEMENTS(arm_models),
+    .devices = arm_devices,
+    .n_devices = VQ_N_ELEMENTS(arm_devices),
+    .is_kvm_known = true,
+    .kvm_problem = "KVM is of another architecture here",
     .has_sandbox = true,
 };
 
 const struct vq_qemu_capabilities *golden_capabilities(void)
 {
     return &capabilities;
+}
+
+const struct vq_qemu_capabilities *golden_capabilities_of(const struct vq_domain *def)
+{
+    return vq_streq(def->os.arch, "aarch64") ? &arm_capabilities : &capabilities;
 }
 
 static uint8_t next_random;
@@ -146,15 +193,36 @@ void golden_remove(const char *dir, const char *name, const char *suffix)
     (void)unlink(path);
 }
 
-void golden_choose_numbers(struct vq_domain *live, int *tap_fds, int first_fd)
+void golden_choose_numbers(struct vq_domain *live, struct vq_qemu_queues *taps, int first_fd)
 {
     for (size_t i = 0; i < live->devices.n_graphics; i++) {
         struct vq_graphics *graphics = live->devices.graphics[i];
+        if (graphics->has_websocket && graphics->websocket < 0)
+            graphics->websocket = 5700 + (int32_t)i;
         if (!graphics->has_port || graphics->port <= 0) {
             graphics->has_port = true;
             graphics->port = 5900 + (int32_t)i;
         }
     }
-    for (size_t i = 0; i < live->devices.n_interfaces; i++)
-        tap_fds[i] = first_fd + (int)i;
+    for (size_t i = 0; i < live->devices.n_interfaces; i++) {
+        const struct vq_interface *interface = live->devices.interfaces[i];
+        taps[i].n_taps = interface->queues > 1 ? interface->queues : 1;
+        for (size_t k = 0; k < taps[i].n_taps && k < VQ_QEMU_QUEUES_MAX; k++)
+            taps[i].tap[k] = first_fd++;
+        if (!vq_streq(interface->driver_name, "vhost"))
+            continue;
+        taps[i].n_vhosts = taps[i].n_taps;
+        for (size_t k = 0; k < taps[i].n_vhosts && k < VQ_QEMU_QUEUES_MAX; k++)
+            taps[i].vhost[k] = first_fd++;
+    }
+}
+
+struct vq_qemu_firmwares *golden_firmwares(void)
+{
+    static const char *const dirs[] = {GOLDEN_DIR "/../firmware"};
+    static struct vq_qemu_firmwares *firmwares;
+
+    if (firmwares == NULL)
+        firmwares = vq_qemu_firmwares_read(dirs, VQ_N_ELEMENTS(dirs));
+    return firmwares;
 }
