@@ -63,6 +63,8 @@ static void fill_virtualport(struct vq_virtualport *port, const struct vq_domain
 
 static void fill_interface(struct vq_interface *interface, const struct vq_domain_fill *fill)
 {
+    if (interface->type == VQ_INTERFACE_UNSET)
+        interface->type = VQ_INTERFACE_USER;
     fill_mac(interface, fill);
     if (interface->type == VQ_INTERFACE_DIRECT)
         fill_text(&interface->source_mode, "vepa");

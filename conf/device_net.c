@@ -145,7 +145,7 @@ VQ_FIELDS(guest_offload_fields, "driver", vq_offloads, guest_offload_rows);
 #define SOCKETS    (OF(SERVER) | OF(CLIENT) | OF(MCAST) | OF(UDP))
 
 static const struct vq_field interface_rows[] = {
-    VQ_ENUM("@type", vq_interface, type, type_names, .flags = VQ_FIELD_REQUIRED),
+    VQ_ENUM("@type", vq_interface, type, type_names),
     VQ_YES_NO("@managed", vq_interface, managed, FOR(OF(HOSTDEV))),
     VQ_YES_NO("@trustGuestRxFilters", vq_interface, trust_guest_rx_filters),
     VQ_MAC("mac/@address", vq_interface, mac, VQ_HAS(vq_interface, has_mac)),
