@@ -170,6 +170,17 @@ typedef void (*vq_migrate_finish_cb)(const struct vq_qemu_guest *guest, const ui
 void vq_migrate_in_finish(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
                           uint32_t cookie_length, bool cancelled, vq_migrate_finish_cb cb, void *data);
 
+/* ---- The end of a move: migrate_end.c ---- */
+
+/* The definition that the domain shall have when the move is committed, with its new name. *ret NULL: it stays as it is. Errors: the
+ * caller's persistent XML cannot be read, or the guest would notice it (VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_INVALID_ARG). */
+VQ_MUST_CHECK int vq_migrate_kept_definition(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options,
+                                             struct vq_domain **ret, struct vq_error *err);
+/* Of guest->migration, with what is to be kept. cb may be called before this returns, when there is something wrong with that. */
+void vq_migrate_propose_commit(const struct vq_qemu_guest *guest, uint64_t to, vq_propose_cb cb, void *data);
+void vq_migrate_propose_cancel(const struct vq_driver_host *host, const uint8_t uuid[16], uint64_t to, uint64_t run,
+                               vq_propose_cb cb, void *data);
+
 /* ---- Both, called from the rest of the driver ---- */
 
 /* It waits here for its data, or for the word that it is this node's. */

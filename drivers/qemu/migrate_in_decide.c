@@ -14,7 +14,6 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "drivers/qemu/migrate_in.h"
-#include "proto/cluster.pb-c.h"
 
 /* Whose answer it is: the guest may be gone when it comes, and the driver may have stopped. */
 struct asking {
@@ -22,22 +21,6 @@ struct asking {
     uint8_t uuid[VQ_UUID_BYTES];
     uint64_t run;
 };
-
-static void propose_end(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t run, bool commit,
-                        bool keep, vq_propose_cb cb, void *data)
-{
-    Vq__Command command = VQ__COMMAND__INIT;
-    Vq__DomainMoveEnd end = VQ__DOMAIN_MOVE_END__INIT;
-
-    end.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)uuid, .len = VQ_UUID_BYTES };
-    end.to = host->node_id;
-    end.run = run;
-    end.commit = commit;
-    end.keep = commit && keep ? VQ__DOMAIN_MOVE_END__KEEP__KEEP_PERSISTENT : VQ__DOMAIN_MOVE_END__KEEP__KEEP_AS_IS;
-    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_MOVE_END;
-    command.domain_move_end = &end;
-    host->propose(&command, 0, cb, data);
-}
 
 /* A refusal comes from the log as well, and what stands before it there is applied; any other error says nothing. */
 static bool is_from_log(const struct vq_proposal_result *result, const struct vq_error *err)
@@ -142,8 +125,11 @@ static void propose(struct vq_qemu_guest *guest)
     *asking = (struct asking){ .driver = guest->qemu->driver, .run = guest->migration->run };
     memcpy(asking->uuid, guest->uuid, sizeof(asking->uuid));
     incoming->is_asking = true;
-    propose_end(guest->qemu->host, guest->uuid, guest->migration->run, incoming->wants_commit,
-                (guest->migration->options.flags & VIR_MIGRATE_PERSIST_DEST) != 0, end_answered, asking);
+    if (incoming->wants_commit)
+        vq_migrate_propose_commit(guest, guest->qemu->host->node_id, end_answered, asking);
+    else
+        vq_migrate_propose_cancel(guest->qemu->host, guest->uuid, guest->qemu->host->node_id, guest->migration->run,
+                                  end_answered, asking);
 }
 
 static void propose_again(uv_timer_t *timer)
@@ -189,5 +175,5 @@ void vq_incoming_disown(struct vq_qemu *qemu, const struct vq_domain_info *info)
 {
     vq_log(WARN, "migrate.in", "domain=%s run=%llu: it is said to move to this node, and nothing of it is here", info->name,
            (unsigned long long)info->moving_run);
-    propose_end(qemu->host, info->uuid, info->moving_run, false, false, disowned, NULL);
+    vq_migrate_propose_cancel(qemu->host, info->uuid, qemu->host->node_id, info->moving_run, disowned, NULL);
 }

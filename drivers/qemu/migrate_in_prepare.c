@@ -96,15 +96,19 @@ static int read_definition(struct preparing *preparing, const uint8_t *cookie, u
 }
 
 /* Names and UUIDs are unique among what runs here, whatever the log knows. */
-static int check_free(const struct vq_qemu *qemu, const struct vq_domain *live, struct vq_error *err)
+static int check_free(const struct preparing *preparing, struct vq_error *err)
 {
+    const struct vq_qemu *qemu = vq_qemu_of(preparing->request);
+    const struct vq_domain *live = preparing->live;
+    const char *name = preparing->options.dname != NULL ? preparing->options.dname : live->name;
+
     for (const struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = guest->next) {
         if (memcmp(guest->uuid, live->uuid, VQ_UUID_BYTES) == 0)
             return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' %s", live->name,
                                 vq_migrate_is_incoming(guest) ? "is being migrated to this host already"
                                                               : "is active on this host");
-        if (strcmp(guest->name, live->name) == 0)
-            return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists with uuid %s", live->name,
+        if (strcmp(guest->name, name) == 0)
+            return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists with uuid %s", name,
                                 guest->uuid_text);
     }
     return qemu->stopping ? vq_error_set(err, VIR_ERR_OPERATION_INVALID, "the daemon is stopping") : 0;
@@ -123,14 +127,8 @@ static int check_node(struct preparing *preparing, struct vq_error *err)
     if (info.owner != preparing->cookie.node || info.id < 0)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' does not run on the node that sends it",
                             info.name);
-    if (strcmp(info.name, preparing->live->name) != 0 ||
-        (preparing->options.dname != NULL && strcmp(info.name, preparing->options.dname) != 0))
-        return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED,
-                            "domain '%s' keeps its name when it moves between nodes of a cluster", info.name);
-    if (preparing->options.persistent_xml != NULL)
-        return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED,
-                            "the definition of domain '%s' stays what it is in the cluster: define it anew, before or after it "
-                            "moves", info.name);
+    if (strcmp(info.name, preparing->live->name) != 0)
+        return vq_error_set(err, VIR_ERR_INVALID_ARG, "the XML is not that of domain '%s'", info.name);
     preparing->peer = info.owner;
     preparing->generation = info.generation;
     return 0;
@@ -183,7 +181,8 @@ static void begin_arrival(struct preparing *preparing)
 {
     bool is_abandoned = preparing->is_abandoned;
     struct vq_qemu *qemu = vq_qemu_of(preparing->request);
-    struct vq_qemu_guest *guest = vq_qemu_guest_new(qemu, preparing->live->uuid, preparing->live->name);
+    const char *name = preparing->options.dname != NULL ? preparing->options.dname : preparing->live->name;
+    struct vq_qemu_guest *guest = vq_qemu_guest_new(qemu, preparing->live->uuid, name);
     struct vq_migration *migration = vq_new(struct vq_migration);
     const struct vq_caller *caller = preparing->request->caller;
     uint8_t uuid[VQ_UUID_BYTES];
@@ -204,6 +203,7 @@ static void begin_arrival(struct preparing *preparing)
     guest->migration = migration;
     guest->generation = preparing->generation;
     guest->live = vq_take(preparing->live);
+    vq_set_text(&guest->live->name, guest->name);
     incoming = vq_incoming_of(guest);
     incoming->prepare = preparing->request;
     incoming->prepared = preparing->cb;
@@ -262,7 +262,7 @@ static void taken(const struct vq_proposal_result *result, const struct vq_error
     if (err == NULL && qemu == NULL)
         (void)vq_error_set(&own, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
     else if (err == NULL)
-        (void)check_free(qemu, preparing->live, &own); /* two prepares of one guest: the second was refused by the log */
+        (void)check_free(preparing, &own); /* two prepares of one guest: the second was refused by the log */
     if (err != NULL || own.code != VIR_ERR_OK)
         refuse(preparing, err != NULL ? err : &own);
     else
@@ -290,7 +290,7 @@ static void checked(const struct vq_migrate_problems *problems, const struct vq_
         rc = vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the client that migrates domain '%s' has gone away",
                           preparing->live->name);
     if (rc == 0)
-        rc = check_free(qemu, preparing->live, &err);
+        rc = check_free(preparing, &err);
     if (rc == 0)
         rc = preparing->peer != 0 ? check_node(preparing, &err) : check_outside(preparing, &err);
     if (rc >= 0 && facts != NULL)
@@ -356,7 +356,7 @@ void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_o
         rc = check_outside(preparing, &err);
     }
     if (rc >= 0)
-        rc = check_free(qemu, preparing->live, &err);
+        rc = check_free(preparing, &err);
     if (rc < 0)
         refuse(preparing, &err);
     else

@@ -46,6 +46,18 @@ static enum vq_step_result begin_run(struct vq_job *job)
     return vq_qemu_step_emulator(job);
 }
 
+/* What would be refused with the commit is refused before anything is made. */
+static enum vq_step_result record_run(struct vq_job *job)
+{
+    const struct vq_qemu_guest *guest = job->owner;
+    VQ_AUTOPTR(vq_domain) kept = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (guest->migration->peer != 0 && vq_migrate_kept_definition(guest, &guest->migration->options, &kept, &err) < 0)
+        return vq_job_fail(job, &err);
+    return vq_qemu_step_record(job);
+}
+
 /* ---- The right to come ---- */
 
 static void claimed(const struct vq_proposal_result *result, const struct vq_error *err, void *data)
@@ -206,7 +218,7 @@ static enum vq_step_result take_over_run(struct vq_job *job)
 const struct vq_step vq_qemu_incoming_steps[] = {
     /* name                       run, undo                              timeout_ms */
     { "know the emulator",        begin_run, vq_qemu_step_emulator_undo, 20000 },
-    { "write the record",         STEP(record),                          0 },
+    { "write the record",         record_run, vq_qemu_step_record_undo,  0 },
     { "give the domain back",     NULL, vq_incoming_give_back,           0 },
     { "take the right to come",   claim_run, claim_undo,                 15000 },
     { "make directory and log",   STEP(files),                           0 },

@@ -72,10 +72,12 @@ static int begin_reply(struct vq_leaving_beginning *beginning, const struct vq_q
                        const struct vq_migrate_cookie *cookie, struct vq_error *err)
 {
     VQ_AUTOFREE char *xml = NULL;
+    VQ_AUTOPTR(vq_domain) kept = NULL;
     uint32_t length = 0;
     uint8_t *bytes = NULL;
 
     if (definition_to_send(guest, beginning->options.dxml, &xml, err) < 0 ||
+        vq_migrate_kept_definition(guest, &beginning->options, &kept, err) < 0 ||
         vq_migrate_cookie_write(cookie, beginning->request->arena, &bytes, &length, err) < 0)
         return -1;
     over(beginning, xml, bytes, length, NULL);

@@ -13,24 +13,6 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "drivers/qemu/migrate_out.h"
-#include "proto/cluster.pb-c.h"
-
-static void propose_end(const struct vq_driver_host *host, const uint8_t uuid[VQ_UUID_BYTES], uint64_t peer, uint64_t run,
-                        bool commit, bool keep, vq_propose_cb cb, void *data)
-{
-    Vq__Command command = VQ__COMMAND__INIT;
-    Vq__DomainMoveEnd end = VQ__DOMAIN_MOVE_END__INIT;
-
-    end.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid, .len = VQ_UUID_BYTES };
-    end.to = peer;
-    end.run = run;
-    end.commit = commit;
-    if (commit && keep)
-        end.keep = VQ__DOMAIN_MOVE_END__KEEP__KEEP_PERSISTENT;
-    command.change_case = VQ__COMMAND__CHANGE_DOMAIN_MOVE_END;
-    command.domain_move_end = &end;
-    host->propose(&command, 0, cb, data);
-}
 
 /* ---- While the guest waits for it ---- */
 
@@ -175,8 +157,10 @@ static void propose(struct vq_qemu_guest *guest)
         return;
     }
     leaving->is_asking = true;
-    propose_end(guest->qemu->host, guest->uuid, migration->peer, migration->run, leaving->wants_commit,
-                (migration->options.flags & VIR_MIGRATE_PERSIST_DEST) != 0, answered, asking_new(guest));
+    if (leaving->wants_commit)
+        vq_migrate_propose_commit(guest, migration->peer, answered, asking_new(guest));
+    else
+        vq_migrate_propose_cancel(guest->qemu->host, guest->uuid, migration->peer, migration->run, answered, asking_new(guest));
 }
 
 void vq_leaving_cancel_move(struct vq_qemu_guest *guest)
@@ -205,5 +189,5 @@ static void forgotten(const struct vq_proposal_result *result, const struct vq_e
 
 void vq_leaving_forget_move(struct vq_qemu *qemu, const uint8_t uuid[VQ_UUID_BYTES], uint64_t peer, uint64_t run)
 {
-    propose_end(qemu->host, uuid, peer, run, false, false, forgotten, NULL);
+    vq_migrate_propose_cancel(qemu->host, uuid, peer, run, forgotten, NULL);
 }

@@ -86,29 +86,6 @@ static int apply_move(const Vq__DomainMove *move, struct vq_proposal_result *ret
     return 0;
 }
 
-static int apply_move_end(const Vq__DomainMoveEnd *end, struct vq_proposal_result *ret, struct vq_error *err)
-{
-    struct fake_domain *domain = find(end->uuid.data);
-
-    if (domain == NULL || domain->info.moving_to == 0 || domain->info.moving_to != end->to ||
-        domain->info.moving_run != end->run)
-        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "the end of the move was refused");
-    domain->info.moving_to = domain->info.moving_run = 0;
-    if (end->commit) {
-        domain->info.owner = end->to;
-        domain->info.generation++;
-        domain->info.run = end->run;
-        if (end->keep == VQ__DOMAIN_MOVE_END__KEEP__KEEP_PERSISTENT)
-            domain->info.flags |= VQ_INFO_PERSISTENT;
-        else if (end->keep == VQ__DOMAIN_MOVE_END__KEEP__KEEP_TRANSIENT)
-            domain->info.flags &= ~(uint32_t)VQ_INFO_PERSISTENT;
-    }
-    trace("%s ", end->commit ? "commit" : "cancel");
-    ret->number = end->run;
-    ret->id = domain->info.id;
-    return 0;
-}
-
 /* Of a domain that is off. */
 static int apply_owner(const Vq__DomainOwner *owner, struct vq_proposal_result *ret, struct vq_error *err)
 {
@@ -134,6 +111,36 @@ static char *text_of(const Vq__DomainDefine *define)
     text = vq_calloc(1, define->xml_size + 1);
     assert(ZSTD_decompress(text, define->xml_size, define->xml.data, define->xml.len) == define->xml_size);
     return text;
+}
+
+static int apply_move_end(const Vq__DomainMoveEnd *end, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    struct fake_domain *domain = find(end->uuid.data);
+
+    if (domain == NULL || domain->info.moving_to == 0 || domain->info.moving_to != end->to ||
+        domain->info.moving_run != end->run)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_OPERATION_INVALID, "the end of the move was refused");
+    domain->info.moving_to = domain->info.moving_run = 0;
+    if (end->commit) {
+        domain->info.owner = end->to;
+        domain->info.generation++;
+        domain->info.run = end->run;
+        if (end->keep == VQ__DOMAIN_MOVE_END__KEEP__KEEP_PERSISTENT)
+            domain->info.flags |= VQ_INFO_PERSISTENT;
+        else if (end->keep == VQ__DOMAIN_MOVE_END__KEEP__KEEP_TRANSIENT)
+            domain->info.flags &= ~(uint32_t)VQ_INFO_PERSISTENT;
+    }
+    if (end->define != NULL) {
+        free(domain->xml);
+        free(domain->name);
+        domain->xml = text_of(end->define);
+        domain->info.name = domain->name = vq_strdup(end->define->name);
+        domain->info.version++;
+    }
+    trace("%s ", end->commit ? "commit" : "cancel");
+    ret->number = end->run;
+    ret->id = domain->info.id;
+    return 0;
 }
 
 /* A new domain, as migration from outside and clients bring it; or the text of one that is there. */

@@ -112,6 +112,7 @@ static bool has_caps(void *data)
 
 static char live_xml[16384];
 static const char *more_devices = ""; /* of the next domain */
+static const char *wanted_name, *kept_xml; /* of the next prepare; NULL: as they are */
 static const char *offered_disk;      /* that the source wants to copy; NULL: none */
 
 /* A domain that runs on the other node; its live XML is in live_xml. */
@@ -254,7 +255,7 @@ static int setup(void **state)
 {
     (void)state;
     more_devices = "";
-    offered_disk = NULL;
+    offered_disk = wanted_name = kept_xml = NULL;
     begin();
     return 0;
 }
@@ -355,6 +356,8 @@ static void begin_prepare(const struct fake_domain *domain, uint64_t flags, uint
     vq_migrate_options_init(&options);
     options.flags = flags;
     options.dxml = strdup(live_xml);
+    options.dname = wanted_name != NULL ? strdup(wanted_name) : NULL;
+    options.persistent_xml = kept_xml != NULL ? strdup(kept_xml) : NULL;
     vq_migrate_cookie_init(&cookie, qemu(), domain->info.uuid, domain->info.name);
     memset(cookie.host_uuid, 0x77, sizeof(cookie.host_uuid));
     vq_set_text(&cookie.host_name, "host2");
@@ -398,7 +401,7 @@ static void begin_finish(const struct fake_domain *domain, uint64_t flags, bool 
     call_begin(&finish_call);
     vq_migrate_options_init(&options);
     options.flags = flags;
-    options.dname = strdup(domain->info.name);
+    options.dname = strdup(wanted_name != NULL ? wanted_name : domain->info.name);
     vq_migrate_in_finish(&finish_call.request, &options, NULL, 0, cancelled, finished, &finish_call);
     vq_migrate_options_done(&options);
 }
@@ -484,6 +487,78 @@ static void a_port_that_is_taken_is_passed_over(void **state)
     assert_string_equal(prepare_call.uri, "tcp:127.0.0.1:49153");
     must_finish(domain);
     destroy(domain);
+}
+
+/* The name changes for the whole cluster, with the owner. */
+static void a_guest_may_come_with_another_name(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active completed\n");
+
+    (void)state;
+    wanted_name = "other";
+    must_prepare(domain, 0);
+    assert_string_equal(guest_of(domain)->name, "other");
+    must_finish(domain); /* asks for it by the new one */
+    assert_string_equal(domain->name, "other");
+    assert_non_null(strstr(domain->xml, "<name>other</name>"));
+    assert_int_equal(domain->info.flags & VQ_INFO_PERSISTENT, VQ_INFO_PERSISTENT);
+    assert_string_equal(fake.trace, "commit 1/2+2.1+4.1 ");
+    destroy(domain);
+}
+
+static void a_name_that_is_taken_is_refused_before_anything_is_made(void **state)
+{
+    struct fake_domain *other = remote_domain("");
+    struct fake_domain *domain = remote_domain("");
+
+    (void)state;
+    wanted_name = other->name;
+    assert_int_equal(prepare(domain, 0), VIR_ERR_OPERATION_FAILED);
+    assert_null(guest_of(domain));
+    assert_string_equal(fake.trace, "");
+    it_stays_where_it_was(domain);
+}
+
+static char *with_text(const char *xml, const char *before, const char *text)
+{
+    const char *at = strstr(xml, before);
+    char *made = NULL;
+
+    assert_non_null(at);
+    assert_true(asprintf(&made, "%.*s%s%s", (int)(at - xml), xml, text, at) > 0);
+    return made;
+}
+
+static void the_definition_that_the_caller_wants_is_kept_with_the_commit(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active completed\n");
+    char *xml = with_text(domain->xml, "<memory", "<description>as wanted</description>");
+
+    (void)state;
+    kept_xml = xml;
+    must_prepare(domain, VIR_MIGRATE_PERSIST_DEST);
+    must_finish(domain);
+    assert_non_null(strstr(domain->xml, "as wanted"));
+    kept_xml = NULL;
+    free(xml);
+    destroy(domain);
+}
+
+static void a_definition_that_the_guest_would_notice_is_not_kept(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming setup active completed\n");
+    char *xml = strdup(domain->xml), *vcpus = strstr(xml, "<vcpu");
+
+    (void)state;
+    *strchr(vcpus, '1') = '2';
+    kept_xml = xml;
+    assert_int_equal(prepare(domain, VIR_MIGRATE_PERSIST_DEST), VIR_ERR_CONFIG_UNSUPPORTED);
+    assert_non_null(strstr(prepare_call.err.message, "persistent XML"));
+    assert_true(fake_host_until(has_ended, domain));
+    assert_string_equal(fake.trace, "");
+    it_stays_where_it_was(domain);
+    kept_xml = NULL;
+    free(xml);
 }
 
 static bool key_is_there(const struct vq_qemu_guest *guest)
@@ -1765,6 +1840,10 @@ int main(void)
         TEST(a_paused_guest_stays_paused),
         TEST(nobody_needs_to_call_finish),
         TEST(a_port_that_is_taken_is_passed_over),
+        TEST(a_guest_may_come_with_another_name),
+        TEST(a_name_that_is_taken_is_refused_before_anything_is_made),
+        TEST(the_definition_that_the_caller_wants_is_kept_with_the_commit),
+        TEST(a_definition_that_the_guest_would_notice_is_not_kept),
         TEST(a_guest_on_its_way_cannot_be_used_and_is_the_other_nodes),
         TEST(what_does_not_fit_is_refused_before_anything_is_made),
         TEST(a_move_that_is_refused_leaves_nothing),

@@ -38,6 +38,7 @@ static int listener = -1;            /* where the data would go */
 static struct fake_peer peer;
 static bool has_display;             /* at the peer, a spice one */
 static const char *more_devices = ""; /* of the next domain */
+static const char *wanted_name, *kept_xml; /* of the next begin or perform; NULL: as they are */
 
 enum { OWN_NODE = 1, PEER_NODE = 2, SESSION = 7 };
 
@@ -318,6 +319,7 @@ static int setup(void **state)
     (void)state;
     has_display = false;
     more_devices = "";
+    wanted_name = kept_xml = NULL;
     begin();
     return 0;
 }
@@ -467,6 +469,7 @@ static void perform_with(struct fake_domain *domain, uint64_t flags, uint64_t no
     vq_migrate_options_init(&options);
     options.flags = flags;
     options.uri = strdup(uri);
+    options.dname = wanted_name != NULL ? strdup(wanted_name) : NULL;
     options.tls_destination = (flags & VIR_MIGRATE_TLS) != 0 ? strdup("host2") : NULL;
     vq_migrate_out_perform(&perform_call.request, &options, bytes, length, performed, &perform_call);
     vq_migrate_options_done(&options);
@@ -534,6 +537,7 @@ static int begin_call(struct fake_domain *domain, uint64_t flags, const char *dx
     vq_migrate_options_init(&options);
     options.flags = flags;
     options.dxml = dxml != NULL ? strdup(dxml) : NULL;
+    options.persistent_xml = kept_xml != NULL ? strdup(kept_xml) : NULL;
     call_init(&other_call, domain);
     vq_migrate_out_begin(&other_call.request, &options, begun, &other_call);
     vq_migrate_options_done(&options);
@@ -1019,6 +1023,27 @@ static void a_definition_of_the_callers_must_look_the_same_to_the_guest(void **s
     assert_non_null(strstr(other_call.err.message, "vcpu"));
     free(other);
     assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, "<domain"), VIR_ERR_XML_ERROR);
+    it_runs_here(domain);
+}
+
+/* The one to be kept as well, when it would be. */
+static void a_persistent_definition_of_the_callers_must_look_the_same_to_the_guest(void **state)
+{
+    const uint64_t keeps = VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST;
+    struct fake_domain *domain = run("");
+    char *other = strdup(domain->xml), *at = strstr(other, "<vcpu");
+
+    (void)state;
+    kept_xml = domain->xml;
+    assert_int_equal(begin_call(domain, keeps, NULL), VIR_ERR_OK);
+    *strchr(at, '1') = '2';
+    kept_xml = other;
+    assert_int_equal(begin_call(domain, keeps, NULL), VIR_ERR_CONFIG_UNSUPPORTED);
+    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, NULL), VIR_ERR_OK);
+    kept_xml = "<domain";
+    assert_int_equal(begin_call(domain, keeps, NULL), VIR_ERR_XML_ERROR);
+    kept_xml = NULL;
+    free(other);
     it_runs_here(domain);
 }
 
@@ -1726,6 +1751,19 @@ static void with_the_flag_the_commit_comes_before_the_switch(void **state)
     it_has_left(domain);
 }
 
+static void the_commit_of_the_source_brings_the_new_name(void **state)
+{
+    struct fake_domain *domain = run("");
+
+    (void)state;
+    wanted_name = "other";
+    begin_postcopy(domain);
+    must_perform();
+    assert_string_equal(domain->name, "other");
+    assert_non_null(strstr(domain->xml, "<name>other</name>"));
+    it_has_left(domain);
+}
+
 static void pages_are_served_until_all_are_there(void **state)
 {
     struct fake_domain *domain =
@@ -2107,6 +2145,7 @@ int main(void)
         TEST(what_was_begun_ends_with_confirm_or_with_the_client),
         TEST(a_cancel_between_begin_and_perform_ends_it),
         TEST(a_definition_of_the_callers_must_look_the_same_to_the_guest),
+        TEST(a_persistent_definition_of_the_callers_must_look_the_same_to_the_guest),
         TEST(a_guest_that_waits_for_its_disk_is_refused_unless_forced),
         TEST(outside_confirm_ends_it),
         TEST(outside_perform_tells_the_numbers),
@@ -2138,6 +2177,7 @@ int main(void)
         TEST(a_domain_that_ended_at_the_peer_before_the_commit_was_seen_is_let_go),
         TEST(a_restart_after_qemu_has_died_is_judged_by_the_log),
         TEST(with_the_flag_the_commit_comes_before_the_switch),
+        TEST(the_commit_of_the_source_brings_the_new_name),
         TEST(pages_are_served_until_all_are_there),
         TEST(post_copy_is_started_only_where_it_can_be),
         TEST(a_commit_that_the_log_refuses_lets_it_run_on),
