@@ -16,6 +16,7 @@
 #include "drivers/qemu/migrate_facts.h"
 #include "drivers/qemu/migrate_gather.h"
 #include "drivers/qemu/migrate_judge.h"
+#include "drivers/qemu/migrate_out.h"
 #include "proto/gen/node.h"
 
 static_assert(VQ_MIGRATE_KEY_BYTES <= 64, "NODE_KEY of proto/schema/limits");
@@ -58,6 +59,27 @@ static void migrate_key(struct vq_request *request)
     ret->key = key;
     ret->n_key = sizeof(migration->key);
     vq_request_reply(request);
+}
+
+/* ---- Post-copy goes on ---- */
+
+/* Asked by the node that the guest runs on, and by no other. */
+static void migrate_resume(struct vq_request *request)
+{
+    const struct vq_node_migrate_resume_args *args = request->args;
+    struct vq_qemu_guest *guest = vq_qemu_guest_find(vq_qemu_of(request), args->uuid);
+    const struct vq_leaving *leaving = guest != NULL && guest->phase == VQ_GUEST_ACTIVE ? vq_leaving_of(guest) : NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+
+    if (leaving == NULL || !vq_leaving_serves(guest) || guest->migration->run != args->run ||
+        guest->migration->peer != request->caller->entry_node)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "nothing of that guest is here any more");
+    else if (leaving->resume.is_active || leaving->resuming != NULL)
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_INVALID, "domain '%s' is being resumed already", guest->name);
+    if (err.code != VIR_ERR_OK)
+        vq_request_fail(request, &err);
+    else
+        vq_leaving_resume(request, guest, args->uri);
 }
 
 /* ---- What would go wrong here ---- */
@@ -374,5 +396,6 @@ static const struct vq_driver_row rows[] = {
     { VQ_PROGRAM_NODE, VQ_NODE_MIGRATE_CHECK, migrate_check },
     { VQ_PROGRAM_NODE, VQ_NODE_MIGRATE_ASK, migrate_ask },
     { VQ_PROGRAM_NODE, VQ_NODE_MIGRATE_FACTS, migrate_facts },
+    { VQ_PROGRAM_NODE, VQ_NODE_MIGRATE_RESUME, migrate_resume },
 };
 const struct vq_qemu_rows vq_qemu_node_rows = { rows, VQ_N_ELEMENTS(rows) };

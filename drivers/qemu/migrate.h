@@ -170,6 +170,13 @@ typedef void (*vq_migrate_finish_cb)(const struct vq_qemu_guest *guest, const ui
 void vq_migrate_in_finish(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,
                           uint32_t cookie_length, bool cancelled, vq_migrate_finish_cb cb, void *data);
 
+/* ---- Post-copy between nodes goes on (VIR_MIGRATE_POSTCOPY_RESUME): migrate_resume.c ---- */
+
+/* At the node that runs the guest. Errors: VIR_ERR_OPERATION_INVALID there is nothing to be resumed. */
+void vq_migrate_resume_begin(struct vq_request *request, vq_migrate_begin_cb cb, void *data);
+void vq_migrate_resume_perform(struct vq_request *request, const struct vq_migrate_options *options,
+                               vq_migrate_cookie_cb cb, void *data);
+
 /* ---- The end of a move: migrate_end.c ---- */
 
 /* The definition that the domain shall have when the move is committed, with its new name. *ret NULL: it stays as it is. Errors: the

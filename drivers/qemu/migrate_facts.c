@@ -411,6 +411,15 @@ static void look_at_cpus(struct vq_facts *facts, const char *root)
         facts->cpus = (uint32_t)last + 1;
 }
 
+/* A kernel without the switch lets everybody. */
+static void look_at_userfaultfd(struct vq_facts *facts, const char *root)
+{
+    char text[16];
+
+    facts->lacks_userfaultfd = read_text(text, sizeof(text), "%s/proc/sys/vm/unprivileged_userfaultfd", root) &&
+                               strcmp(text, "0") == 0;
+}
+
 /* Which kernel this is. Its own word, from a procfs of our own: in a container something else may be mounted over the file,
  * so that each has an id of its own. */
 static bool read_kernel_id(char *text, size_t size)
@@ -447,6 +456,7 @@ void vq_facts_gather(struct vq_facts *facts, const char *root)
     for (size_t i = 0; i < facts->n_ports; i++)
         look_at_port(&facts->ports[i]);
     look_at_memory(facts, root);
+    look_at_userfaultfd(facts, root);
     look_at_cpus(facts, root);
 }
 

@@ -66,6 +66,7 @@ struct vq_facts {
     uint64_t huge_page_kib;  /* asked: 0: the guest wants none of one size */
     uint64_t memory_kib;     /* available; 0: not known */
     uint64_t huge_free_kib;  /* of the asked size */
+    bool lacks_userfaultfd;  /* programs without privileges may not use userfaultfd(2) on pages that the kernel touches */
     uint32_t cpus;           /* one more than the highest that is online; 0: not known */
 };
 

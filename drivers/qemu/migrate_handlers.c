@@ -230,7 +230,9 @@ static void begin(struct vq_request *request, const struct asked *asked)
 
     if (call == NULL)
         return;
-    if ((call->options.flags & VIR_MIGRATE_OFFLINE) != 0)
+    if ((call->options.flags & VIR_MIGRATE_POSTCOPY_RESUME) != 0)
+        vq_migrate_resume_begin(request, begun, call);
+    else if ((call->options.flags & VIR_MIGRATE_OFFLINE) != 0)
         vq_migrate_offline_begin(request, &call->options, begun, call);
     else
         vq_migrate_out_begin(request, &call->options, begun, call);
@@ -244,7 +246,8 @@ static bool may_come(struct call *call, const struct asked *asked)
     int rc = vq_migrate_cookie_read(asked->cookie, asked->n_cookie, &peer, &err);
 
     if (rc == 0) {
-        rc = vq_migrate_check_secure(vq_qemu_of(call->request), &call->options, &peer, VQ_MIGRATE_RECEIVES, &err);
+        if ((call->options.flags & VIR_MIGRATE_POSTCOPY_RESUME) == 0) /* else it has come already */
+            rc = vq_migrate_check_secure(vq_qemu_of(call->request), &call->options, &peer, VQ_MIGRATE_RECEIVES, &err);
         vq_migrate_cookie_done(&peer);
     }
     if (rc < 0)
@@ -292,6 +295,8 @@ static void perform(struct vq_request *request, const struct asked *asked, const
     if (!is_p2p && dconnuri != NULL)
         vq_qemu_refuse(call_over(call), VQ_FROM, VIR_ERR_INTERNAL_ERROR,
                        "Unexpected dconnuri parameter with non-peer2peer migration");
+    else if ((call->options.flags & VIR_MIGRATE_POSTCOPY_RESUME) != 0)
+        vq_migrate_resume_perform(request, &call->options, performed, call);
     else if (!is_p2p)
         vq_migrate_out_perform(request, &call->options, asked->cookie, asked->n_cookie, performed, call);
     else if (asked->n_cookie > 0)

@@ -72,6 +72,13 @@ static void side_free(struct vq_migration *migration)
     if (incoming == NULL)
         return;
     vq_incoming_answer_end(incoming); /* nothing is left of it, or the daemon stops */
+    if (migration->stage == VQ_MIGRATE_POSTCOPY || migration->stage == VQ_MIGRATE_POSTCOPY_FAILED) {
+        struct vq_error err = VQ_ERROR_INIT;
+
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "%s", incoming->guest->qemu->stopping
+                           ? "the daemon is stopping" : "domain is not running");
+        vq_incoming_resumed(incoming->guest, &err); /* who was answered already does not wait any more */
+    }
     if (migration->taken_from != 0 && !incoming->guest->qemu->stopping)
         vq_incoming_give_back_once(incoming->guest);
     vq_migrate_cookie_done(&incoming->source);
@@ -127,15 +134,11 @@ int vq_incoming_write_cookie(struct vq_qemu_guest *guest, const char *name, cons
 static const char *uri_for_source(const struct vq_incoming *incoming, struct vq_arena *arena)
 {
     const char *asked = incoming->guest->migration->options.uri;
-    VQ_AUTOFREE char *uri = NULL;
+    VQ_AUTOFREE char *own = vq_incoming_uri(incoming->guest), *uri = NULL;
 
-    if (asked != NULL && strncmp(asked, "tcp://", 6) == 0)
-        uri = vq_asprintf(strchr(incoming->uri_host, ':') != NULL ? "tcp://[%s]:%u" : "tcp://%s:%u", incoming->uri_host,
-                          incoming->port);
-    else
-        uri = vq_asprintf(strchr(incoming->uri_host, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u", incoming->uri_host,
-                          incoming->port);
-    return vq_arena_strdup(arena, uri);
+    if (own != NULL && asked != NULL && strncmp(asked, "tcp://", 6) == 0)
+        uri = vq_asprintf("tcp://%s", own + strlen("tcp:"));
+    return vq_arena_strdup(arena, uri != NULL ? uri : own);
 }
 
 static const char *source_name(const struct vq_incoming *incoming)

@@ -45,6 +45,7 @@ struct vq_incoming {
     bool is_listening;              /* from here on the source may send */
     bool has_data, is_loaded;
     uint64_t loads_since;           /* by the loop's clock */
+    bool listens_again;             /* post-copy has failed, and QEMU was told to listen anew */
     bool is_postcopy;               /* the CPUs may run before all is loaded */
     bool was_claimed;               /* DomainMove was answered in this life of the daemon: the state here is not older */
     bool is_current;                /* an end of the move was answered: the same */
@@ -80,12 +81,21 @@ enum vq_step_result vq_incoming_make_disks_undo(struct vq_job *job);
 enum vq_step_result vq_incoming_tell(struct vq_job *job);
 enum vq_step_result vq_incoming_serve_disks(struct vq_job *job);
 enum vq_step_result vq_incoming_listen(struct vq_job *job);
-/* Post-copy has failed: listen anew; answers prepare. */
-void vq_incoming_recover(struct vq_qemu_guest *guest);
+/* Post-copy has failed: listen anew. cb as that of prepare; nobody else waits for one. */
+void vq_incoming_recover(struct vq_qemu_guest *guest, struct vq_request *request, vq_migrate_prepare_cb cb, void *data);
+/* Where it listens, malloc'ed; NULL: it does not. */
+char *vq_incoming_uri(struct vq_qemu_guest *guest);
 /* The data have come, or will not. */
 void vq_incoming_forget_key(struct vq_qemu_guest *guest);
 /* Host part of the URI that the source gets; malloc'ed. */
 VQ_MUST_CHECK int vq_incoming_choose_host(struct vq_qemu_guest *guest, char **ret_host, struct vq_error *err);
+
+/* ---- migrate_resume.c ---- */
+
+/* Post-copy that was resumed has ended, well or badly: answers who waits for it. */
+void vq_incoming_resumed(const struct vq_qemu_guest *guest, const struct vq_error *err);
+/* The other node has told its QEMU to go on: ours says so within that time, or it has failed again. */
+void vq_incoming_wait_for_resume(struct vq_qemu_guest *guest, uint64_t ms);
 
 /* ---- migrate_in_silence.c ---- */
 

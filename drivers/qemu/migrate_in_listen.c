@@ -426,16 +426,31 @@ static void recovering(json_t *reply, const struct vq_error *err, void *data)
     struct vq_qemu_guest *guest = data;
 
     (void)reply;
-    if (guest->migration != NULL && guest->migration->role == VQ_MIGRATE_IN)
-        vq_incoming_answer_prepare(vq_incoming_of(guest), err);
+    if (guest->migration == NULL || guest->migration->role != VQ_MIGRATE_IN)
+        return;
+    vq_incoming_of(guest)->listens_again = err == NULL;
+    vq_incoming_answer_prepare(vq_incoming_of(guest), err);
 }
 
-void vq_incoming_recover(struct vq_qemu_guest *guest)
+char *vq_incoming_uri(struct vq_qemu_guest *guest)
+{
+    const struct vq_incoming *incoming = vq_incoming_of(guest);
+
+    if (incoming->uri_host == NULL || incoming->port == 0)
+        return NULL;
+    return vq_asprintf(strchr(incoming->uri_host, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u", incoming->uri_host,
+                       incoming->port);
+}
+
+void vq_incoming_recover(struct vq_qemu_guest *guest, struct vq_request *request, vq_migrate_prepare_cb cb, void *data)
 {
     struct vq_incoming *incoming = vq_incoming_of(guest);
     struct vq_error err = VQ_ERROR_INIT;
     int rc;
 
+    incoming->prepare = request;
+    incoming->prepared = cb;
+    incoming->prepare_data = data;
     vq_qemu_ports_keep_displays(guest);
     incoming->port = 0;
     free(vq_take(incoming->uri_host));

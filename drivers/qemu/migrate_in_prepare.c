@@ -310,7 +310,6 @@ static void resume_postcopy(struct preparing *preparing)
 {
     struct vq_qemu_guest *guest = vq_qemu_guest_find(vq_qemu_of(preparing->request), preparing->live->uuid);
     const struct vq_migration *migration = guest != NULL ? guest->migration : NULL;
-    struct vq_incoming *incoming;
     struct vq_error err = VQ_ERROR_INIT;
 
     if (migration == NULL || migration->role != VQ_MIGRATE_IN || migration->stage != VQ_MIGRATE_POSTCOPY_FAILED ||
@@ -320,12 +319,11 @@ static void resume_postcopy(struct preparing *preparing)
         refuse(preparing, &err);
         return;
     }
-    incoming = vq_incoming_of(guest);
-    incoming->prepare = preparing->request;
-    incoming->prepared = preparing->cb;
-    incoming->prepare_data = preparing->data;
+    struct vq_request *request = preparing->request;
+    vq_migrate_prepare_cb cb = preparing->cb;
+    void *data = preparing->data;
     preparing_done(preparing);
-    vq_incoming_recover(guest);
+    vq_incoming_recover(guest, request, cb, data);
 }
 
 void vq_migrate_in_prepare(struct vq_request *request, const struct vq_migrate_options *options, const uint8_t *cookie,

@@ -380,6 +380,7 @@ static void postcopy_over(struct vq_qemu_guest *guest)
 
     vq_incoming_forget_key(guest);
     vq_qemu_ports_keep_displays(guest);
+    (void)uv_timer_stop(vq_incoming_of(guest)->timer);
     guest->migration = NULL;
     vq_log(INFO, "migrate.in", "domain=%s id=%d: all of it has arrived", guest->name, guest->id);
     if (guest->state == VIR_DOMAIN_RUNNING)
@@ -387,7 +388,31 @@ static void postcopy_over(struct vq_qemu_guest *guest)
                                 VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
     else
         record(guest);
+    vq_incoming_resumed(guest, NULL);
     vq_migration_free(migration);
+}
+
+static void tell_failed(struct vq_qemu_guest *guest)
+{
+    struct vq_error err = VQ_ERROR_INIT;
+
+    (void)uv_timer_stop(vq_incoming_of(guest)->timer);
+    vq_incoming_of(guest)->listens_again = false;
+    (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "migration out job: post-copy failed");
+    vq_incoming_resumed(guest, &err);
+}
+
+static void resume_late(uv_timer_t *timer)
+{
+    struct vq_incoming *incoming = timer->data;
+
+    if (incoming->guest->migration->stage == VQ_MIGRATE_POSTCOPY_FAILED)
+        tell_failed(incoming->guest);
+}
+
+void vq_incoming_wait_for_resume(struct vq_qemu_guest *guest, uint64_t ms)
+{
+    (void)uv_timer_start(vq_incoming_of(guest)->timer, resume_late, ms, 0);
 }
 
 /* CPUs that miss a page wait for it; the others run on. */
@@ -409,8 +434,12 @@ void vq_incoming_postcopy_status(struct vq_qemu_guest *guest, const char *status
         postcopy_over(guest);
     } else if (vq_streq(status, "postcopy-paused") && guest->migration->stage == VQ_MIGRATE_POSTCOPY) {
         postcopy_failed(guest);
+        tell_failed(guest);
+    } else if (vq_streq(status, "postcopy-paused")) { /* again, before it went on */
+        tell_failed(guest);
     } else if (vq_streq(status, "postcopy-active") && guest->migration->stage == VQ_MIGRATE_POSTCOPY_FAILED) {
         guest->migration->stage = VQ_MIGRATE_POSTCOPY;
+        (void)uv_timer_stop(vq_incoming_of(guest)->timer);
         if (guest->state == VIR_DOMAIN_RUNNING)
             vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_POSTCOPY, VIR_DOMAIN_EVENT_RESUMED,
                                     VIR_DOMAIN_EVENT_RESUMED_POSTCOPY);

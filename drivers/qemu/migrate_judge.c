@@ -435,6 +435,22 @@ static void judge_memory(const struct judge *judge)
             "the guest needs %" PRIu64 " MiB, and %" PRIu64 " MiB are free", def->memory_kib >> 10, here->memory_kib >> 10);
 }
 
+/* Pages that are missing are fetched when they are touched, by the kernel too. */
+static void judge_postcopy(const struct judge *judge)
+{
+    if (has_flag(judge, VIR_MIGRATE_POSTCOPY) && judge->on->here->lacks_userfaultfd)
+        REFUSE(VIR_ERR_OPERATION_UNSUPPORTED, "", "allow it (sysctl vm.unprivileged_userfaultfd=1), or migrate without post-copy",
+               "post-copy needs userfaultfd, which the kernel does not give QEMU here");
+}
+
+/* Data between nodes are always encrypted, which copies them. */
+static void judge_zero_copy(const struct judge *judge)
+{
+    if (has_flag(judge, VIR_MIGRATE_ZEROCOPY) && judge->on->there != NULL)
+        REFUSE(VIR_ERR_OPERATION_UNSUPPORTED, "", "migrate without --zerocopy",
+               "zero-copy cannot be combined with encryption, and data between nodes are always encrypted");
+}
+
 static void judge_pins(const struct judge *judge)
 {
     const struct vq_cputune *tune = judge->on->def->cputune;
@@ -557,6 +573,7 @@ void vq_migrate_judge(const struct vq_migrate_case *judged, struct vq_migrate_pr
     static void (*const judges[])(const struct judge *) = {
         judge_emulator, judge_cpu,   judge_definition, judge_files,    judge_space, judge_memory,
         judge_pins,     judge_links, judge_networks,   judge_ports,    judge_bound,
+        judge_postcopy, judge_zero_copy,
     };
     const struct judge judge = {judged, problems};
 

@@ -241,6 +241,9 @@ static int check_perform(struct vq_qemu_guest *guest, const struct vq_migrate_op
         return -1;
     if (vq_migrate_check_secure(guest->qemu, options, peer, VQ_MIGRATE_SENDS, err) < 0)
         return -1;
+    if ((options->flags & VIR_MIGRATE_ZEROCOPY) != 0 && (peer->node != 0 || (options->flags & VIR_MIGRATE_TLS) != 0))
+        return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "zero-copy cannot be combined with encryption%s",
+                            peer->node != 0 ? ", and data between nodes are always encrypted" : "");
     if (peer->node != 0 && peer->run == 0)
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "the destination's cookie does not name the move");
     if (peer->node != 0 && vq_leaving_check_move(guest, peer->node, peer->run, err) < 0)
@@ -666,6 +669,19 @@ static void found(struct vq_qemu_guest *guest)
         (void)vq_leaving_ask(leaving, "query-migrate", NULL, -1, found_status);
 }
 
+/* Of a guest that was destroyed clients shall not take the word of the destination, which knows only that nothing came any more: they
+ * do so when an operation failed. */
+static void ended_meanwhile(const struct vq_qemu_guest *guest, struct vq_error *err)
+{
+    if (guest->qemu->stopping)
+        (void)vq_error_set(err, VIR_ERR_OPERATION_FAILED, "the daemon is stopping");
+    else if (guest->end.is_set && guest->end.reason == VIR_DOMAIN_SHUTOFF_DESTROYED)
+        (void)vq_error_set(err, VIR_ERR_OPERATION_ABORTED, "migration out job: domain '%s' was destroyed while it migrated",
+                           guest->name);
+    else
+        (void)vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain is not running: QEMU has ended while it migrated");
+}
+
 /* The guest's object goes, or the migration is over. */
 static void side_free(struct vq_migration *migration)
 {
@@ -682,12 +698,17 @@ static void side_free(struct vq_migration *migration)
     if (leaving->request != NULL && leaving->is_confirmed) {
         vq_leaving_confirmed(leaving, migration);
     } else if (leaving->request != NULL) {
-        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "%s", guest->qemu->stopping ? "the daemon is stopping"
-                           : "domain is not running: QEMU has ended while it migrated");
+        ended_meanwhile(guest, &err);
         vq_leaving_answer(leaving, leaving->fate == VQ_LEAVING_GONE ? NULL : &err);
     }
     for (size_t i = 0; i < VQ_LEAVING_CALLS_MAX && guest->qmp != NULL; i++)
         vq_qmp_cancel(guest->qmp, leaving->calls[i]);
+    if (leaving->resuming != NULL) {
+        (void)vq_error_set(&err, VIR_ERR_OPERATION_FAILED, "QEMU that has the memory of domain '%s' %s", guest->name,
+                           guest->qemu->stopping ? "cannot be asked: its daemon is stopping" : "has ended");
+        vq_request_fail(vq_take(leaving->resuming), &err);
+    }
+    free(leaving->resume_uri);
     vq_leaving_disconnect(leaving);
     vq_leaving_forget_key(leaving);
     if (leaving->storage != NULL)

@@ -73,6 +73,9 @@ struct vq_leaving {
     bool has_exited;                  /* QEMU has ended while the outcome was not known */
     bool is_confirmed;                /* the request is that of confirm */
     bool shall_undefine;              /* it said so */
+    struct vq_request *resuming;      /* of migrate_resume: the destination's node waits for it; NULL: nobody does */
+    struct vq_job resume;             /* uses job_timer: the job above is over by then */
+    char *resume_uri;
     enum vq_leaving_fate fate;        /* once it is not OPEN, it stays */
     struct vq_error failure;          /* why it is given up */
 };
@@ -196,6 +199,12 @@ void vq_leaving_serve_status(struct vq_qemu_guest *guest); /* leaving->qemu has 
 void vq_leaving_serve_changed(struct vq_qemu_guest *guest); /* the replicated state has */
 /* Answers the request: switch to post-copy. */
 void vq_leaving_start_post_copy(struct vq_request *request, struct vq_qemu_guest *guest);
+
+/* ---- migrate_out_resume.c ---- */
+
+/* Post-copy has failed, and the peer listens at the URI: connect to it. Answers the request. The caller has looked whether it serves. */
+void vq_leaving_resume(struct vq_request *request, struct vq_qemu_guest *guest, const char *uri);
+void vq_leaving_resume_status(struct vq_leaving *leaving); /* leaving->qemu has changed */
 
 /* ---- migrate_out_begin.c, migrate_out_confirm.c ---- */
 

@@ -65,22 +65,10 @@ static int check_devices(const struct vq_domain *live, struct vq_error *err)
     return 0;
 }
 
-/* The owner is the destination by then, and the memory that is missing is at another node. */
-static int check_resume(const struct vq_qemu_guest *guest, struct vq_error *err)
-{
-    if (guest->migration != NULL && guest->migration->stage == VQ_MIGRATE_POSTCOPY_FAILED)
-        return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                            "a post-copy between nodes that has failed cannot be resumed yet");
-    return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "migration of domain '%s' is not in post-copy recovery state",
-                        guest->name);
-}
-
 int vq_leaving_check(const struct vq_qemu_guest *guest, const struct vq_migrate_options *options, struct vq_error *err)
 {
     if (guest->live == NULL)
         return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s': %s", guest->name, guest->degraded);
-    if ((options->flags & VIR_MIGRATE_POSTCOPY_RESUME) != 0)
-        return check_resume(guest, err);
     if (guest->migration != NULL && guest->migration->role == VQ_MIGRATE_IN)
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID,
                             "domain '%s' still gets its memory from the host that it came from", guest->name);

@@ -78,7 +78,9 @@ void vq_leaving_ask_key(struct vq_leaving *leaving, vq_leaving_key_cb cb)
     asking->leaving = leaving;
     asking->cb = cb;
     leaving->key = asking;
-    leaving->guest->qemu->host->peer_open_node(leaving->guest->migration->peer, leaving->request, opened, asking);
+    leaving->guest->qemu->host->peer_open_node(leaving->guest->migration->peer,
+                                                leaving->request != NULL ? leaving->request : leaving->resuming, opened,
+                                                asking);
 }
 
 void vq_leaving_forget_key(struct vq_leaving *leaving)

@@ -638,6 +638,7 @@ void vq_leaving_status(struct vq_qemu_guest *guest, const char *status)
         (void)uv_timer_stop(&leaving->wait_timer);
         vq_leaving_undo_over(leaving);
     } else if (is_new && vq_leaving_serves(guest)) {
+        vq_leaving_resume_status(leaving);
         vq_leaving_serve_status(guest);
     }
 }

@@ -30,6 +30,7 @@ struct call {
     void *data;
     bool is_raw, is_refused; /* refused: never sent, answered by the timer */
     bool is_handshake;
+    char command[48];        /* for people; "": what somebody else wrote */
 };
 
 /* One request on its way out. */
@@ -268,7 +269,10 @@ static uint64_t send_call(struct vq_qmp *qmp, json_t *take_request, int fd, unsi
 
     assert(!qmp->is_freed);
     assert(cb != NULL);
+    const char *command = json_string_value(json_object_get(take_request, "execute"));
+
     call->id = ++qmp->last_id;
+    (void)snprintf(call->command, sizeof(call->command), "%s", command != NULL ? command : "");
     call->cb = cb;
     call->data = data;
     call->is_raw = is_raw;
@@ -376,8 +380,8 @@ static int take_answer(struct vq_qmp *qmp, const struct vq_qmp_message *message,
     } else if (message->kind == VQ_QMP_RETURN) {
         call_answer(call, message->data, NULL);
     } else {
-        (void)vq_error_set(&call_err, VIR_ERR_INTERNAL_ERROR, "unable to execute QEMU command: %s",
-                           message->error_text);
+        (void)vq_error_set(&call_err, VIR_ERR_INTERNAL_ERROR, "unable to execute QEMU command '%s': %s",
+                           call->command, message->error_text);
         call_answer(call, NULL, &call_err);
     }
     free(call);

@@ -890,15 +890,41 @@ int fake_call(struct vq_driver *driver, enum vq_program program, const char *nam
 static int dead_fd = -1;
 static char dead_dir[256];
 
+static bool own_mounts(void)
+{
+    static bool has;
+
+    if (!has && (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+        return false;
+    has = true;
+    return true;
+}
+
+bool fake_allow_userfaultfd(void)
+{
+    static bool is_allowed;
+    char path[96];
+    int fd;
+
+    if (is_allowed)
+        return true;
+    (void)snprintf(path, sizeof(path), "%s/userfaultfd", fake.dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || !own_mounts())
+        return false;
+    (void)!write(fd, "1\n", 2);
+    (void)close(fd);
+    is_allowed = mount(path, "/proc/sys/vm/unprivileged_userfaultfd", NULL, MS_BIND, NULL) == 0;
+    return is_allowed;
+}
+
 /* A file system in user space whose server never says a word. */
 bool fake_dead_storage_begin(const char *dir)
 {
-    static bool has_own_mounts;
     char options[64];
 
-    if (!has_own_mounts && (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+    if (!own_mounts())
         return false;
-    has_own_mounts = true;
     dead_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (dead_fd < 0)
         return false;

@@ -87,6 +87,8 @@ void fake_peer_lose(struct fake_peer *peer);
  * do not allow it. Until the end of it who looks at a path in it hangs. */
 bool fake_dead_storage_begin(const char *dir);
 void fake_dead_storage_end(void);
+/* The kernel says that everybody may use userfaultfd. False: our rights do not allow that. */
+bool fake_allow_userfaultfd(void);
 /* Runs the loop for that long; the longest time that one turn of it took, in ms. */
 unsigned fake_host_slowest_turn(unsigned ms);
 

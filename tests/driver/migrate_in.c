@@ -94,6 +94,14 @@ static void let_data_come(void)
     assert_int_equal(fclose(file), 0);
 }
 
+static int unlink_go(void)
+{
+    char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s.go", emulator);
+    return unlink(path);
+}
+
 static struct vq_qemu_capabilities *found_caps;
 
 static void caps_known(const struct vq_qemu_capabilities *caps, const struct vq_error *err, void *data)
@@ -236,6 +244,7 @@ static void it_stays_where_it_was(const struct fake_domain *domain)
 static void begin(void)
 {
     fake_host_init(false);
+    (void)fake_allow_userfaultfd(); /* else post-copy is refused where the host does not */
     fake.nodes[0].address = "127.0.0.1"; /* one that can really be bound */
     start_driver();
     driver->autostart(driver); /* the node has caught up */
@@ -324,6 +333,8 @@ static bool is_answered(void *data)
     return ((struct call *)data)->is_answered;
 }
 
+static bool refuses_resume;
+
 /* The source has nothing against it. */
 static int source_answers(const struct vq_procedure *procedure, const void *args, void *ret, struct vq_arena *arena,
                           struct vq_error *err, void *data)
@@ -335,6 +346,8 @@ static int source_answers(const struct vq_procedure *procedure, const void *args
         ((struct vq_node_migrate_facts_ret *)ret)->boot_id = "that-boot";
     else if (vq_streq(procedure->name, "try_port"))
         *(struct vq_node_try_port_ret *)ret = (struct vq_node_try_port_ret){ .reached = 1, .text = "" };
+    else if (vq_streq(procedure->name, "migrate_resume") && !refuses_resume)
+        let_data_come();
     else
         return vq_error_set_from(err, VIR_FROM_RPC, VIR_ERR_NO_SUPPORT, "%s", procedure->name);
     return 0;
@@ -1054,6 +1067,7 @@ static void a_commit_before_the_data_waits_for_them(void **state)
             destroy(domain);
         else
             assert_non_null(strstr(fake.trace, "5/")); /* it was this node's, and is lost */
+        (void)unlink_go();
     }
 }
 
@@ -1072,6 +1086,89 @@ static void post_copy_that_has_failed_goes_on_when_it_is_resumed(void **state)
     assert_true(fake_host_until(has_arrived, domain));
     assert_string_equal(fake.trace, "commit 1/10+2.1+4.3 1/11+4.4 1/10+4.3 1/2+4.1 ");
     assert_int_equal(prepare(domain, VIR_MIGRATE_POSTCOPY | VIR_MIGRATE_POSTCOPY_RESUME), VIR_ERR_OPERATION_INVALID);
+    destroy(domain);
+}
+
+static void resume_told(const uint8_t *cookie, uint32_t cookie_length, const struct vq_error *err, void *data)
+{
+    (void)cookie;
+    (void)cookie_length;
+    assert_false(((struct call *)data)->is_answered);
+    ((struct call *)data)->is_answered = true;
+    ((struct call *)data)->err = err != NULL ? *err : VQ_ERROR_INIT;
+}
+
+static int resume(struct fake_domain *domain, uint64_t flags)
+{
+    struct vq_migrate_options options;
+
+    vq_migrate_options_init(&options);
+    options.flags = VIR_MIGRATE_POSTCOPY | VIR_MIGRATE_POSTCOPY_RESUME | flags;
+    call_begin(&finish_call);
+    finish_call.request.domain = &domain->info;
+    fake_peer_init(&source, SOURCE_NODE, "node2", source_answers, NULL);
+    fake.peer = &source.peer;
+    vq_migrate_resume_perform(&finish_call.request, &options, resume_told, &finish_call);
+    vq_migrate_options_done(&options);
+    assert_true(fake_host_until(is_answered, &finish_call));
+    return finish_call.err.code;
+}
+
+static void perform_has_the_source_send_the_rest(void **state)
+{
+    const uint64_t flags = VIR_MIGRATE_POSTCOPY | VIR_MIGRATE_POSTCOPY_RESUME;
+
+    (void)state;
+    for (int is_p2p = 0; is_p2p <= 1; is_p2p++) {
+        struct fake_domain *domain = remote_domain("incoming active postcopy-active later postcopy-paused later "
+                                                   "wait postcopy-recover postcopy-active completed\n");
+
+        must_prepare(domain, VIR_MIGRATE_POSTCOPY);
+        must_finish(domain);
+        assert_true(fake_host_until(has_failed, domain));
+        if (!is_p2p) {
+            assert_int_equal(resume(domain, 0), VIR_ERR_OPERATION_INVALID); /* QEMU does not listen */
+            assert_int_equal(prepare(domain, flags), VIR_ERR_OK);
+        }
+        assert_int_equal(resume(domain, is_p2p ? VIR_MIGRATE_PEER2PEER : 0), VIR_ERR_OK);
+        assert_string_equal(source.calls, "migrate_resume ");
+        assert_true(has_arrived(domain));
+        assert_int_equal(resume(domain, 0), VIR_ERR_OPERATION_INVALID); /* nothing is left to be resumed */
+        (void)unlink_go();
+        destroy(domain);
+    }
+}
+
+static void resuming_that_fails_can_be_tried_again(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active postcopy-active later postcopy-paused later wait "
+                                               "postcopy-recover postcopy-paused later wait postcopy-recover "
+                                               "postcopy-active completed\n");
+
+    (void)state;
+    must_prepare(domain, VIR_MIGRATE_POSTCOPY);
+    must_finish(domain);
+    assert_true(fake_host_until(has_failed, domain));
+    assert_int_equal(resume(domain, VIR_MIGRATE_PEER2PEER), VIR_ERR_OPERATION_FAILED);
+    assert_string_equal(finish_call.err.message, "migration out job: post-copy failed");
+    assert_true(has_failed(domain));
+    assert_int_equal(resume(domain, VIR_MIGRATE_PEER2PEER), VIR_ERR_OK);
+    assert_true(has_arrived(domain));
+    destroy(domain);
+}
+
+static void a_source_that_refuses_to_resume_is_told(void **state)
+{
+    struct fake_domain *domain = remote_domain("incoming active postcopy-active later postcopy-paused later\n");
+
+    (void)state;
+    must_prepare(domain, VIR_MIGRATE_POSTCOPY);
+    must_finish(domain);
+    assert_true(fake_host_until(has_failed, domain));
+    refuses_resume = true;
+    assert_int_equal(resume(domain, VIR_MIGRATE_PEER2PEER), VIR_ERR_NO_SUPPORT);
+    refuses_resume = false;
+    assert_true(has_failed(domain));
     destroy(domain);
 }
 
@@ -1871,6 +1968,9 @@ int main(void)
         TEST(post_copy_runs_before_all_is_there),
         TEST(a_commit_before_the_data_waits_for_them),
         TEST(post_copy_that_has_failed_goes_on_when_it_is_resumed),
+        TEST(perform_has_the_source_send_the_rest),
+        TEST(resuming_that_fails_can_be_tried_again),
+        TEST(a_source_that_refuses_to_resume_is_told),
         TEST(a_restart_during_post_copy_ends_nothing),
         TEST(an_image_that_is_missing_is_made_and_goes_again_when_the_guest_does_not_come),
         TEST(an_image_that_is_there_is_neither_made_nor_removed),

@@ -1014,7 +1014,8 @@ static void a_definition_of_the_callers_must_look_the_same_to_the_guest(void **s
     char *other = strdup(domain->xml), *at = strstr(other, "<vcpu");
 
     (void)state;
-    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE, domain->xml), VIR_ERR_OK);
+    if (begin_call(domain, VIR_MIGRATE_LIVE, domain->xml) != VIR_ERR_OK)
+        fail_msg("%s", other_call.err.message);
     assert_non_null(at);
     at = strchr(at, '1');
     assert_non_null(at);
@@ -1418,7 +1419,8 @@ static void what_changes_the_guest_is_refused_meanwhile(void **state)
     assert_int_equal(((const struct vq_remote_domain_get_job_info_ret *)(const void *)fake_ret)->memTotal, 33554432);
     must("domain_suspend", domain);
     must("domain_destroy", domain);
-    assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED);
+    assert_int_equal(perform_code(), VIR_ERR_OPERATION_ABORTED);
+    assert_non_null(strstr(perform_call.err.message, "was destroyed while it migrated"));
     nothing_is_left();
 }
 
@@ -1797,8 +1799,9 @@ static void post_copy_is_started_only_where_it_can_be(void **state)
 
     (void)state;
     assert_int_equal(call("domain_migrate_start_post_copy", domain), VIR_ERR_OPERATION_INVALID);
-    assert_int_equal(begin_call(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_POSTCOPY | VIR_MIGRATE_POSTCOPY_RESUME, NULL),
-                     VIR_ERR_OPERATION_INVALID);
+    call_init(&other_call, domain);
+    vq_migrate_resume_begin(&other_call.request, begun, &other_call);
+    assert_int_equal(other_call.err.code, VIR_ERR_OPERATION_INVALID); /* it is the destination that can be resumed */
     begin_perform(domain);
     until_status(domain, VQ_LEAVING_QEMU_ACTIVE);
     assert_int_equal(call("domain_migrate_start_post_copy", domain), VIR_ERR_OPERATION_INVALID);
@@ -1909,6 +1912,99 @@ static void post_copy_that_fails_keeps_the_memory_until_the_guest_has_ended(void
     come_back();
     assert_true(fake_host_until(has_failed, domain));
     it_ends_there(domain);
+    it_has_left(domain);
+}
+
+/* The node that the guest runs on asks for the rest of its memory. */
+static bool resume_answered;
+static struct vq_error resume_err;
+
+static void resume_complete(struct vq_request *request, const struct vq_error *err)
+{
+    (void)request;
+    assert_false(resume_answered);
+    resume_answered = true;
+    resume_err = err != NULL ? *err : VQ_ERROR_INIT;
+}
+
+static int resume_from(struct fake_domain *domain, uint64_t node, uint64_t move_run)
+{
+    const struct vq_caller asker = { .entry_node = node };
+    struct vq_node_migrate_resume_args args = { .run = move_run };
+    struct vq_request request = { .procedure = vq_procedure_find_by_name(VQ_PROGRAM_NODE, "migrate_resume"), .args = &args,
+                                  .caller = &asker, .driver = driver, .complete = resume_complete };
+    char path[96], uri[128];
+    size_t i = 0;
+
+    data_path(path, sizeof(path));
+    (void)snprintf(uri, sizeof(uri), "unix://%s", path);
+    args.uri = uri;
+    memcpy(args.uuid, domain->info.uuid, sizeof(args.uuid));
+    fake_peer_init(&peer, PEER_NODE, "node2", peer_answers, NULL);
+    fake.peer = &peer.peer;
+    while (driver->rows[i].program != VQ_PROGRAM_NODE || driver->rows[i].number != VQ_NODE_MIGRATE_RESUME)
+        i++;
+    resume_answered = false;
+    request.arena = vq_arena_new(0);
+    driver->rows[i].fn(&request);
+    assert_true(fake_host_until(is_true, &resume_answered));
+    vq_arena_free(request.arena);
+    return resume_err.code;
+}
+
+static void post_copy_that_has_failed_goes_on_when_the_peer_asks_for_it(void **state)
+{
+    static const char *const scripts[] = {
+        "outgoing setup active stop pre-switchover hold postcopy-active postcopy-paused hang\n"
+        "resumed postcopy-recover postcopy-active wait completed\n",
+        "outgoing setup active stop pre-switchover hold postcopy-active hang\n" /* the peer saw it, and we did not */
+        "resumed postcopy-recover postcopy-active wait completed\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VQ_N_ELEMENTS(scripts); i++) {
+        struct fake_domain *domain = run(scripts[i]);
+        uint64_t move_run;
+
+        begin_postcopy(domain);
+        move_run = domain->info.moving_run;
+        assert_true(fake_host_until(i == 0 ? has_failed : serves, domain));
+        assert_int_equal(resume_from(domain, PEER_NODE + 1, move_run), VIR_ERR_OPERATION_INVALID);
+        assert_int_equal(resume_from(domain, PEER_NODE, move_run - 1), VIR_ERR_OPERATION_INVALID);
+        assert_int_equal(resume_from(domain, PEER_NODE, move_run), VIR_ERR_OK);
+        assert_string_equal(peer.calls, "migrate_key ");
+        assert_int_equal(perform_code(), VIR_ERR_OPERATION_FAILED); /* the first one, long over */
+        assert_true(fake_host_until(serves, domain));
+        assert_int_equal(guest_of(domain)->migration->stage, VQ_MIGRATE_POSTCOPY);
+        let_it_go_on();
+        it_has_left(domain);
+        begin_anew();
+    }
+}
+
+static void resuming_that_fails_keeps_the_memory(void **state)
+{
+    struct fake_domain *domain = run("outgoing setup active stop pre-switchover hold postcopy-active postcopy-paused hang\n"
+                                     "resumed postcopy-recover postcopy-active completed\n");
+    uint64_t move_run;
+    char path[96];
+
+    (void)state;
+    begin_postcopy(domain);
+    move_run = domain->info.moving_run;
+    assert_true(fake_host_until(has_failed, domain));
+    (void)setenv("VQ_FAILPOINTS", "qemu.migrate.out.resume=error", 1);
+    assert_int_equal(resume_from(domain, PEER_NODE, move_run), VIR_ERR_INTERNAL_ERROR);
+    (void)unsetenv("VQ_FAILPOINTS");
+    assert_true(has_failed(domain));
+    data_path(path, sizeof(path));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(resume_from(domain, PEER_NODE, move_run), VIR_ERR_OPERATION_FAILED);
+    assert_non_null(strstr(resume_err.message, "unable to connect"));
+    assert_true(has_failed(domain));
+    (void)close(listener);
+    listen_for_data();
+    assert_int_equal(resume_from(domain, PEER_NODE, move_run), VIR_ERR_OK);
     it_has_left(domain);
 }
 
@@ -2186,6 +2282,8 @@ int main(void)
         TEST(a_stream_that_breaks_before_the_commit_leaves_it_running_here),
         TEST(a_qemu_that_fails_after_the_commit_is_ended_at_once),
         TEST(post_copy_that_fails_keeps_the_memory_until_the_guest_has_ended),
+        TEST(post_copy_that_has_failed_goes_on_when_the_peer_asks_for_it),
+        TEST(resuming_that_fails_keeps_the_memory),
         TEST(a_state_without_the_domain_counts_when_it_is_known_to_be_new),
         TEST(a_qemu_that_dies_while_it_serves_is_told),
         TEST(a_restart_while_it_serves_goes_on_serving),

@@ -16,6 +16,7 @@
  *                          waits half a second, "wait" goes on only when <argv[0]>.go is there, "later" after cont or migrate-recover
  *   outgoing WORD...       after migrate: MIGRATION events with these words, one every 10 ms; and "pass", "stop", "run", "viewers"
  *                          their events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
+ *   resumed WORD...        the same after a second migrate
  *   note COMMAND...        write these commands with their arguments into "<argv[0]>.said", a line each
  *   refuse_first COMMAND   answer with an error that says "in use", once
  *   agent                  from cont on somebody has the agent's channel open: what it hears goes into "<argv[0]>.asked", a line each
@@ -209,8 +210,10 @@ static void send_word(void)
 static void begin_outgoing(void)
 {
     static char words[1024];
-    const char *text = script_word("outgoing");
+    static bool is_resumed;
+    const char *text = script_word(is_resumed && script_word("resumed") != NULL ? "resumed" : "outgoing");
 
+    is_resumed = true;
     (void)snprintf(words, sizeof(words), "%s",
                    text != NULL ? text : "setup active pass stop pre-switchover hold device completed");
     outgoing = words;
@@ -227,6 +230,12 @@ static void cancel_outgoing(void)
     migration_is("cancelling");
     migration_is("cancelled");
     run_again();
+}
+
+static void pause_outgoing(void)
+{
+    outgoing = NULL;
+    migration_is("postcopy-paused");
 }
 
 /* ---- The agent ---- */
@@ -390,6 +399,8 @@ static void effect_of(const char *command)
         holds = false;
     else if (strcmp(command, "migrate_cancel") == 0)
         cancel_outgoing();
+    else if (strcmp(command, "migrate-pause") == 0)
+        pause_outgoing();
     if (strcmp(command, "cont") == 0 && strcmp(status_word, "running") != 0) {
         status_word = "running";
         event("RESUME", NULL);

@@ -218,6 +218,28 @@ static void only_media_that_may_be_missing_are_taken_out(void **state)
     assert_string_equal(t.def->devices.disks[0]->source.path, "/images/web1");
 }
 
+static void post_copy_needs_userfaultfd(void **state)
+{
+    (void)state;
+    plain_guest("");
+    t.facts->lacks_userfaultfd = true;
+    expect("");
+    t.options.flags = VIR_MIGRATE_POSTCOPY;
+    expect("refused node2: : post-copy needs userfaultfd, which the kernel does not give QEMU here\n");
+    t.facts->lacks_userfaultfd = false;
+    expect("");
+}
+
+static void zero_copy_between_nodes_is_refused(void **state)
+{
+    (void)state;
+    plain_guest("");
+    t.options.flags = VIR_MIGRATE_ZEROCOPY | VIR_MIGRATE_PARALLEL;
+    expect("refused node2: : zero-copy cannot be combined with encryption, and data between nodes are always encrypted\n");
+    t.judged.there = NULL; /* from outside they may go in clear */
+    expect("");
+}
+
 static void what_the_source_does_not_give_either_is_not_missed(void **state)
 {
     const char *lacks[] = {"pcid", "rtm", "avx512f"};
@@ -434,6 +456,8 @@ int main(void)
         CASE(one_kind_of_problem_keeps_its_code),
         CASE(warnings_alone_refuse_nothing),
         CASE(only_media_that_may_be_missing_are_taken_out),
+        CASE(post_copy_needs_userfaultfd),
+        CASE(zero_copy_between_nodes_is_refused),
         CASE(what_the_source_does_not_give_either_is_not_missed),
         CASE(features_that_were_given_up_are_not_missed_and_wanted_ones_are),
         CASE(a_cpu_that_is_all_the_host_has_needs_all_of_it),
