@@ -54,7 +54,10 @@ static void end(struct vq_buffer *text, const char *element)
 static void add_os(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, const struct vq_qemu_firmware_list *firmware)
 {
     begin(text, "os");
-    vq_buffer_line(text, "<enum name='firmware'/>"); /* never chosen for the user: a <loader> has to be named */
+    if (firmware->n_paths > 0)
+        ADD_ENUM("firmware", {"efi", NULL});
+    else
+        vq_buffer_line(text, "<enum name='firmware'/>");
     begin(text, "loader");
     for (size_t i = 0; i < firmware->n_paths; i++)
         add_escaped(text, "value", firmware->paths[i]);
@@ -150,13 +153,14 @@ static void add_disk(struct vq_buffer *text, const struct vq_qemu_capabilities *
     end(text, "disk");
 }
 
-static void add_devices(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_i440fx)
+static void add_devices(struct vq_buffer *text, const struct vq_qemu_capabilities *caps, bool is_i440fx,
+                        const struct vq_qemu_host_offers *host)
 {
     vq_buffer_line(text, "<devices>");
     text->indent++;
     add_disk(text, caps, is_i440fx);
     begin(text, "graphics");
-    ADD_ENUM("type", {"vnc", NULL}, {"spice", "qxl"}, {"egl-headless", NULL});
+    ADD_ENUM("type", {"sdl", NULL}, {"vnc", NULL}, {"spice", "qxl"}, {"egl-headless", NULL}, {"dbus", NULL});
     end(text, "graphics");
     begin(text, "video");
     ADD_ENUM("modelType", {"vga", "VGA"}, {"cirrus", "cirrus-vga"}, {"vmvga", "vmware-svga"}, {"qxl", "qxl"},
@@ -165,19 +169,29 @@ static void add_devices(struct vq_buffer *text, const struct vq_qemu_capabilitie
     begin(text, "hostdev");
     ADD_ENUM("mode", {"subsystem", NULL});
     ADD_ENUM("startupPolicy", {"default", NULL}, {"mandatory", NULL}, {"requisite", NULL}, {"optional", NULL});
-    ADD_ENUM("subsysType", {"usb", "usb-host"}, {"pci", "vfio-pci"});
+    ADD_ENUM("subsysType", {"usb", "usb-host"}, {"pci", "vfio-pci"}, {"scsi", "scsi-generic"});
     vq_buffer_line(text, "<enum name='capsType'/>");
-    ADD_ENUM("pciBackend", {"vfio", "vfio-pci"});
+    if (host->has_iommu)
+        ADD_ENUM("pciBackend", {"vfio", "vfio-pci"});
+    else
+        vq_buffer_line(text, "<enum name='pciBackend'/>");
     end(text, "hostdev");
     begin(text, "rng");
     ADD_ENUM("model", {"virtio", "virtio-rng-pci"}, {"virtio-transitional", "virtio-rng-pci-transitional"},
              {"virtio-non-transitional", "virtio-rng-pci-non-transitional"});
     ADD_ENUM("backendModel", {"random", NULL}, {"egd", NULL}, {"builtin", NULL});
     end(text, "rng");
-    vq_buffer_line(text, "<filesystem supported='no'/>");
+    begin(text, "filesystem");
+    ADD_ENUM("driverType", {"path", "virtio-9p-pci"}, {"virtiofs", "vhost-user-fs-pci"});
+    end(text, "filesystem");
     begin(text, "tpm");
     ADD_ENUM("model", {"tpm-tis", "tpm-tis"}, {"tpm-crb", "tpm-crb"});
-    ADD_ENUM("backendModel", {"passthrough", NULL});
+    if (host->has_swtpm) {
+        ADD_ENUM("backendModel", {"passthrough", NULL}, {"emulator", NULL}, {"external", NULL});
+        ADD_ENUM("backendVersion", {"1.2", NULL}, {"2.0", NULL});
+    } else {
+        ADD_ENUM("backendModel", {"passthrough", NULL}, {"external", NULL});
+    }
     end(text, "tpm");
     begin(text, "redirdev");
     ADD_ENUM("bus", {"usb", "usb-redir"});
@@ -220,7 +234,7 @@ static void add_features(struct vq_buffer *text, const struct vq_qemu_capabiliti
 }
 
 char *vq_qemu_domain_capabilities_format(const struct vq_qemu_capabilities *caps, const struct vq_qemu_machine *machine,
-                                         const char *arch, bool is_kvm, const struct vq_qemu_firmware_list *firmware)
+                                         const char *arch, bool is_kvm, const struct vq_qemu_host_offers *host)
 {
     struct vq_buffer buffer = VQ_BUFFER_INIT, *text = &buffer;
 
@@ -232,12 +246,12 @@ char *vq_qemu_domain_capabilities_format(const struct vq_qemu_capabilities *caps
     vq_buffer_line(text, "<arch>%s</arch>", arch);
     vq_buffer_line(text, "<vcpu max='%u'/>", machine->cpus_max);
     vq_buffer_line(text, "<iothreads supported='yes'/>");
-    add_os(text, caps, firmware);
+    add_os(text, caps, host->firmware);
     add_cpu(text, caps, is_kvm);
     begin(text, "memoryBacking");
-    ADD_ENUM("sourceType", {"anonymous", NULL}, {"memfd", NULL});
+    ADD_ENUM("sourceType", {"file", NULL}, {"anonymous", NULL}, {"memfd", NULL});
     end(text, "memoryBacking");
-    add_devices(text, caps, strncmp(machine->name, "pc-i440fx", 9) == 0);
+    add_devices(text, caps, strncmp(machine->name, "pc-i440fx", 9) == 0, host);
     add_features(text, caps, is_kvm, strcmp(arch, "x86_64") == 0 || strcmp(arch, "i686") == 0);
     text->indent = 0;
     vq_buffer_line(text, "</domainCapabilities>");

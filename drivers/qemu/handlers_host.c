@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "conf/base/buffer.h"
 #include "conf/base/memory.h"
@@ -244,7 +245,10 @@ static void domain_capabilities_known(const struct vq_qemu_capabilities *caps, c
     const char *arch = args->arch == NULL ? caps->arch : args->arch;
     struct vq_qemu_firmware_list firmware;
     vq_qemu_firmware_list_read("", arch, machine->name, &firmware);
-    char *text = vq_qemu_domain_capabilities_format(caps, machine, arch, is_kvm, &firmware);
+    const struct vq_qemu_host_offers host = {.firmware = &firmware,
+                                             .has_swtpm = access("/usr/bin/swtpm", X_OK) == 0,
+                                             .has_iommu = access("/sys/kernel/iommu_groups/0", F_OK) == 0};
+    char *text = vq_qemu_domain_capabilities_format(caps, machine, arch, is_kvm, &host);
     vq_qemu_firmware_list_done(&firmware);
     vq_qemu_reply_text(request, &ret->capabilities, text);
 }

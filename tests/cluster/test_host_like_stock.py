@@ -101,6 +101,21 @@ def test_models_and_modes_of_cpus_are_those_of_the_emulator(both, machine):
     assert host_model(ours) == host_model(stock)
 
 
+DOMAIN_DIFFERENT = {
+    "domainCapabilities/cpu": "has a test of its own",
+    "domainCapabilities/devices/filesystem": "'handle' is gone from QEMU",
+    "domainCapabilities/features/backup": "as soon as it is served",
+}
+
+
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_guests_can_have_the_same_devices_and_features(both, machine):
+    stock, ours = (shape(domain_capabilities(hosts, machine), DOMAIN_DIFFERENT) for hosts in both)
+    assert ours == stock
+    values = [value.text for value in domain_capabilities(both[1], machine).iterfind("devices/filesystem/enum/value")]
+    assert values == ["path", "virtiofs"]
+
+
 @pytest.mark.parametrize("machine", ["pc", "q35"])
 def test_the_same_firmware_can_be_named(both, machine):
     stock, ours = (domain_capabilities(hosts, machine).find("os/loader") for hosts in both)

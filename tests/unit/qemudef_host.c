@@ -269,6 +269,7 @@ static void domain_capabilities_name_what_the_emulator_has(void **state)
     const struct vq_qemu_machine *q35 = vq_qemu_capabilities_machine(&caps, "q35");
     const struct vq_qemu_machine *pc = vq_qemu_capabilities_machine(&caps, "pc");
     struct vq_qemu_firmware_list firmware;
+    const struct vq_qemu_host_offers host = {.firmware = &firmware, .has_swtpm = true};
 
     (void)state;
     put("/usr/share/qemu/firmware/50-secure.json",
@@ -284,11 +285,14 @@ static void domain_capabilities_name_what_the_emulator_has(void **state)
     put("/etc/qemu/firmware/80-broken.json", "{\"mapping\": 3, \"targets\": [[]]}");
     vq_qemu_firmware_list_read(root, "x86_64", q35->name, &firmware);
     caps.path = (char *)"/opt/<q>&emu";
-    VQ_AUTOFREE char *text = vq_qemu_domain_capabilities_format(&caps, q35, "x86_64", false, &firmware);
+    VQ_AUTOFREE char *text = vq_qemu_domain_capabilities_format(&caps, q35, "x86_64", false, &host);
     check_well_formed(text, "domainCapabilities");
     expect(text, "<path>/opt/&lt;q&gt;&amp;emu</path>");
     expect(text, "<vcpu max='288'/>");
     expect(text, "<value>/fw/secure.fd</value>\n      <value>/fw/plain.fd</value>\n      <enum name='type'>");
+    expect(text, "<enum name='firmware'>\n      <value>efi</value>");
+    expect(text, "<value>emulator</value>");
+    expect(text, "<enum name='pciBackend'/>");
     expect(text, "<enum name='secure'>\n        <value>yes</value>");
     vq_qemu_firmware_list_done(&firmware);
     vq_qemu_firmware_list_read(root, "x86_64", pc->name, &firmware);
@@ -299,7 +303,7 @@ static void domain_capabilities_name_what_the_emulator_has(void **state)
     expect(text, "vendor='unknown'>qemu64</model>");
     assert_null(strstr(text, ">host</model>"));
     expect(text, "<mode name='host-passthrough' supported='no'/>");
-    VQ_AUTOFREE char *of_pc = vq_qemu_domain_capabilities_format(&caps, pc, "x86_64", true, &firmware);
+    VQ_AUTOFREE char *of_pc = vq_qemu_domain_capabilities_format(&caps, pc, "x86_64", true, &host);
     check_well_formed(of_pc, "domainCapabilities");
     expect(of_pc, "<value>ide</value>");
     expect(of_pc, "<mode name='host-passthrough' supported='yes'>");
