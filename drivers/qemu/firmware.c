@@ -302,45 +302,6 @@ int vq_qemu_firmware_choose(struct vq_domain *def, const struct vq_qemu_firmware
     return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "Unable to find any firmware to satisfy '%s'", is_efi ? "efi" : "bios");
 }
 
-/* ---- For answers about the host ---- */
-
-bool vq_qemu_firmwares_serve(const struct vq_qemu_firmwares *firmwares, const char *interface, const char *arch,
-                             const char *machine, bool *ret_is_secure)
-{
-    bool is_there = false;
-
-    *ret_is_secure = false;
-    for (size_t i = 0; i < firmwares->n; i++) {
-        const json_t *root = firmwares->items[i].root;
-        if (root == NULL || !list_has(json_object_get(root, "interface-types"), interface) ||
-            !fits_machine(root, arch, machine) || !fits_mapping(root))
-            continue;
-        is_there = true;
-        *ret_is_secure = *ret_is_secure || (has_feature(root, "secure-boot") && has_feature(root, "requires-smm"));
-    }
-    return is_there;
-}
-
-size_t vq_qemu_firmwares_loaders(const struct vq_qemu_firmwares *firmwares, const char *arch, const char *machine,
-                                 const char **ret_paths, size_t max)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < firmwares->n && n < max; i++) {
-        const json_t *root = firmwares->items[i].root;
-        const json_t *mapping = json_object_get(root, "mapping");
-        const char *path = vq_streq(json_string_value(json_object_get(mapping, "device")), "memory")
-                               ? json_string_value(json_object_get(mapping, "filename"))
-                               : filename_of(mapping, "executable");
-        bool is_known = path == NULL || root == NULL || !fits_machine(root, arch, machine);
-        for (size_t k = 0; k < n && !is_known; k++)
-            is_known = strcmp(ret_paths[k], path) == 0;
-        if (!is_known)
-            ret_paths[n++] = path;
-    }
-    return n;
-}
-
 /* ---- The store of variables ---- */
 
 static int copy_bytes(int from, int to, const char *path, struct vq_error *err)

@@ -22,19 +22,12 @@ VQ_DEFINE_AUTOPTR(vq_qemu_firmwares);
 /* Those of this host: /etc/qemu/firmware before /usr/share/qemu/firmware. */
 struct vq_qemu_firmwares *vq_qemu_firmwares_of_host(void);
 
-/* Is there one for this interface ("uefi", "bios") on this machine? Fills what <os> leaves open: loader, NVRAM, its template; and
+/* Fills what <os> leaves open: loader, NVRAM, its template; and
  * what the chosen one needs (SMM). A definition that names its loader keeps it, and gets only the template.
  *
  * Errors: VIR_ERR_OPERATION_FAILED "Unable to find any firmware to satisfy 'efi'". */
 VQ_MUST_CHECK int vq_qemu_firmware_choose(struct vq_domain *def, const struct vq_qemu_firmwares *firmwares,
                                           struct vq_error *err);
-
-/* For answers about this host: does any descriptor serve this interface on that machine? */
-bool vq_qemu_firmwares_serve(const struct vq_qemu_firmwares *firmwares, const char *interface, const char *arch,
-                             const char *machine, bool *ret_is_secure);
-/* Paths of loaders for that machine, each once; the strings are the list's. */
-size_t vq_qemu_firmwares_loaders(const struct vq_qemu_firmwares *firmwares, const char *arch, const char *machine,
-                                 const char **ret_paths, size_t max);
 
 /* "<nvram dir>/NAME_VARS.fd", malloc'ed. */
 char *vq_qemu_nvram_path(const char *name);

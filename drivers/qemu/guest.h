@@ -39,7 +39,7 @@ struct vq_qmp;
 enum vq_qemu_phase { VQ_GUEST_NEW, VQ_GUEST_STARTING, VQ_GUEST_ACTIVE, VQ_GUEST_FOUND, VQ_GUEST_STOPPING,
                      VQ_GUEST_ENDED, VQ_GUEST_PHASES };
 
-enum { VQ_GUEST_TAPS_MAX = 64, VQ_GUEST_PORTS_MAX = 16, VQ_GUEST_OWNED_MAX = 128, VQ_GUEST_WAITING_MAX = 32 };
+enum { VQ_GUEST_TAPS_MAX = 64, VQ_GUEST_QUEUES_MAX = 64, VQ_GUEST_PORTS_MAX = 16, VQ_GUEST_OWNED_MAX = 128, VQ_GUEST_WAITING_MAX = 32 };
 
 /* How it ended, for state and event. */
 struct vq_qemu_end {
@@ -51,6 +51,8 @@ struct vq_qemu_end {
 struct vq_qemu_tap {
     char name[16];
     int fd;                  /* -1: passed on, or of an earlier daemon */
+    int more_fds[VQ_GUEST_QUEUES_MAX - 1], vhost_fds[VQ_GUEST_QUEUES_MAX]; /* of further queues, of vhost-net */
+    size_t n_more, n_vhosts;
     size_t interface;        /* index in the definition */
 };
 

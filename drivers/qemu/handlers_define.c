@@ -17,6 +17,7 @@
 #include "drivers/qemu/cpu_run.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/driver.h"
+#include "drivers/qemu/firmware.h"
 #include "drivers/qemu/guest.h"
 #include "proto/cluster.pb-c.h"
 #include "proto/gen/remote.h"
@@ -171,6 +172,7 @@ static void define_xml_flags(struct vq_request *request)
 struct undefining {
     struct vq_request *request;
     char *nvram;             /* to be removed afterwards, or NULL */
+    bool drops_tpm;          /* what its emulated TPM keeps goes as well */
 };
 
 static void undefined(const struct vq_proposal_result *result VQ_UNUSED, const struct vq_error *err, void *data)
@@ -180,6 +182,10 @@ static void undefined(const struct vq_proposal_result *result VQ_UNUSED, const s
     if (err == NULL && undefining->nvram != NULL && unlink(undefining->nvram) < 0 && errno != ENOENT)
         vq_log(WARN, "domain.undefine", "domain=%s nvram='%s': %s, the file stays", undefining->request->domain->name,
                undefining->nvram, strerror(errno));
+    if (err == NULL && undefining->drops_tpm &&
+        !vq_qemu_tpm_remove(vq_qemu_of(undefining->request)->host->state_dir, undefining->request->domain->uuid))
+        vq_log(WARN, "domain.undefine", "domain=%s: the state of its TPM cannot be removed, it stays",
+               undefining->request->domain->name);
     vq_qemu_change_over(err, undefining->request);
 }
 
@@ -189,23 +195,53 @@ static bool look_at_nvram(struct undefining *undefining, uint32_t flags)
     struct vq_request *request = undefining->request;
     struct vq_domain_info info;
     VQ_AUTOPTR(vq_domain) def = NULL;
+    VQ_AUTOFREE char *path = NULL;
 
     if (request->domain->owner != vq_qemu_of(request)->host->node_id || (flags & VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) != 0)
         return true;
     if (!find_definition(request, &info))
         return false;
-    if (strstr(info.xml, "<nvram") == NULL)
+    if (strstr(info.xml, "<nvram") == NULL && strstr(info.xml, "firmware='efi'") == NULL)
         return true;
     def = vq_qemu_read_definition(request);
     if (def == NULL)
         return false;
-    if (def->os.nvram == NULL || access(def->os.nvram, F_OK) < 0)
+    /* Firmware that is chosen at each start has its store under the domain's name. */
+    path = def->os.nvram != NULL                     ? vq_strdup(def->os.nvram)
+           : def->os.firmware == VQ_FIRMWARE_EFI ? vq_qemu_nvram_path(def->name)
+                                                 : NULL;
+    if (path == NULL || access(path, F_OK) < 0)
         return true;
     if ((flags & VIR_DOMAIN_UNDEFINE_NVRAM) == 0) {
         vq_qemu_refuse(request, VQ_FROM, VIR_ERR_OPERATION_INVALID, "cannot undefine domain with nvram");
         return false;
     }
-    undefining->nvram = vq_arena_strdup(request->arena, def->os.nvram);
+    undefining->nvram = vq_arena_strdup(request->arena, path);
+    return true;
+}
+
+/* What the guest entrusted to its TPM goes with the definition, unless somebody says otherwise; while it runs, it stays. False: the request
+ * was refused. */
+static bool look_at_tpm(struct undefining *undefining, uint32_t flags)
+{
+    struct vq_request *request = undefining->request;
+    VQ_AUTOPTR(vq_domain) def = NULL;
+    struct vq_domain_info info;
+
+    if (request->domain->owner != vq_qemu_of(request)->host->node_id || request->domain->id >= 0 ||
+        (flags & VIR_DOMAIN_UNDEFINE_KEEP_TPM) != 0)
+        return true;
+    if (!find_definition(request, &info))
+        return false;
+    if (strstr(info.xml, "<tpm") == NULL)
+        return true;
+    def = vq_qemu_read_definition(request);
+    if (def == NULL)
+        return false;
+    for (size_t i = 0; i < def->devices.n_tpms; i++)
+        if (def->devices.tpms[i]->backend == VQ_TPM_EMULATOR &&
+            (def->devices.tpms[i]->persistent_state != VQ_SWITCH_ON || (flags & VIR_DOMAIN_UNDEFINE_TPM) != 0))
+            undefining->drops_tpm = true;
     return true;
 }
 
@@ -218,7 +254,7 @@ static void undefine_with(struct vq_request *request, uint32_t flags)
     if (undefining == NULL)
         return;
     undefining->request = request;
-    if (!look_at_nvram(undefining, flags))
+    if (!look_at_nvram(undefining, flags) || !look_at_tpm(undefining, flags))
         return;
     undefine.uuid = (ProtobufCBinaryData){.data = (uint8_t *)request->domain->uuid, .len = VQ_UUID_BYTES};
     undefine.flags = flags;

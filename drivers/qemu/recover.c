@@ -186,6 +186,17 @@ static void ask_passwords(struct vq_qemu_guest *guest)
     }
 }
 
+/* A cable that is not plugged in is not from the guest's first instruction on. */
+static void ask_links(struct vq_qemu_guest *guest)
+{
+    for (size_t i = 0; guest->live != NULL && i < guest->live->devices.n_interfaces; i++) {
+        const struct vq_interface *interface = guest->live->devices.interfaces[i];
+
+        if (interface->link == VQ_LINK_DOWN && interface->type != VQ_INTERFACE_HOSTDEV && interface->info.alias != NULL)
+            ask(guest, "set_link", json_pack("{s:s,s:b}", "name", interface->info.alias, "up", 0), password_set);
+    }
+}
+
 static void ask_balloon(struct vq_qemu_guest *guest)
 {
     const struct vq_memballoon *balloon = guest->live != NULL ? guest->live->devices.memballoon : NULL;
@@ -211,6 +222,7 @@ static void ask_first_questions(struct vq_qemu_guest *guest)
     ask_balloon(guest);
     if (guest->phase == VQ_GUEST_STARTING) {
         ask_passwords(guest);
+        ask_links(guest);
         return;
     }
     ask(guest, "query-uuid", NULL, uuid_known);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <libvirt/libvirt.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,6 +339,48 @@ static bool needs_tap(const struct vq_interface *interface)
            (interface->type == VQ_INTERFACE_NETWORK && interface->bridge != NULL);
 }
 
+/* A bridge that is not there is named, with the guest's interface; and what was meant, where that can be told. */
+static int check_bridge(const struct vq_qemu_guest *guest, const struct vq_interface *interface, struct vq_error *err)
+{
+    VQ_AUTOFREE char *network = NULL;
+
+    if (interface->type != VQ_INTERFACE_BRIDGE || interface->bridge == NULL || if_nametoindex(interface->bridge) != 0)
+        return 0;
+    network = vq_asprintf("%s/qemu/networks/%s.xml", guest->qemu->host->config_dir, interface->bridge);
+    if (vq_name_is_component(interface->bridge) && access(network, F_OK) == 0)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s': '%s' is the name of a network, not of a bridge; "
+                            "use <interface type='network'> with <source network='%s'/>", interface->info.alias,
+                            interface->bridge, interface->bridge);
+    return vq_error_system(err, ENODEV, "Cannot get interface MTU on '%s': interface '%s' of the guest has it for its bridge",
+                           interface->bridge, interface->info.alias);
+}
+
+/* What an interface may say, and nothing here does. */
+static int check_interface(const struct vq_interface *interface, struct vq_error *err)
+{
+    const struct {
+        bool is_said;
+        const char *what;
+    } things[] = { { interface->inbound.average != 0 || interface->outbound.average != 0, "<bandwidth>" },
+                   { interface->coalesce_rx_frames != 0, "<coalesce>" },
+                   { interface->virtualport != NULL && interface->type != VQ_INTERFACE_NETWORK, "<virtualport>" },
+                   { interface->port_isolated == VQ_SWITCH_ON, "<port isolated='yes'>" },
+                   { interface->script != NULL && interface->type == VQ_INTERFACE_ETHERNET, "<script>" },
+                   { interface->type == VQ_INTERFACE_DIRECT, "type='direct'" },
+                   { interface->type == VQ_INTERFACE_HOSTDEV, "type='hostdev'" } };
+
+    if (interface->vlan != NULL && interface->vlan->n_tags > 0 && interface->type != VQ_INTERFACE_NETWORK)
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                            "interface %02x:%02x:%02x:%02x:%02x:%02x - vlan tag not supported for this connection type",
+                            interface->mac[0], interface->mac[1], interface->mac[2], interface->mac[3], interface->mac[4],
+                            interface->mac[5]);
+    for (size_t i = 0; i < VQ_N_ELEMENTS(things); i++)
+        if (things[i].is_said)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s': %s is not supported",
+                                interface->info.alias, things[i].what);
+    return 0;
+}
+
 static int taps_choose(struct vq_qemu_guest *guest, struct vq_error *err)
 {
     struct vq_devices *devices = &guest->live->devices;
@@ -346,6 +389,8 @@ static int taps_choose(struct vq_qemu_guest *guest, struct vq_error *err)
         struct vq_interface *interface = devices->interfaces[i];
         struct vq_qemu_tap *tap = &guest->taps[guest->n_taps];
 
+        if (check_interface(interface, err) < 0 || check_bridge(guest, interface, err) < 0)
+            return -1;
         if (interface->type == VQ_INTERFACE_NETWORK && interface->bridge == NULL)
             return vq_error_set(err, VIR_ERR_NO_NETWORK, "no network with matching name '%s'",
                                 interface->network != NULL ? interface->network : "");
@@ -373,7 +418,10 @@ static int taps_make(struct vq_qemu_guest *guest, struct vq_error *err)
     for (size_t i = 0; i < guest->n_taps; i++) {
         struct vq_qemu_tap *tap = &guest->taps[i];
 
-        if (vq_qemu_tap_create(tap->name, guest->live->devices.interfaces[tap->interface], &tap->fd, err) < 0)
+        const struct vq_interface *interface = guest->live->devices.interfaces[tap->interface];
+
+        if (vq_qemu_tap_create(tap->name, interface, &tap->fd, err) < 0 ||
+            vq_qemu_tap_add_queues(tap, interface, err) < 0)
             return -1;
     }
     return 0;
@@ -438,8 +486,14 @@ static int build_command(struct vq_qemu_guest *guest, const struct vq_qemu_run_s
                                      .chardev_tls_verify = guest->qemu->settings.default_tls.verifies != 0 };
 
     for (size_t i = 0; i < guest->n_taps; i++) {
-        taps[guest->taps[i].interface].tap[0] = guest->taps[i].fd;
-        taps[guest->taps[i].interface].n_taps = 1;
+        const struct vq_qemu_tap *tap = &guest->taps[i];
+        struct vq_qemu_queues *queues = &taps[tap->interface];
+
+        queues->tap[queues->n_taps++] = tap->fd;
+        for (size_t k = 0; k < tap->n_more; k++)
+            queues->tap[queues->n_taps++] = tap->more_fds[k];
+        for (size_t k = 0; k < tap->n_vhosts; k++)
+            queues->vhost[queues->n_vhosts++] = tap->vhost_fds[k];
     }
     add_displays(settings, &launch);
     if (vq_qemu_cpu_begin_run(guest->live, guest->caps, err) < 0 || vq_qemu_hostdev_generics(guest->live, &generics, err) < 0)

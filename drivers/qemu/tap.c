@@ -105,7 +105,7 @@ static int join_bridge(int sock, const char *name, const char *bridge, struct vq
     struct ifreq request = { .ifr_ifindex = (int)if_nametoindex(name) };
 
     if (link_request(sock, bridge, &request, SIOCBRADDIF) < 0)
-        return vq_error_system(err, errno, "cannot add '%s' to bridge '%s'", name, bridge);
+        return vq_error_system(err, errno, "Unable to add bridge %s port %s", bridge, name);
     return 0;
 }
 
@@ -141,7 +141,8 @@ static int set_up(int sock, const char *name, const struct vq_interface *interfa
 int vq_qemu_tap_create(const char *name, const struct vq_interface *interface, int *ret_fd, struct vq_error *err)
 {
     /* The flag that refuses a tap that is there already is the sign bit of a short. */
-    struct ifreq request = { .ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL) };
+    struct ifreq request = { .ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL |
+                                                  (interface->queues > 1 ? IFF_MULTI_QUEUE : 0)) };
     int fd, sock, rc;
 
     if (VQ_FAILPOINT("qemu.tap.create"))
@@ -187,10 +188,53 @@ bool vq_qemu_tap_delete(const char *name)
 void vq_qemu_taps_done(struct vq_qemu_guest *guest)
 {
     for (size_t i = 0; i < guest->n_taps; i++) {
-        if (guest->taps[i].fd >= 0)
-            (void)close(guest->taps[i].fd);
-        guest->taps[i].fd = -1;
+        struct vq_qemu_tap *tap = &guest->taps[i];
+
+        if (tap->fd >= 0)
+            (void)close(tap->fd);
+        for (size_t k = 0; k < tap->n_more; k++)
+            (void)close(tap->more_fds[k]);
+        for (size_t k = 0; k < tap->n_vhosts; k++)
+            (void)close(tap->vhost_fds[k]);
+        tap->n_more = tap->n_vhosts = 0;
+        tap->fd = -1;
     }
+}
+
+/* A further queue of a tap that was made for several. */
+static int open_queue(const char *name, struct vq_error *err)
+{
+    struct ifreq request = { .ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE) };
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd >= 0 && link_request(fd, name, &request, TUNSETIFF) == 0)
+        return fd;
+    int open_errno = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    return vq_error_system(err, open_errno, "cannot make a further queue of '%s'", name);
+}
+
+int vq_qemu_tap_add_queues(struct vq_qemu_tap *tap, const struct vq_interface *interface, struct vq_error *err)
+{
+    size_t n = interface->queues > 1 ? interface->queues : 1;
+
+    while (tap->n_more + 1 < n && tap->n_more + 1 < VQ_GUEST_QUEUES_MAX) {
+        int fd = open_queue(tap->name, err);
+        if (fd < 0)
+            return -1;
+        tap->more_fds[tap->n_more++] = fd;
+    }
+    if (!vq_streq(interface->driver_name, "vhost"))
+        return 0;
+    while (tap->n_vhosts < tap->n_more + 1) {
+        int fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                "vhost-net was requested for an interface, but is unavailable");
+        tap->vhost_fds[tap->n_vhosts++] = fd;
+    }
+    return 0;
 }
 
 /* Ask the kernel for one link by netlink: /sys may show another network namespace than ours. Answered within the call. */

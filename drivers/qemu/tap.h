@@ -10,6 +10,7 @@
 
 struct vq_interface;
 struct vq_qemu_guest;
+struct vq_qemu_tap;
 
 /* A name for the tap: the one that the definition asks for, or the next free "vnetN". Checked to be a link name.
  * Errors: VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_OPERATION_FAILED when a name of the user is taken. */
@@ -18,6 +19,9 @@ VQ_MUST_CHECK int vq_qemu_tap_choose(struct vq_qemu_guest *guest, const struct v
 /* Make it, set MAC and MTU, join the bridge, bring it up. Gives the descriptor. */
 VQ_MUST_CHECK int vq_qemu_tap_create(const char *name, const struct vq_interface *interface, int *ret_fd,
                                      struct vq_error *err);
+/* The queues beside the first, and a vhost-net for each when the definition asks for it. */
+VQ_MUST_CHECK int vq_qemu_tap_add_queues(struct vq_qemu_tap *tap, const struct vq_interface *interface,
+                                         struct vq_error *err);
 /* True when it is gone, also when it never was. */
 bool vq_qemu_tap_delete(const char *name);
 /* Close descriptors that are still ours. */
