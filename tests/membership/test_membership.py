@@ -364,10 +364,14 @@ def expiry(node, name):
 
 
 def key_of(node):
-    """Which certificate its port shows."""
+    """Which certificate its port shows; none while it is busy."""
+    return wait_for(lambda: shown_key(node), 10, f"the certificate of {node.name}")
+
+
+def shown_key(node):
     said = subprocess.run(["gnutls-cli", "--insecure", "--print-cert", "--alpn", "vq-mesh", "-p", str(node.port), "127.0.0.1"],
                           input="", capture_output=True, text=True, timeout=20).stdout
-    return next(line for line in said.splitlines() if "Public Key ID" in line or "pin-sha256" in line)
+    return next((line for line in said.splitlines() if "Public Key ID" in line or "pin-sha256" in line), None)
 
 
 def test_a_certificate_is_renewed_without_losing_a_connection(lab):
