@@ -22,6 +22,7 @@
 #include "drivers/qemu/migrate_facts.h"
 #include "drivers/qemu/migrate_gather.h"
 #include "drivers/qemu/migrate_judge.h"
+#include "drivers/qemu/migrate_uri.h"
 #include "proto/gen/node.h"
 
 enum { GATHER_MS = 5000, SOURCE_MS = 8000, PORT_MS = 3000 };
@@ -178,20 +179,13 @@ static void look_at_names(struct check *check)
 
 static bool address_from_uri(const struct check *check, char *address, size_t size, uint16_t *ret_port)
 {
-    const char *uri = check->options.uri, *host, *end;
-    uint64_t port = 0;
+    VQ_AUTOFREE char *host = NULL, *path = NULL;
+    struct vq_error ignored = VQ_ERROR_INIT;
 
-    if (uri == NULL || strncmp(uri, "tcp:", 4) != 0)
-        return false;
-    host = uri + 4 + strspn(uri + 4, "/");
-    end = host[0] == '[' ? strchr(host, ']') : host + strcspn(host, ":/?");
-    if (end == NULL)
-        return false;
-    host += host[0] == '[';
-    (void)snprintf(address, size, "%.*s", (int)(end - host), host);
-    end += *end == ']';
-    if (*end == ':' && vq_parse_u64(end + 1, 10, UINT16_MAX, &port))
-        *ret_port = (uint16_t)port;
+    if (strncmp(check->options.uri, "tcp:", 4) != 0 ||
+        vq_migrate_uri_parse(check->options.uri, &host, ret_port, &path, &ignored) < 0)
+        return false; /* prepare tells what is wrong with it */
+    (void)snprintf(address, size, "%s", host);
     return true;
 }
 

@@ -17,7 +17,9 @@
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_in.h"
+#include "drivers/qemu/migrate_key.h"
 #include "drivers/qemu/migrate_tls.h"
+#include "drivers/qemu/migrate_uri.h"
 #include "drivers/qemu/ports.h"
 #include "drivers/qemu/qmp.h"
 #include "drivers/qemu/start.h"
@@ -39,36 +41,13 @@ static const char *own_host_name(char *name, size_t size)
     return name;
 }
 
-/* "host", "host:port", "[address]:port" behind "tcp:" or "tcp://", and perhaps a slash. */
 static int parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, struct vq_error *err)
 {
-    const char *host = uri, *end;
-    uint64_t port = 0;
+    VQ_AUTOFREE char *path = NULL;
 
     if (strncmp(uri, "tcp:", 4) != 0)
         return vq_error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "migration URI '%s': only tcp is supported", uri);
-    host += strncmp(uri, "tcp://", 6) == 0 ? 6 : 4;
-    if (*host == '[') {
-        end = strchr(++host, ']');
-        if (end == NULL)
-            return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host in migration URI: %s", uri);
-    } else {
-        end = host + strcspn(host, ":/");
-    }
-    if (end == host)
-        return vq_error_set(err, VIR_ERR_INVALID_ARG, "missing host in migration URI: %s", uri);
-    *ret_host = vq_strndup(host, (size_t)(end - host));
-    end += *end == ']';
-    if (*end == ':') {
-        VQ_AUTOFREE char *digits = vq_strndup(end + 1, strcspn(end + 1, "/"));
-
-        if (digits[0] != '\0' && !vq_parse_u64(digits, 10, UINT16_MAX, &port)) {
-            free(vq_take(*ret_host));
-            return vq_error_set(err, VIR_ERR_INVALID_ARG, "'%s' in migration URI '%s' is no port", digits, uri);
-        }
-    }
-    *ret_port = (uint16_t)port;
-    return 0;
+    return vq_migrate_uri_parse(uri, ret_host, ret_port, &path, err);
 }
 
 int vq_incoming_choose_host(struct vq_qemu_guest *guest, char **ret_host, struct vq_error *err)
@@ -156,7 +135,6 @@ static json_t *parameters_of(const struct vq_migrate_options *options)
 
 /* ---- The key of the data between nodes ---- */
 
-#define KEY_FILE VQ_QEMU_GUEST_SUBDIR "/keys.psk"
 #define CREDENTIALS "migrate-in"
 
 /* Group ffdhe2048 of RFC 7919, as QEMU reads it. Without the file it makes numbers of its own, which takes up to a second. */
@@ -170,36 +148,14 @@ static const char group[] = "-----BEGIN DH PARAMETERS-----\n"
                             "ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==\n"
                             "-----END DH PARAMETERS-----\n";
 
-/* A file of the guest's directory that only QEMU's user reads. */
-static int write_file(const struct vq_qemu_guest *guest, const char *name, const char *text, size_t length,
-                      struct vq_error *err)
-{
-    const struct vq_qemu_settings *settings = &guest->qemu->settings;
-    VQ_AUTOFREE char *path = vq_asprintf("%s/%s", guest->dir, name);
-    VQ_AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return vq_error_system(err, errno, "cannot make '%s'", path);
-    if (write(fd, text, length) != (ssize_t)length ||
-        (settings->has_user && fchown(fd, settings->uid, settings->gid) < 0))
-        return vq_error_system(err, errno, "cannot write '%s'", path);
-    return 0;
-}
-
 /* QEMU reads the key whenever a connection comes, so it stays until the guest has arrived or is cleared away. */
 static int write_key(struct vq_qemu_guest *guest, struct vq_error *err)
 {
     struct vq_migration *migration = guest->migration;
-    char text[8 + 2 * VQ_MIGRATE_KEY_BYTES + 1];
-    int length = snprintf(text, sizeof(text), "qemu:"), rc;
 
     guest->qemu->host->random(migration->key, sizeof(migration->key));
-    for (size_t i = 0; i < sizeof(migration->key); i++)
-        length += snprintf(text + length, sizeof(text) - (size_t)length, "%02x", migration->key[i]);
-    text[length++] = '\n';
-    rc = write_file(guest, KEY_FILE, text, (size_t)length, err);
-    explicit_bzero(text, sizeof(text));
-    if (rc < 0 || write_file(guest, GROUP_FILE, group, sizeof(group) - 1, err) < 0)
+    if (vq_migrate_key_write(guest, migration->key, err) < 0 ||
+        vq_migrate_file_write(guest, GROUP_FILE, group, sizeof(group) - 1, err) < 0)
         return -1;
     migration->has_key = true;
     return 0;
@@ -220,10 +176,10 @@ static void forgotten(json_t *reply, const struct vq_error *err, void *data)
 
 void vq_incoming_forget_key(struct vq_qemu_guest *guest)
 {
-    VQ_AUTOFREE char *key = vq_asprintf("%s/" KEY_FILE, guest->dir), *group_path = vq_asprintf("%s/" GROUP_FILE, guest->dir);
+    VQ_AUTOFREE char *group_path = vq_asprintf("%s/" GROUP_FILE, guest->dir);
 
-    (void)unlink(key); /* most often there is one; what cannot be removed now goes with the directory */
-    (void)unlink(group_path);
+    vq_migrate_key_remove(guest);
+    (void)unlink(group_path); /* most often there is one; what cannot be removed now goes with the directory */
     explicit_bzero(guest->migration->key, sizeof(guest->migration->key));
     if (has_credentials(guest->migration) && guest->qmp != NULL)
         (void)vq_qmp_call(guest->qmp, "object-del", json_pack("{s:s}", "id", CREDENTIALS), VQ_QMP_TIMEOUT_MS, forgotten, NULL);
@@ -271,7 +227,7 @@ enum vq_step_result vq_incoming_tell(struct vq_job *job)
 {
     struct vq_qemu_guest *guest = job->owner;
     const struct vq_migrate_options *options = &guest->migration->options;
-    VQ_AUTOFREE char *dir = vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
+    VQ_AUTOFREE char *dir = vq_migrate_key_dir(guest);
     struct vq_error err = VQ_ERROR_INIT;
     json_t *parameters;
 

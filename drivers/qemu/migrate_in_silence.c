@@ -10,6 +10,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,7 +20,8 @@
 #include "conf/base/memory.h"
 #include "drivers/qemu/migrate_in.h"
 
-enum { ANSWER_BYTES = 32768, ANSWERS_MAX = 64, ESTABLISHED = 1 << TCP_ESTABLISHED };
+enum { ANSWER_BYTES = 32768, ANSWERS_MAX = 64, ESTABLISHED = 1 << TCP_ESTABLISHED,
+       AGE_AT = offsetof(struct tcp_info, tcpi_last_data_recv) };
 
 /* ---- The kernel's word ---- */
 
@@ -33,7 +35,8 @@ struct question {
 static int ask(int fd, int family, uint16_t port)
 {
     struct question question = {
-        .header = { .nlmsg_len = sizeof(question), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+        .header = { .nlmsg_len = sizeof(question), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
         .request = { .sdiag_family = (uint8_t)family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = ESTABLISHED,
                      .idiag_ext = 1 << (INET_DIAG_INFO - 1) },
         .filter_header = { .nla_len = sizeof(question.filter_header) + sizeof(question.filter),
@@ -48,9 +51,10 @@ static int ask(int fd, int family, uint16_t port)
 static uint64_t age_of(const struct nlmsghdr *header)
 {
     const struct inet_diag_msg *message = NLMSG_DATA(header);
-    size_t length = header->nlmsg_len >= NLMSG_LENGTH(sizeof(*message)) ? header->nlmsg_len - NLMSG_LENGTH(sizeof(*message)) : 0;
+    const size_t begin = NLMSG_LENGTH(sizeof(*message));
+    size_t length = header->nlmsg_len >= begin ? header->nlmsg_len - begin : 0;
     const char *at = (const char *)(message + 1);
-    struct tcp_info info;
+    uint32_t age;
     struct nlattr attribute;
 
     while (length >= sizeof(attribute)) {
@@ -58,10 +62,9 @@ static uint64_t age_of(const struct nlmsghdr *header)
         if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > length)
             break;
         if (attribute.nla_type == INET_DIAG_INFO &&
-            attribute.nla_len >= sizeof(attribute) + offsetof(struct tcp_info, tcpi_last_data_recv) + sizeof(info.tcpi_last_data_recv)) {
-            memcpy(&info.tcpi_last_data_recv, at + sizeof(attribute) + offsetof(struct tcp_info, tcpi_last_data_recv),
-                   sizeof(info.tcpi_last_data_recv));
-            return info.tcpi_last_data_recv;
+            attribute.nla_len >= sizeof(attribute) + AGE_AT + sizeof(age)) {
+            memcpy(&age, at + sizeof(attribute) + AGE_AT, sizeof(age));
+            return age;
         }
         size_t step = NLA_ALIGN(attribute.nla_len);
         if (step > length)

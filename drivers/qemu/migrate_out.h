@@ -18,6 +18,7 @@
 #include "drivers/job.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
+#include "drivers/qemu/migrate_uri.h"
 #include "drivers/qemu/qmp.h"
 
 enum { VQ_LEAVING_CONNECT_MS = 10000, VQ_LEAVING_CANCEL_MS = 20000, VQ_LEAVING_RETRY_MS = 200,
@@ -118,6 +119,15 @@ void vq_leaving_step_over(struct vq_leaving *leaving, const struct vq_error *err
 /* The undo that waits is over. No effect otherwise. */
 void vq_leaving_undo_over(struct vq_leaving *leaving);
 enum vq_step_result vq_leaving_step_failed(struct vq_job *job, const char *failpoint_name);
+/* The monitor has gone, not QEMU's answer: it is opened anew, and what became of the migration is asked then. */
+bool vq_leaving_is_lost(const struct vq_qemu_guest *guest, const struct vq_error *err);
+/* QEMU was told to migrate, and has not come to an end with it. */
+bool vq_leaving_is_at_work(const struct vq_leaving *leaving);
+/* Can the destination run the guest, as far as is known here? */
+bool vq_leaving_may_be_gone(const struct vq_leaving *leaving);
+
+/* ---- migrate_out_status.c ---- */
+
 /* QEMU's word about its migration has changed ("active", "completed" ...). */
 void vq_leaving_status(struct vq_qemu_guest *guest, const char *status);
 /* Give up: undone as far as it has come; or, when the destination may have everything, ask the log for that. */
@@ -144,12 +154,6 @@ enum vq_step_result vq_leaving_follow_run(struct vq_job *job);
 
 /* ---- migrate_out_connect.c ---- */
 
-/* Is the URI one for a connection that we make? tcp and unix. */
-bool vq_leaving_can_connect(const char *uri);
-/* Where it leads to: a host with a port (0: none is said), or a path. What is not there is NULL; the caller frees both.
- * tcp, rdma and unix only: QEMU knows others, which run commands. Errors: VIR_ERR_INVALID_ARG. */
-VQ_MUST_CHECK int vq_leaving_parse_uri(const char *uri, char **ret_host, uint16_t *ret_port, char **ret_path,
-                                       struct vq_error *err);
 /* cb: once, with the descriptor, which is closed after it; or -1 and err. */
 typedef void (*vq_leaving_connected_cb)(struct vq_leaving *leaving, int fd, const struct vq_error *err);
 VQ_MUST_CHECK int vq_leaving_connect(struct vq_leaving *leaving, const char *uri, vq_leaving_connected_cb cb,
@@ -158,17 +162,12 @@ void vq_leaving_disconnect(struct vq_leaving *leaving); /* no call-back any more
 
 /* ---- migrate_out_key.c ---- */
 
-#define VQ_LEAVING_KEY_USER "qemu"
 #define VQ_LEAVING_CREDENTIALS "migrate-out" /* id of QEMU's object */
-typedef void (*vq_leaving_key_cb)(struct vq_leaving *leaving, const uint8_t *key, size_t length, const struct vq_error *err);
+/* key: VQ_MIGRATE_KEY_BYTES; NULL: err tells. */
+typedef void (*vq_leaving_key_cb)(struct vq_leaving *leaving, const uint8_t *key, const struct vq_error *err);
 /* Ask the peer, a node, for the key of the data. cb once. */
 void vq_leaving_ask_key(struct vq_leaving *leaving, vq_leaving_key_cb cb);
 void vq_leaving_forget_key(struct vq_leaving *leaving); /* no call-back any more */
-/* The directory that QEMU is told of, malloc'ed; the file in it, made and removed. */
-char *vq_leaving_key_dir(const struct vq_qemu_guest *guest);
-VQ_MUST_CHECK int vq_leaving_write_key(const struct vq_qemu_guest *guest, const uint8_t *key, size_t length,
-                                       struct vq_error *err);
-void vq_leaving_remove_key(const struct vq_qemu_guest *guest);
 
 /* ---- migrate_out_decide.c ---- */
 
@@ -219,6 +218,8 @@ void vq_leaving_confirmed(struct vq_leaving *leaving, const struct vq_migration 
 void vq_leaving_let_go(struct vq_qemu_guest *guest, enum vq_migrate_stage stage);
 /* The same, and what is left here ends. */
 void vq_leaving_hand_over(struct vq_qemu_guest *guest);
+/* The step of that name waits, in either direction. */
+bool vq_leaving_waits_in(const struct vq_leaving *leaving, const char *step);
 /* leaving->fate is known now. The guest may be gone afterwards. */
 void vq_leaving_decided(struct vq_qemu_guest *guest);
 /* The steps are over, in either direction. */

@@ -31,7 +31,7 @@ static void offered(struct vq_qemu_guest *guest, const struct vq_error *err)
 
     if (!leaving->job.is_active || leaving->job.is_unwinding)
         return; /* given up meanwhile: its undo has taken the call-back's place */
-    if (err == NULL && vq_leaving_parse_uri(options->disks_uri != NULL ? options->disks_uri : options->uri, &host, &port,
+    if (err == NULL && vq_migrate_uri_parse(options->disks_uri != NULL ? options->disks_uri : options->uri, &host, &port,
                                             &path, &own) < 0)
         err = &own;
     if (err != NULL) {

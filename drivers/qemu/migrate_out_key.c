@@ -2,21 +2,14 @@
  * node over the mesh, where both are known by their certificates. */
 #define VQ_FROM VIR_FROM_QEMU
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "conf/base/memory.h"
-#include "drivers/qemu/files.h"
 #include "drivers/qemu/migrate_out.h"
 #include "proto/gen/node.h"
 
 enum { KEY_TIMEOUT_MS = 10000 };
-
-#define KEY_FILE VQ_QEMU_GUEST_SUBDIR "/keys.psk"
 
 /* Lives until the last call-back has come; leaving is NULL when nobody waits any more. */
 struct vq_leaving_key {
@@ -25,7 +18,7 @@ struct vq_leaving_key {
     vq_leaving_key_cb cb;
 };
 
-static void over(struct vq_leaving_key *asking, const uint8_t *key, size_t length, const struct vq_error *err)
+static void over(struct vq_leaving_key *asking, const uint8_t *key, const struct vq_error *err)
 {
     struct vq_leaving *leaving = asking->leaving;
     struct vq_error own = VQ_ERROR_INIT;
@@ -38,7 +31,7 @@ static void over(struct vq_leaving_key *asking, const uint8_t *key, size_t lengt
             own = *err;
             (void)vq_error_wrap(&own, "asking the destination for the key of the data");
         }
-        asking->cb(leaving, key, length, err != NULL ? &own : NULL);
+        asking->cb(leaving, key, err != NULL ? &own : NULL);
     }
     free(asking);
 }
@@ -53,7 +46,7 @@ static void told(const void *ret, const struct vq_error *err, void *data)
         (void)vq_error_set(&own, VIR_ERR_INTERNAL_ERROR, "it has %u bytes, not %d", key->n_key, VQ_MIGRATE_KEY_BYTES);
         err = &own;
     }
-    over(asking, err == NULL ? key->key : NULL, VQ_MIGRATE_KEY_BYTES, err);
+    over(asking, err == NULL ? key->key : NULL, err);
 }
 
 static void opened(struct vq_peer *take_peer, const struct vq_error *err, void *data)
@@ -63,7 +56,7 @@ static void opened(struct vq_peer *take_peer, const struct vq_error *err, void *
 
     asking->peer = take_peer;
     if (take_peer == NULL || asking->leaving == NULL) {
-        over(asking, NULL, 0, err);
+        over(asking, NULL, err);
         return;
     }
     memcpy(args.uuid, asking->leaving->guest->uuid, sizeof(args.uuid));
@@ -88,39 +81,4 @@ void vq_leaving_forget_key(struct vq_leaving *leaving)
     if (leaving->key != NULL)
         leaving->key->leaving = NULL;
     leaving->key = NULL;
-}
-
-/* ---- The file by which QEMU learns it ---- */
-
-char *vq_leaving_key_dir(const struct vq_qemu_guest *guest)
-{
-    return vq_asprintf("%s/" VQ_QEMU_GUEST_SUBDIR, guest->dir);
-}
-
-int vq_leaving_write_key(const struct vq_qemu_guest *guest, const uint8_t *key, size_t length, struct vq_error *err)
-{
-    const struct vq_qemu_settings *settings = &guest->qemu->settings;
-    VQ_AUTOFREE char *path = vq_asprintf("%s/" KEY_FILE, guest->dir);
-    char text[sizeof(VQ_LEAVING_KEY_USER) + 2 * VQ_MIGRATE_KEY_BYTES + 2];
-    int n = snprintf(text, sizeof(text), VQ_LEAVING_KEY_USER ":"), rc = 0;
-
-    (void)unlink(path); /* of a daemon that ended before it removed it */
-    VQ_AUTOCLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return vq_error_system(err, errno, "cannot make '%s'", path);
-    for (size_t i = 0; i < length && i < VQ_MIGRATE_KEY_BYTES; i++)
-        n += snprintf(text + n, sizeof(text) - (size_t)n, "%02x", key[i]);
-    text[n++] = '\n';
-    if (write(fd, text, (size_t)n) != n || (settings->has_user && fchown(fd, settings->uid, settings->gid) < 0))
-        rc = vq_error_system(err, errno, "cannot write '%s'", path);
-    explicit_bzero(text, sizeof(text));
-    return rc;
-}
-
-void vq_leaving_remove_key(const struct vq_qemu_guest *guest)
-{
-    VQ_AUTOFREE char *path = vq_asprintf("%s/" KEY_FILE, guest->dir);
-
-    (void)unlink(path); /* what cannot be removed now goes with the directory; without its listener it opens nothing */
 }

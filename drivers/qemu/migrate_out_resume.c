@@ -8,6 +8,7 @@
 #include "conf/base/failpoint.h"
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
+#include "drivers/qemu/migrate_key.h"
 #include "drivers/qemu/migrate_out.h"
 
 #define DESCRIPTOR_NAME "migrate"
@@ -48,16 +49,16 @@ static enum vq_step_result pause_run(struct vq_job *job)
 
 static void object_made(json_t *reply, const struct vq_error *err, void *data)
 {
-    vq_leaving_remove_key(data); /* QEMU has read it */
+    vq_migrate_key_remove(data); /* QEMU has read it */
     answered(reply, err, data);
 }
 
-static void key_told(struct vq_leaving *leaving, const uint8_t *key, size_t length, const struct vq_error *err)
+static void key_told(struct vq_leaving *leaving, const uint8_t *key, const struct vq_error *err)
 {
-    VQ_AUTOFREE char *dir = vq_leaving_key_dir(leaving->guest);
+    VQ_AUTOFREE char *dir = vq_migrate_key_dir(leaving->guest);
     struct vq_error own = VQ_ERROR_INIT;
 
-    if (err == NULL && vq_leaving_write_key(leaving->guest, key, length, &own) < 0)
+    if (err == NULL && vq_migrate_key_write(leaving->guest, key, &own) < 0)
         err = &own;
     if (err != NULL) {
         step_over(leaving, err);
@@ -66,7 +67,7 @@ static void key_told(struct vq_leaving *leaving, const uint8_t *key, size_t leng
     (void)vq_leaving_ask(leaving, "object-del", json_pack("{s:s}", "id", VQ_LEAVING_CREDENTIALS), -1, ignored);
     (void)vq_leaving_ask(leaving, "object-add", json_pack("{s:s,s:s,s:s,s:s,s:s}", "qom-type", "tls-creds-psk", "id",
                                                           VQ_LEAVING_CREDENTIALS, "endpoint", "client", "dir", dir, "username",
-                                                          VQ_LEAVING_KEY_USER), -1, object_made);
+                                                          VQ_MIGRATE_KEY_USER), -1, object_made);
 }
 
 /* A daemon there that was started since has made another one. */
@@ -81,7 +82,7 @@ static enum vq_step_result key_undo(struct vq_job *job)
     struct vq_leaving *leaving = job->owner;
 
     vq_leaving_forget_key(leaving);
-    vq_leaving_remove_key(leaving->guest);
+    vq_migrate_key_remove(leaving->guest);
     return VQ_STEP_DONE;
 }
 

@@ -12,6 +12,7 @@
 #include "conf/base/log.h"
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
+#include "drivers/qemu/migrate_key.h"
 #include "drivers/qemu/migrate_out.h"
 #include "drivers/qemu/migrate_qemu.h"
 #include "drivers/qemu/migrate_tls.h"
@@ -39,7 +40,7 @@ void vq_leaving_undo_over(struct vq_leaving *leaving)
 }
 
 /* The monitor has gone, not QEMU's answer: it is opened anew, and what became of the migration is asked then. */
-static bool is_lost(const struct vq_qemu_guest *guest, const struct vq_error *err)
+bool vq_leaving_is_lost(const struct vq_qemu_guest *guest, const struct vq_error *err)
 {
     return err != NULL && (guest->qmp == NULL || vq_qmp_is_broken(guest->qmp));
 }
@@ -49,7 +50,7 @@ static void answered(json_t *reply, const struct vq_error *err, void *data)
     struct vq_qemu_guest *guest = data;
 
     (void)reply;
-    if (!is_lost(guest, err))
+    if (!vq_leaving_is_lost(guest, err))
         vq_leaving_step_over(vq_leaving_of(guest), err);
 }
 
@@ -59,16 +60,8 @@ static void told(json_t *reply, const struct vq_error *err, void *data)
     struct vq_qemu_guest *guest = data;
 
     (void)reply;
-    if (err != NULL && !is_lost(guest, err))
+    if (err != NULL && !vq_leaving_is_lost(guest, err))
         vq_leaving_step_over(vq_leaving_of(guest), err);
-}
-
-static void record(struct vq_qemu_guest *guest)
-{
-    struct vq_error err = VQ_ERROR_INIT;
-
-    if (vq_qemu_record_write(guest, &err) < 0)
-        vq_log(WARN, "guest.record", "domain=%s: %s, going on with the older record", guest->name, err.message);
 }
 
 /* ---- write the record ---- */
@@ -137,7 +130,7 @@ static void runs_again(json_t *reply, const struct vq_error *err, void *data)
     struct vq_leaving *leaving = vq_leaving_of(guest);
 
     (void)reply;
-    if (is_lost(guest, err))
+    if (vq_leaving_is_lost(guest, err))
         return; /* vq_migrate_found() asks again */
     /* The destination's QEMU may hold the images until it has been ended, which the same entry of the log makes it be. */
     if (err != NULL && leaving->fate == VQ_LEAVING_STAYS && ++leaving->n_refused < VQ_LEAVING_CONT_TRIES) {
@@ -191,17 +184,17 @@ static void key_object_made(json_t *reply, const struct vq_error *err, void *dat
 {
     struct vq_qemu_guest *guest = data;
 
-    vq_leaving_remove_key(guest); /* QEMU has read it */
+    vq_migrate_key_remove(guest); /* QEMU has read it */
     vq_leaving_of(guest)->has_credentials = err == NULL;
     answered(reply, err, data);
 }
 
-static void key_told(struct vq_leaving *leaving, const uint8_t *key, size_t length, const struct vq_error *err)
+static void key_told(struct vq_leaving *leaving, const uint8_t *key, const struct vq_error *err)
 {
-    VQ_AUTOFREE char *dir = vq_leaving_key_dir(leaving->guest);
+    VQ_AUTOFREE char *dir = vq_migrate_key_dir(leaving->guest);
     struct vq_error own = VQ_ERROR_INIT;
 
-    if (err == NULL && vq_leaving_write_key(leaving->guest, key, length, &own) < 0)
+    if (err == NULL && vq_migrate_key_write(leaving->guest, key, &own) < 0)
         err = &own;
     if (err != NULL) {
         vq_leaving_step_over(leaving, err);
@@ -209,7 +202,7 @@ static void key_told(struct vq_leaving *leaving, const uint8_t *key, size_t leng
     }
     (void)vq_leaving_ask(leaving, "object-add", json_pack("{s:s,s:s,s:s,s:s,s:s}", "qom-type", "tls-creds-psk", "id",
                                                           VQ_LEAVING_CREDENTIALS, "endpoint", "client", "dir", dir, "username",
-                                                          VQ_LEAVING_KEY_USER), -1, key_object_made);
+                                                          VQ_MIGRATE_KEY_USER), -1, key_object_made);
 }
 
 static enum vq_step_result key_run(struct vq_job *job)
@@ -238,7 +231,7 @@ static enum vq_step_result key_undo(struct vq_job *job)
     struct vq_leaving *leaving = job->owner;
 
     vq_leaving_forget_key(leaving);
-    vq_leaving_remove_key(leaving->guest);
+    vq_migrate_key_remove(leaving->guest);
     if (leaving->fate != VQ_LEAVING_GONE)
         remove_credentials(leaving);
     return VQ_STEP_DONE;
@@ -272,7 +265,7 @@ static void capabilities_known(json_t *reply, const struct vq_error *err, void *
     struct vq_leaving *leaving = vq_leaving_of(guest);
     struct vq_error own = VQ_ERROR_INIT;
 
-    if (is_lost(guest, err))
+    if (vq_leaving_is_lost(guest, err))
         return;
     if (err != NULL) {
         vq_leaving_step_over(leaving, err);
@@ -305,7 +298,7 @@ static void connected(struct vq_leaving *leaving, int fd, const struct vq_error 
 /* Parallel connections are QEMU's own to make. */
 static bool connects_by_itself(const struct vq_migrate_options *options)
 {
-    return (options->flags & VIR_MIGRATE_PARALLEL) != 0 || !vq_leaving_can_connect(options->uri);
+    return (options->flags & VIR_MIGRATE_PARALLEL) != 0 || !vq_migrate_uri_is_socket(options->uri);
 }
 
 static enum vq_step_result connect_run(struct vq_job *job)
@@ -340,7 +333,7 @@ static char *qemu_uri(const struct vq_migrate_options *options, struct vq_error 
 
     if (!connects_by_itself(options))
         return vq_strdup("fd:" DESCRIPTOR_NAME);
-    if (vq_leaving_parse_uri(options->uri, &host, &port, &path, err) < 0)
+    if (vq_migrate_uri_parse(options->uri, &host, &port, &path, err) < 0)
         return NULL;
     if (path != NULL)
         return vq_asprintf("unix:%s", path);
@@ -367,7 +360,7 @@ static enum vq_step_result send_run(struct vq_job *job)
     return VQ_STEP_WAIT; /* vq_leaving_status() */
 }
 
-static bool is_at_work(const struct vq_leaving *leaving)
+bool vq_leaving_is_at_work(const struct vq_leaving *leaving)
 {
     return leaving->is_told && leaving->qemu != VQ_LEAVING_QEMU_COMPLETED && leaving->qemu != VQ_LEAVING_QEMU_FAILED &&
            leaving->qemu != VQ_LEAVING_QEMU_CANCELLED;
@@ -388,7 +381,7 @@ static void cancel_told(json_t *reply, const struct vq_error *err, void *data)
     struct vq_qemu_guest *guest = data;
 
     (void)reply;
-    if (err != NULL && !is_lost(guest, err))
+    if (err != NULL && !vq_leaving_is_lost(guest, err))
         vq_leaving_undo_over(vq_leaving_of(guest));
 }
 
@@ -404,7 +397,7 @@ static enum vq_step_result send_undo(struct vq_job *job)
 {
     struct vq_leaving *leaving = job->owner;
 
-    if (!is_at_work(leaving) || leaving->fate == VQ_LEAVING_GONE)
+    if (!vq_leaving_is_at_work(leaving) || leaving->fate == VQ_LEAVING_GONE)
         return VQ_STEP_DONE;
     (void)VQ_FAILPOINT("qemu.migrate.out.stop");
     (void)uv_timer_start(&leaving->wait_timer, cancel_late, VQ_LEAVING_CANCEL_MS, 0);
@@ -422,7 +415,7 @@ static void numbers_known(json_t *reply, const struct vq_error *err, void *data)
 
     if (err == NULL)
         vq_qemu_job_stats_take(&guest->activity.stats, reply);
-    if (!is_lost(guest, err))
+    if (!vq_leaving_is_lost(guest, err))
         vq_leaving_step_over(leaving, NULL);
 }
 
@@ -466,7 +459,7 @@ static enum vq_step_result switch_run(struct vq_job *job)
 }
 
 /* Can the destination run the guest, as far as is known here? */
-static bool may_be_gone(const struct vq_leaving *leaving)
+bool vq_leaving_may_be_gone(const struct vq_leaving *leaving)
 {
     return leaving->guest->migration->peer != 0 && leaving->fate == VQ_LEAVING_OPEN &&
            (leaving->is_deciding || (leaving->is_switched && leaving->qemu != VQ_LEAVING_QEMU_FAILED));
@@ -476,7 +469,7 @@ static enum vq_step_result switch_undo(struct vq_job *job)
 {
     struct vq_leaving *leaving = job->owner;
 
-    if (!may_be_gone(leaving))
+    if (!vq_leaving_may_be_gone(leaving))
         return VQ_STEP_DONE;
     vq_leaving_cancel_move(leaving->guest);
     return leaving->fate == VQ_LEAVING_OPEN ? VQ_STEP_WAIT : VQ_STEP_DONE; /* vq_leaving_decided() */
@@ -559,119 +552,3 @@ const struct vq_step vq_leaving_steps[] = {
     { "let viewers follow",    vq_leaving_follow_run, NULL, VQ_LEAVING_FOLLOW_MS },
 };
 const size_t vq_n_leaving_steps = VQ_N_ELEMENTS(vq_leaving_steps);
-
-/* ---- What QEMU says ---- */
-
-static const struct {
-    const char *word;
-    enum vq_leaving_qemu state;
-} statuses[] = {
-    { "none", VQ_LEAVING_QEMU_NONE },           { "setup", VQ_LEAVING_QEMU_ACTIVE },
-    { "wait-unplug", VQ_LEAVING_QEMU_ACTIVE },  { "active", VQ_LEAVING_QEMU_ACTIVE },
-    { "pre-switchover", VQ_LEAVING_QEMU_PRE_SWITCHOVER }, { "device", VQ_LEAVING_QEMU_DEVICE },
-    { "postcopy-active", VQ_LEAVING_QEMU_POSTCOPY }, { "postcopy-paused", VQ_LEAVING_QEMU_PAUSED },
-    { "postcopy-recover", VQ_LEAVING_QEMU_RECOVER }, { "completed", VQ_LEAVING_QEMU_COMPLETED },
-    { "failed", VQ_LEAVING_QEMU_FAILED },       { "cancelled", VQ_LEAVING_QEMU_CANCELLED },
-};
-
-/* The destination knows no more than that a connection ended, and a client prefers what it says to an operation that failed. */
-static bool is_refused_by_tls(const struct vq_leaving *leaving)
-{
-    return vq_migrate_tls_asked(leaving->guest->migration) && !leaving->is_active &&
-           leaving->qemu == VQ_LEAVING_QEMU_FAILED;
-}
-
-static void reason_known(json_t *reply, const struct vq_error *err, void *data)
-{
-    struct vq_qemu_guest *guest = data;
-    struct vq_leaving *leaving = vq_leaving_of(guest);
-    const char *why = json_string_value(json_object_get(reply, "error-desc"));
-    struct vq_error own = leaving->failure;
-
-    if (is_lost(guest, err))
-        return;
-    if (own.code == VIR_ERR_OK)
-        (void)vq_error_set(&own, is_refused_by_tls(leaving) ? VIR_ERR_AUTH_FAILED : VIR_ERR_OPERATION_FAILED,
-                           "migration out job: %s", why != NULL ? why : "unexpectedly failed");
-    vq_leaving_step_over(leaving, &own);
-}
-
-static void step_status(struct vq_leaving *leaving)
-{
-    switch (leaving->qemu) {
-    case VQ_LEAVING_QEMU_PRE_SWITCHOVER:
-        if (!leaving->is_switched)
-            vq_leaving_step_over(leaving, NULL);
-        break;
-    case VQ_LEAVING_QEMU_COMPLETED:
-        vq_leaving_step_over(leaving, NULL);
-        break;
-    case VQ_LEAVING_QEMU_FAILED:
-    case VQ_LEAVING_QEMU_CANCELLED:
-        (void)vq_leaving_ask(leaving, "query-migrate", NULL, -1, reason_known);
-        break;
-    default:
-        break;
-    }
-}
-
-void vq_leaving_status(struct vq_qemu_guest *guest, const char *status)
-{
-    struct vq_leaving *leaving = vq_leaving_of(guest);
-
-    bool is_new = false;
-
-    if (!leaving->is_told)
-        return; /* of an earlier migration */
-    leaving->is_active |= vq_streq(status, "active");
-    for (size_t i = 0; i < VQ_N_ELEMENTS(statuses); i++) {
-        if (vq_streq(statuses[i].word, status)) {
-            is_new = statuses[i].state != leaving->qemu;
-            leaving->qemu = statuses[i].state;
-        }
-    }
-    if (leaving->job.is_active && !leaving->job.is_unwinding) {
-        if (is_new)
-            step_status(leaving);
-    } else if (leaving->job.is_active && vq_streq(leaving->job.steps[leaving->job.cursor].name, "send") &&
-               (!is_at_work(leaving) || leaving->qemu == VQ_LEAVING_QEMU_NONE)) {
-        (void)uv_timer_stop(&leaving->wait_timer);
-        vq_leaving_undo_over(leaving);
-    } else if (is_new && vq_leaving_serves(guest)) {
-        vq_leaving_resume_status(leaving);
-        vq_leaving_serve_status(guest);
-    }
-}
-
-/* ---- Giving up ---- */
-
-void vq_leaving_give_up(struct vq_qemu_guest *guest, const struct vq_error *why)
-{
-    struct vq_leaving *leaving = vq_leaving_of(guest);
-
-    if (leaving->failure.code == VIR_ERR_OK)
-        leaving->failure = *why;
-    if (!leaving->job.is_active || leaving->job.is_unwinding)
-        return;
-    if (may_be_gone(leaving))
-        vq_leaving_cancel_move(guest);
-    else if (leaving->job.is_waiting)
-        vq_job_cancel(&leaving->job, &leaving->failure);
-}
-
-void vq_leaving_tell_stopped(struct vq_qemu_guest *guest)
-{
-    struct vq_leaving *leaving = vq_leaving_of(guest);
-
-    if (!leaving->has_stopped) {
-        record(guest);
-        return;
-    }
-    leaving->has_stopped = false;
-    if (guest->state == VIR_DOMAIN_RUNNING || guest->state == VIR_DOMAIN_NOSTATE)
-        vq_qemu_guest_set_state(guest, VIR_DOMAIN_PAUSED,
-                                leaving->wants_postcopy ? VIR_DOMAIN_PAUSED_POSTCOPY : VIR_DOMAIN_PAUSED_MIGRATION,
-                                VIR_DOMAIN_EVENT_SUSPENDED,
-                                leaving->wants_postcopy ? VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY
-                                                        : VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
-}

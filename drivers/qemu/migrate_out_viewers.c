@@ -27,7 +27,7 @@ static int read_uri(const char *uri, struct place *ret, struct vq_error *err)
     VQ_AUTOFREE char *path = NULL, *digits = NULL;
     const char *tls = strstr(uri + length, "tlsPort=");
 
-    if (vq_leaving_parse_uri(address, &ret->host, &ret->port, &path, err) < 0)
+    if (vq_migrate_uri_parse(address, &ret->host, &ret->port, &path, err) < 0)
         return -1;
     if (tls == NULL)
         return 0;

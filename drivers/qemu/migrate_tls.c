@@ -97,7 +97,7 @@ static int check_way(const struct vq_migrate_options *options, enum vq_migrate_e
         return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
                             "VIR_MIGRATE_TLS is not supported with VIR_MIGRATE_TUNNELLED: a tunnel is as secure as the "
                             "connection between the daemons");
-    if (options->uri != NULL && !vq_leaving_can_connect(options->uri))
+    if (options->uri != NULL && !vq_migrate_uri_is_socket(options->uri))
         return vq_error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "data cannot be encrypted on their way to %s", options->uri);
     if (end == VQ_MIGRATE_SENDS && options->uri != NULL && strncmp(options->uri, "unix:", 5) == 0 &&
         options->tls_destination == NULL)
@@ -157,7 +157,7 @@ char *vq_migrate_tls_hostname(const struct vq_migration *migration)
         return NULL;
     if (options->tls_destination != NULL)
         return vq_strdup(options->tls_destination);
-    if (options->uri == NULL || vq_leaving_parse_uri(options->uri, &host, &port, &path, &err) < 0)
+    if (options->uri == NULL || vq_migrate_uri_parse(options->uri, &host, &port, &path, &err) < 0)
         return NULL; /* connecting tells what is wrong with it */
     return host;
 }

@@ -491,13 +491,40 @@ static void nobody_needs_to_call_finish(void **state)
     destroy(domain);
 }
 
+/* The first of two ports that nobody has just now. */
+static uint16_t two_free_ports(void)
+{
+    for (;;) {
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        int fds[2] = { socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+        socklen_t length = sizeof(address);
+        uint16_t port;
+        bool are_free;
+
+        assert_int_equal(bind(fds[0], (struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(getsockname(fds[0], (struct sockaddr *)&address, &length), 0);
+        port = ntohs(address.sin_port);
+        address.sin_port = htons((uint16_t)(port + 1));
+        are_free = port < UINT16_MAX - 1 && bind(fds[1], (struct sockaddr *)&address, sizeof(address)) == 0;
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+        if (are_free)
+            return port;
+    }
+}
+
 static void a_port_that_is_taken_is_passed_over(void **state)
 {
     struct fake_domain *domain = remote_domain("refuse_first migrate-incoming\nincoming setup active completed\n");
+    uint16_t port = two_free_ports();
+    char uri[64];
 
     (void)state;
+    qemu()->settings.migration_port_min = port;
+    qemu()->settings.migration_port_max = (uint16_t)(port + 1);
     must_prepare(domain, 0);
-    assert_string_equal(prepare_call.uri, "tcp:127.0.0.1:49153");
+    (void)snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%u", port + 1U);
+    assert_string_equal(prepare_call.uri, uri);
     must_finish(domain);
     destroy(domain);
 }
