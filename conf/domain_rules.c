@@ -142,7 +142,7 @@ static int check_drive_addresses(const struct vq_devices *devices, struct vq_err
 
         if (compare_places(&places[i], &places[i - 1]) == 0 && a->drive.bus == b->drive.bus &&
             a->drive.target == b->drive.target && a->drive.unit == b->drive.unit)
-            return vq_error_set(err, VIR_ERR_XML_ERROR,
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                                 "Found duplicate drive address for disk with target name '%.80s' controller='%u' "
                                 "bus='%u' target='%u' unit='%u'",
                                 places[i].disk->target, a->drive.controller, a->drive.bus, a->drive.target,
@@ -250,7 +250,7 @@ static int check_collected(const struct vq_domain *domain, struct collected *all
         qsort(all->aliases, all->n_aliases, sizeof(*all->aliases), compare_texts);
     for (size_t i = 1; i < all->n_aliases; i++) {
         if (strcmp(all->aliases[i], all->aliases[i - 1]) == 0)
-            return vq_error_set(err, VIR_ERR_XML_ERROR, "non unique alias detected: %.80s", all->aliases[i]);
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "non unique alias detected: %.80s", all->aliases[i]);
     }
     return 0;
 }

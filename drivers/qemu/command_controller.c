@@ -6,6 +6,7 @@
 #include "conf/base/text.h"
 #include "drivers/qemu/command_priv.h"
 #include "drivers/qemu/devices.h"
+#include "drivers/qemu/disk.h"
 
 static void write_pci_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller)
 {
@@ -114,6 +115,19 @@ static void write_serial_controller(struct vq_qemu_writer *writer, const struct 
     vq_qemu_arg_json(writer, "-device", device);
 }
 
+static void write_floppy_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller)
+{
+    const struct vq_devices *devices = &writer->def->devices;
+    json_t *device = vq_qemu_device_new(writer, "isa-fdc", &controller->info);
+
+    for (size_t i = 0; i < devices->n_disks; i++) {
+        uint32_t boot = vq_qemu_disk_boot_index(writer->def, devices->disks[i]);
+        if (devices->disks[i]->bus == VQ_DISK_BUS_FDC && boot != 0)
+            vq_qemu_json_number(device, devices->disks[i]->info.address.drive.unit == 0 ? "bootindexA" : "bootindexB", boot);
+    }
+    vq_qemu_arg_json(writer, "-device", device);
+}
+
 static int write_controller(struct vq_qemu_writer *writer, const struct vq_controller *controller, struct vq_error *err)
 {
     switch (controller->type) {
@@ -134,7 +148,7 @@ static int write_controller(struct vq_qemu_writer *writer, const struct vq_contr
         return 0;
     case VQ_CONTROLLER_FDC:
         if (strncmp(writer->def->os.machine, "pc-q35", 6) == 0)
-            vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "isa-fdc", &controller->info));
+            write_floppy_controller(writer, controller);
         return 0;
     case VQ_CONTROLLER_CCID:
         vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "usb-ccid", &controller->info));

@@ -132,27 +132,6 @@ static void add_drive_address(const struct vq_qemu_writer *writer, json_t *devic
     }
 }
 
-/* <boot dev='hd'/> means the first disk, 'cdrom' the first CD drive, 'fd' the first floppy; interfaces: see the devices. */
-static uint32_t boot_index_by_class(const struct vq_domain *def, const struct vq_disk *disk)
-{
-    enum vq_boot_dev class = disk->device == VQ_DISK_DEVICE_CDROM    ? VQ_BOOT_CDROM
-                             : disk->device == VQ_DISK_DEVICE_FLOPPY ? VQ_BOOT_FD
-                                                                     : VQ_BOOT_HD;
-
-    for (size_t i = 0; i < def->devices.n_disks; i++) {
-        const struct vq_disk *other = def->devices.disks[i];
-        if (other == disk)
-            break;
-        if ((other->device == VQ_DISK_DEVICE_CDROM) == (disk->device == VQ_DISK_DEVICE_CDROM) &&
-            (other->device == VQ_DISK_DEVICE_FLOPPY) == (disk->device == VQ_DISK_DEVICE_FLOPPY))
-            return 0;
-    }
-    for (size_t i = 0; i < def->os.n_boot; i++)
-        if (def->os.boot[i]->dev == class)
-            return (uint32_t)i + 1;
-    return 0;
-}
-
 static const char *error_action(enum vq_disk_error_policy policy)
 {
     switch (policy) {
@@ -166,14 +145,14 @@ static const char *error_action(enum vq_disk_error_policy policy)
 
 static void add_disk_properties(struct vq_qemu_writer *writer, json_t *device, const struct vq_disk *disk)
 {
-    uint32_t boot = disk->info.boot_order != 0 ? disk->info.boot_order : boot_index_by_class(writer->def, disk);
+    uint32_t boot = vq_qemu_disk_boot_index(writer->def, disk);
     bool is_virtio = disk->bus == VQ_DISK_BUS_VIRTIO, has_write_cache;
     char iothread[32];
 
     if (boot != 0 && disk->bus != VQ_DISK_BUS_FDC) /* floppies: of their controller */
         vq_qemu_json_number(device, "bootindex", boot);
     if (disk->device == VQ_DISK_DEVICE_DISK && disk->source.type != VQ_SOURCE_VHOST_USER &&
-        vq_qemu_disk_write_cache(disk->cache, &has_write_cache))
+        vq_qemu_disk_write_cache(vq_qemu_disk_cache(disk), &has_write_cache))
         vq_qemu_json_text(device, "write-cache", has_write_cache ? "on" : "off");
     if (is_virtio && disk->iothread != 0) {
         (void)snprintf(iothread, sizeof(iothread), "iothread%u", disk->iothread);
@@ -198,6 +177,12 @@ static void add_disk_properties(struct vq_qemu_writer *writer, json_t *device, c
         vq_qemu_json_number(device, "physical_block_size", disk->physical_block_size);
     if (disk->rotation_rate != 0)
         vq_qemu_json_number(device, "rotation_rate", disk->rotation_rate);
+    if (disk->cylinders != 0 && disk->heads != 0 && disk->sectors != 0) {
+        vq_qemu_json_number(device, "cyls", disk->cylinders);
+        vq_qemu_json_number(device, "heads", disk->heads);
+        vq_qemu_json_number(device, "secs", disk->sectors);
+        vq_qemu_json_text(device, "bios-chs-trans", disk->trans);
+    }
     vq_qemu_json_text(device, "serial", disk->serial);
     vq_qemu_json_text(device, "vendor", disk->vendor);
     vq_qemu_json_text(device, "product", disk->product);
@@ -284,7 +269,7 @@ static void write_copy_on_read(struct vq_qemu_writer *writer, const struct vq_di
         return;
     (void)snprintf(name, sizeof(name), "libvirt-CoR-%.32s", disk->target);
     node = json_pack("{s:s, s:s, s:s}", "driver", "copy-on-read", "node-name", name, "file", top);
-    vq_qemu_json_text(node, "discard", disk->discard == VQ_DISK_DISCARD_UNMAP ? "unmap" : NULL);
+    vq_qemu_json_text(node, "discard", "unmap");
     vq_qemu_arg_json(writer, "-blockdev", node);
     (void)snprintf(top, NODE_NAME, "%s", name);
 }
@@ -313,6 +298,18 @@ static int write_vhost_user(struct vq_qemu_writer *writer, const struct vq_disk 
     return 0;
 }
 
+/* A floppy is booted from its controller; one that comes with the machine is told so as such things are. */
+static void write_floppy_boot(struct vq_qemu_writer *writer, const struct vq_disk *disk)
+{
+    uint32_t boot = vq_qemu_disk_boot_index(writer->def, disk);
+    char option[64];
+
+    if (disk->bus != VQ_DISK_BUS_FDC || boot == 0 || strncmp(writer->def->os.machine, "pc-q35", 6) == 0)
+        return;
+    (void)snprintf(option, sizeof(option), "isa-fdc.bootindex%c=%u", disk->info.address.drive.unit == 0 ? 'A' : 'B', boot);
+    vq_qemu_arg_pair(writer, "-global", option);
+}
+
 static int write_disk(struct vq_qemu_writer *writer, const struct vq_disk *disk, struct vq_error *err)
 {
     char buffer[64], top[NODE_NAME];
@@ -329,6 +326,7 @@ static int write_disk(struct vq_qemu_writer *writer, const struct vq_disk *disk,
         write_copy_on_read(writer, disk, top);
         write_limits(writer, disk, top);
     }
+    write_floppy_boot(writer, disk);
     json_t *device = vq_qemu_device_new(writer, driver, &disk->info);
     add_drive_address(writer, device, disk);
     if (has_medium)

@@ -210,7 +210,7 @@ static int write_storage(struct vq_qemu_writer *writer, const struct vq_qemu_ima
     if (make_storage(image, &node, err) < 0)
         return -1;
     vq_qemu_json_text(node, "node-name", name);
-    vq_qemu_disk_add_cache(node, image->disk->cache);
+    vq_qemu_disk_add_cache(node, vq_qemu_disk_cache(image->disk));
     json_object_set_new(node, "auto-read-only", json_true());
     /* Always here, so that what the format node itself frees reaches the host; the guest's wish is the format node's. */
     vq_qemu_json_text(node, "discard", "unmap");
@@ -272,18 +272,19 @@ static int add_format(json_t *node, const struct vq_qemu_image *image, struct vq
     }
     vq_qemu_encryption_secret_id(id, image->source);
     if (!vq_streq(encryption->format, "luks"))
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': %s", image->disk->target,
-                            vq_streq(encryption->format, "qcow") || vq_streq(encryption->format, "default")
-                                ? "old qcow/qcow2 encryption is not supported"
-                                : "this encryption format needs engine 'librbd'");
+        return vq_streq(encryption->format, "qcow") || vq_streq(encryption->format, "default")
+                   ? vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': old qcow/qcow2 encryption is not supported",
+                                  image->disk->target)
+                   : vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': %s is currently not supported by the qemu "
+                                  "encryption engine", image->disk->target, encryption->format);
     if (strcmp(format, "raw") == 0 || strcmp(format, "luks") == 0) {
         vq_qemu_json_text(node, "driver", "luks");
         vq_qemu_json_text(node, "key-secret", id);
         return 0;
     }
     if (strcmp(format, "qcow2") != 0)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': images of format '%s' cannot be encrypted",
-                            image->disk->target, format);
+        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': encryption is supported only with 'raw' and "
+                            "'qcow2' image format", image->disk->target);
     vq_qemu_json_text(node, "driver", format);
     json_object_set_new(node, "encrypt", json_pack("{s:s, s:s}", "format", "luks", "key-secret", id));
     return 0;
@@ -300,7 +301,7 @@ static int write_format(struct vq_qemu_writer *writer, const struct vq_qemu_imag
     vq_qemu_json_text(node, "discard", vq_qemu_disk_discard_name(image->disk->discard));
     if (image->is_top)
         vq_qemu_json_text(node, "detect-zeroes", vq_qemu_disk_zeroes_name(image->disk));
-    vq_qemu_disk_add_cache(node, image->disk->cache);
+    vq_qemu_disk_add_cache(node, vq_qemu_disk_cache(image->disk));
     if (add_format(node, image, err) < 0) {
         json_decref(node);
         return -1;

@@ -12,6 +12,7 @@
 #include "drivers/qemu/addresses.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/devices.h"
+#include "drivers/qemu/disk.h"
 #include "drivers/qemu/pci.h"
 
 static void set_default(char **text, const char *value)
@@ -149,7 +150,7 @@ static int fill_disk(struct vq_disk *disk, struct vq_error *err)
     if (disk->device == VQ_DISK_DEVICE_CDROM)
         disk->is_readonly = true;
     if (disk->device == VQ_DISK_DEVICE_FLOPPY && disk->bus != VQ_DISK_BUS_FDC)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': a floppy needs bus 'fdc'", disk->target);
+        return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "disk '%s': Invalid bus type for floppy disk, it is 'fdc'", disk->target);
     if (disk->device == VQ_DISK_DEVICE_CDROM && disk->bus == VQ_DISK_BUS_VIRTIO)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk type of '%s' does not support ejectable media",
                             disk->target);
@@ -158,8 +159,6 @@ static int fill_disk(struct vq_disk *disk, struct vq_error *err)
                             disk->target);
     if (disk->bus == VQ_DISK_BUS_XEN || disk->bus == VQ_DISK_BUS_UML || disk->bus == VQ_DISK_BUS_SD)
         return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': unsupported bus", disk->target);
-    if (disk->source.type == VQ_SOURCE_DIR && disk->device != VQ_DISK_DEVICE_FLOPPY && !disk->is_readonly)
-        return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': a directory can only be read", disk->target);
     return 0;
 }
 
@@ -356,7 +355,8 @@ static int fill_device_list(struct vq_domain *def, const struct vq_qemu_capabili
     struct vq_devices *devices = &def->devices;
 
     for (size_t i = 0; i < devices->n_disks; i++)
-        if (fill_disk(devices->disks[i], err) < 0 || check_disk_bus(def, devices->disks[i], err) < 0)
+        if (fill_disk(devices->disks[i], err) < 0 || check_disk_bus(def, devices->disks[i], err) < 0 ||
+            vq_qemu_disk_check(def, devices->disks[i], err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_interfaces; i++) {
         fill_interface(def, devices->interfaces[i]);

@@ -31,6 +31,13 @@ void vq_qemu_disk_add_cache(json_t *node, enum vq_disk_cache mode)
         json_object_set_new(node, "cache", json_pack("{s:b, s:b}", "direct", cache->direct, "no-flush", cache->no_flush));
 }
 
+enum vq_disk_cache vq_qemu_disk_cache(const struct vq_disk *disk)
+{
+    bool is_open = disk->cache == VQ_DISK_CACHE_UNSET || disk->cache == VQ_DISK_CACHE_DEFAULT;
+
+    return is_open && disk->is_shareable && !disk->is_readonly ? VQ_DISK_CACHE_NONE : disk->cache;
+}
+
 bool vq_qemu_disk_write_cache(enum vq_disk_cache mode, bool *ret_is_on)
 {
     const struct cache_mode *cache = find_cache(mode);
@@ -157,4 +164,30 @@ void vq_qemu_disk_set_detected_depth(struct vq_disk *disk, int depth)
     for (struct vq_backing *backing = disk->backing; backing != NULL; backing = backing->backing, at++)
         if (at >= depth)
             backing->chain = VQ_CHAIN_DETECTED;
+}
+
+/* <boot dev='hd'/> means the first disk, 'cdrom' the first CD drive, 'fd' the first floppy; interfaces: see the devices. */
+static uint32_t boot_index_by_class(const struct vq_domain *def, const struct vq_disk *disk)
+{
+    enum vq_boot_dev class = disk->device == VQ_DISK_DEVICE_CDROM    ? VQ_BOOT_CDROM
+                             : disk->device == VQ_DISK_DEVICE_FLOPPY ? VQ_BOOT_FD
+                                                                     : VQ_BOOT_HD;
+
+    for (size_t i = 0; i < def->devices.n_disks; i++) {
+        const struct vq_disk *other = def->devices.disks[i];
+        if (other == disk)
+            break;
+        if ((other->device == VQ_DISK_DEVICE_CDROM) == (disk->device == VQ_DISK_DEVICE_CDROM) &&
+            (other->device == VQ_DISK_DEVICE_FLOPPY) == (disk->device == VQ_DISK_DEVICE_FLOPPY))
+            return 0;
+    }
+    for (size_t i = 0; i < def->os.n_boot; i++)
+        if (def->os.boot[i]->dev == class)
+            return (uint32_t)i + 1;
+    return 0;
+}
+
+uint32_t vq_qemu_disk_boot_index(const struct vq_domain *def, const struct vq_disk *disk)
+{
+    return disk->info.boot_order != 0 ? disk->info.boot_order : boot_index_by_class(def, disk);
 }

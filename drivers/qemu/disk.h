@@ -15,6 +15,8 @@ const char *vq_qemu_disk_discard_name(enum vq_disk_discard discard);
 const char *vq_qemu_disk_zeroes_name(const struct vq_disk *disk);
 /* "cache": {"direct": ..., "no-flush": ...}; nothing for a mode that is not said. */
 void vq_qemu_disk_add_cache(json_t *node, enum vq_disk_cache mode);
+/* The disk's cache mode. What several guests write to is not kept in this host's memory. */
+enum vq_disk_cache vq_qemu_disk_cache(const struct vq_disk *disk);
 /* Whether the guest is told of a write cache. False: it is not said. */
 bool vq_qemu_disk_write_cache(enum vq_disk_cache mode, bool *ret_is_on);
 /* False: an empty drive. */
@@ -25,6 +27,9 @@ bool vq_qemu_backing_is_image(const struct vq_backing *backing);
 /* The node that the device is given, in the order of layers: limits, copy on read, format. */
 void vq_qemu_disk_top_node(const struct vq_disk *disk, char *name, size_t size);
 bool vq_qemu_disk_has_limits(const struct vq_disk *disk);
+
+/* Place in the boot order, by the disk's own <boot> or by that of its class; 0: none. */
+uint32_t vq_qemu_disk_boot_index(const struct vq_domain *def, const struct vq_disk *disk);
 
 /* Numbers for the nodes of all images, those of the last disk first; an empty drive keeps one for what is inserted later.
  * Images that have one keep it. */

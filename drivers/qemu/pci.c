@@ -26,7 +26,7 @@ static const struct bus_kind {
     {"pcie-root", 1, 31, false, false, true, false},
     {"pci-bridge", 1, 31, true, true, false, false},
     {"pcie-to-pci-bridge", 1, 31, false, true, false, false},
-    {"dmi-to-pci-bridge", 1, 31, false, true, false, false},
+    {"dmi-to-pci-bridge", 0, 31, false, true, false, false},
     {"pcie-root-port", 0, 0, true, false, false, true},
     {"pcie-switch-upstream-port", 0, 31, false, false, false, false},
     {"pcie-switch-downstream-port", 0, 0, true, false, false, false},

@@ -190,11 +190,11 @@ static void things_that_must_differ_are_compared(void **state)
     expect_refused("",
                    "<disk><source file='/i'/><target dev='hda'/><address type='drive' controller='0' bus='0' unit='1'/></disk>"
                    "<disk><source file='/i'/><target dev='hdb'/></disk>",
-                   VIR_ERR_XML_ERROR, "Found duplicate drive address for disk with target name 'hd");
+                   VIR_ERR_CONFIG_UNSUPPORTED, "Found duplicate drive address for disk with target name 'hd");
     expect_refused("",
                    "<disk><source file='/i'/><target dev='vda'/><alias name='ua-x'/></disk><disk><source file='/i'/><target dev='vdb'/><alias name='ua-x'/>"
                    "</disk>",
-                   VIR_ERR_XML_ERROR, "non unique alias detected: ua-x");
+                   VIR_ERR_CONFIG_UNSUPPORTED, "non unique alias detected: ua-x");
     expect_refused_document(
         "<domain type='qemu'><name>x</name><memory>1024</memory><os><type>hvm</type><boot dev='hd'/>"
         "</os><devices><disk><source file='/i'/><target dev='vda'/><boot order='1'/></disk></devices></domain>",

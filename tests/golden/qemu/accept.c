@@ -48,6 +48,34 @@ static void remove_dir(void)
 
 /* ---- What a case needs of this machine ---- */
 
+static const char *why_not_disk(const struct vq_disk *disk)
+{
+    static const char *const unmade[] = {"qcow", "qed", "vmdk", "vdi", "vpc", "bochs", "cloop", "dmg", "fat"};
+
+    if (disk->source.type != VQ_SOURCE_FILE && disk->source.type != VQ_SOURCE_BLOCK && disk->source.type != VQ_SOURCE_DIR &&
+        disk->source.type != VQ_SOURCE_UNSET)
+        return "no server, or no such device";
+    if (disk->source.encryption != NULL || disk->encryption != NULL)
+        return "no encrypted image";
+    if (disk->io == VQ_DISK_IO_URING)
+        return "io_uring may not be there";
+    for (size_t i = 0; i < VQ_N_ELEMENTS(unmade); i++)
+        if (vq_streq(disk->format, unmade[i]))
+            return "no image of that format";
+    for (const struct vq_backing *backing = disk->backing; backing != NULL; backing = backing->backing)
+        if (backing->source.type == VQ_SOURCE_NETWORK || backing->source.encryption != NULL ||
+            vq_streq(backing->format, "qed"))
+            return "no such image to lie on";
+    return NULL;
+}
+
+static bool needs_other_end(const struct vq_chardev *source)
+{
+    return source->type == VQ_CHARDEV_DEV || source->type == VQ_CHARDEV_PIPE || source->type == VQ_CHARDEV_STDIO ||
+           ((source->type == VQ_CHARDEV_TCP || source->type == VQ_CHARDEV_UNIX) && source->mode != VQ_CHARDEV_BIND) ||
+           source->tls == VQ_SWITCH_ON;
+}
+
 static const char *why_not_device(const struct vq_devices *devices)
 {
     if (devices->n_hostdevs > 0)
@@ -63,8 +91,11 @@ static const char *why_not_device(const struct vq_devices *devices)
         if (devices->disks[i]->device == VQ_DISK_DEVICE_LUN)
             return "no SCSI device";
     for (size_t i = 0; i < devices->n_disks; i++)
-        if (devices->disks[i]->source.type == VQ_SOURCE_NETWORK)
-            return "no server";
+        if (why_not_disk(devices->disks[i]) != NULL)
+            return why_not_disk(devices->disks[i]);
+    for (size_t i = 0; i < devices->n_serials; i++)
+        if (needs_other_end(&devices->serials[i]->source))
+            return "nobody at the other end";
     for (size_t i = 0; i < devices->n_filesystems; i++)
         if (vq_streq(devices->filesystems[i]->driver_type, "virtiofs"))
             return "no virtiofsd";
@@ -438,11 +469,12 @@ static void start_case(void **state)
     close_taps(taps, live->devices.n_interfaces);
 }
 
-int main(void)
+/* With a word: only cases whose names begin with it. */
+int main(int argc, char **argv)
 {
     char **names = golden_cases(GOLDEN_DIR);
     struct CMUnitTest *tests;
-    size_t n = 0;
+    size_t n = 0, n_tests = 0;
     int rc;
 
     if (access(golden_capabilities()->path, X_OK) < 0)
@@ -462,8 +494,9 @@ int main(void)
         n++;
     tests = vq_calloc(n + 1, sizeof(*tests));
     for (size_t i = 0; i < n; i++)
-        tests[i] = (struct CMUnitTest){.name = names[i], .test_func = start_case, .initial_state = names[i]};
-    rc = n == 0 ? 1 : _cmocka_run_group_tests("accept", tests, n, NULL, NULL);
+        if (argc < 2 || strncmp(names[i], argv[1], strlen(argv[1])) == 0)
+            tests[n_tests++] = (struct CMUnitTest){.name = names[i], .test_func = start_case, .initial_state = names[i]};
+    rc = n_tests == 0 ? 1 : _cmocka_run_group_tests("accept", tests, n_tests, NULL, NULL);
     remove_dir();
     for (size_t i = 0; i < n; i++)
         free(names[i]);

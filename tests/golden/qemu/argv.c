@@ -21,9 +21,12 @@
 #include "drivers/qemu/command.h"
 #include "drivers/qemu/definition.h"
 #include "drivers/qemu/firmware.h"
+#include "drivers/qemu/run_secrets.h"
 #include "tests/golden/qemu/support.h"
 
 static const char *const generics[] = {"/dev/sg0", "/dev/sg1"};
+
+enum { FIRST_SECRET = 60 };
 
 struct outcome {
     char *filled, *argv;
@@ -46,17 +49,22 @@ static int write_argv(struct vq_domain *live, char **ret, struct vq_error *err)
 {
     VQ_AUTOPTR(vq_qemu_command) command = NULL;
     VQ_AUTOBUFFER text = VQ_BUFFER_INIT;
+    struct vq_qemu_run_secrets secrets;
     VQ_AUTOFREE struct vq_qemu_queues *taps = vq_calloc(live->devices.n_interfaces + 1, sizeof(*taps));
 
     if (vq_qemu_definition_begin_run(live, 1, "/run/guest", err) < 0 ||
         vq_qemu_firmware_choose(live, golden_firmwares(), err) < 0)
         return -1;
     golden_choose_numbers(live, taps, 20);
+    golden_secrets(&secrets, live, FIRST_SECRET);
     const struct vq_qemu_launch launch = {.dir = "/run/guest", .monitor_fd = 3, .taps = taps,
                                           .n_taps = live->devices.n_interfaces, .vsock_fd = -1, .sandbox = true,
                                           .memory_dir = "/var/lib/libvirt/qemu/ram/1-guest", .now_s = 1700000000, .scsi_generics = generics,
-                                          .n_scsi_generics = VQ_N_ELEMENTS(generics)};
-    if (vq_qemu_command_build(live, golden_capabilities_of(live), &launch, &command, err) < 0)
+                                          .n_scsi_generics = VQ_N_ELEMENTS(generics), .secrets = &secrets,
+                                          .chardev_tls_verify = true};
+    int rc = vq_qemu_command_build(live, golden_capabilities_of(live), &launch, &command, err);
+    golden_secrets_done(&secrets, FIRST_SECRET);
+    if (rc < 0)
         return -1;
     for (size_t i = 0; i < command->n_args; i++) {
         vq_buffer_add(&text, command->argv[i]);

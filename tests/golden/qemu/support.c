@@ -2,6 +2,7 @@
 #include "tests/golden/qemu/support.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,11 @@
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "conf/domain.h"
+#include "drivers/driver.h"
 #include "drivers/qemu/capabilities.h"
 #include "drivers/qemu/command.h"
 #include "drivers/qemu/firmware.h"
+#include "drivers/qemu/run_secrets.h"
 
 /* In the order of strcmp(), as the real list is sorted. */
 static char *devices[] = {
@@ -225,4 +228,34 @@ struct vq_qemu_firmwares *golden_firmwares(void)
     if (firmwares == NULL)
         firmwares = vq_qemu_firmwares_read(dirs, VQ_N_ELEMENTS(dirs));
     return firmwares;
+}
+
+static int secret_value(const struct vq_secret_ref *ref, uint8_t **ret_value, size_t *ret_length, struct vq_error *err)
+{
+    (void)ref;
+    (void)err;
+    *ret_value = vq_memdup("secret", 6);
+    *ret_length = 6;
+    return 0;
+}
+
+void golden_secrets(struct vq_qemu_run_secrets *secrets, const struct vq_domain *live, int first_fd)
+{
+    static const struct vq_driver_host host = {.secret_value = secret_value};
+    struct vq_error err = VQ_ERROR_INIT;
+
+    *secrets = (struct vq_qemu_run_secrets){0};
+    if (vq_qemu_run_secrets_fetch(secrets, live, &host, &err) < 0)
+        abort(); /* of memory for a few bytes */
+    for (size_t i = 0; first_fd >= 0 && i < secrets->n_items; i++) {
+        (void)close(secrets->items[i].fd);
+        secrets->items[i].fd = first_fd + (int)i;
+    }
+}
+
+void golden_secrets_done(struct vq_qemu_run_secrets *secrets, int first_fd)
+{
+    for (size_t i = 0; first_fd >= 0 && i < secrets->n_items; i++)
+        secrets->items[i].fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    vq_qemu_run_secrets_done(secrets);
 }

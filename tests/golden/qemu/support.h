@@ -10,6 +10,7 @@ struct vq_domain;
 struct vq_qemu_capabilities;
 struct vq_qemu_firmwares;
 struct vq_qemu_queues;
+struct vq_qemu_run_secrets;
 
 /* A QEMU 7.2 for x86_64 as its packagers built it, with KVM; never freed. */
 const struct vq_qemu_capabilities *golden_capabilities(void);
@@ -31,3 +32,7 @@ void golden_remove(const char *dir, const char *name, const char *suffix);
 
 /* Numbers that a run would choose: ports of displays from 5900, a descriptor for each queue of an interface from first_fd. */
 void golden_choose_numbers(struct vq_domain *live, struct vq_qemu_queues *taps, int first_fd);
+
+/* Secrets as a host with all of them would give: each is "secret". first_fd >= 0: descriptors are only numbers, from there on. */
+void golden_secrets(struct vq_qemu_run_secrets *secrets, const struct vq_domain *live, int first_fd);
+void golden_secrets_done(struct vq_qemu_run_secrets *secrets, int first_fd);
