@@ -84,6 +84,8 @@ static const char *why_not_device(const struct vq_devices *devices)
         return "no TPM";
     if (devices->vsock != NULL)
         return "vhost-vsock may not be there";
+    if (devices->iommu != NULL && devices->iommu->eim == VQ_SWITCH_ON)
+        return "extended interrupts need KVM";
     for (size_t i = 0; i < devices->n_inputs; i++)
         if (devices->inputs[i]->type == VQ_INPUT_EVDEV || devices->inputs[i]->type == VQ_INPUT_PASSTHROUGH)
             return "no such input device";
