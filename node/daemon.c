@@ -13,6 +13,7 @@
 
 #include "conf/base/log.h"
 #include "conf/base/text.h"
+#include "drivers/hook.h"
 #include "node/call.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/recover.h"
@@ -286,6 +287,26 @@ static void start_drivers(struct vq_daemon *daemon)
             daemon->drivers[i]->recover(daemon->drivers[i]);
 }
 
+/* ---- Hook scripts ---- */
+
+static void hook_over(const char *output, const struct vq_error *err, void *data)
+{
+    (void)output;
+    (void)data;
+    if (err != NULL)
+        vq_log(WARN, "daemon.hook", "%s", err->message);
+}
+
+/* Nothing waits for it; a stop for so long at most. */
+static void run_hook(struct vq_daemon *daemon, const char *operation, const char *extra)
+{
+    const struct vq_hook_call call = {.config_dir = daemon->config.libvirt_config_dir, .name = "daemon", .operation = operation,
+                                      .sub_operation = vq_streq(operation, "reload") ? "begin" : "-", .extra = extra,
+                                      .timeout_ms = 10000};
+
+    (void)vq_hook_start(daemon->loop, &call, hook_over, NULL);
+}
+
 static int start_parts(struct vq_daemon *daemon, struct vq_error *err)
 {
     if (make_dirs(&daemon->config, err) < 0 || lock_state(daemon, err) < 0 ||
@@ -318,6 +339,7 @@ int vq_daemon_start(struct vq_daemon *daemon, uv_loop_t *loop, const struct vq_c
         vq_daemon_stop(daemon);
         return -1;
     }
+    run_hook(daemon, "start", "start");
     vq_log(INFO, "daemon.ready", "node=%s id=%llu version=%s", daemon->node_name, (unsigned long long)daemon->node_id,
            VQ_VERSION);
     return 0;
@@ -327,6 +349,7 @@ void vq_daemon_reload(struct vq_daemon *daemon)
 {
     struct vq_error err = VQ_ERROR_INIT;
 
+    run_hook(daemon, "reload", "SIGHUP");
     if (daemon->listeners == NULL)
         return;
     if (vq_listeners_reload(daemon->listeners, &err) < 0)
@@ -364,6 +387,8 @@ void vq_daemon_stop(struct vq_daemon *daemon)
     if (daemon->is_stopping)
         return;
     daemon->is_stopping = true;
+    vq_hook_end_all();
+    run_hook(daemon, "shutdown", "shutdown");
     vq_listeners_stop(daemon->listeners);
     daemon->listeners = NULL;
     vq_stream_mesh_stop(daemon);

@@ -38,6 +38,7 @@ static const struct meaning meanings[] = {
     {VIR_ERR_NO_NWFILTER, "Network filter not found: %s"},
     {VIR_ERR_NO_SECRET, "Secret not found: %s"},
     {VIR_ERR_CONFIG_UNSUPPORTED, "unsupported configuration: %s"},
+    {VIR_ERR_HOOK_SCRIPT_FAILED, "Hook script execution failed: %s"},
     {VIR_ERR_OPERATION_TIMEOUT, "Timed out during operation: %s"},
     {VIR_ERR_NO_DOMAIN_SNAPSHOT, "Domain snapshot not found: %s"},
     {VIR_ERR_INVALID_STREAM, "invalid stream pointer: %s"},

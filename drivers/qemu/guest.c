@@ -18,6 +18,7 @@
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/start.h"
 #include "drivers/qemu/tap.h"
 
 #define TO(phase) (1u << VQ_GUEST_##phase)
@@ -144,6 +145,7 @@ void vq_qemu_guest_free(struct vq_qemu_guest *guest)
     *at = guest->next;
     guest->qemu->n_guests--;
     vq_migration_free(vq_take(guest->migration));
+    vq_qemu_hook_drop(guest);
     vq_qemu_ticket_give_up(guest);
     vq_qemu_consoles_close(guest);
     vq_agent_close(guest);

@@ -30,6 +30,7 @@
 
 struct vq_agent;
 struct vq_domain;
+struct vq_hook;
 struct vq_migration;
 struct vq_process;
 struct vq_qemu_capabilities;
@@ -136,6 +137,7 @@ struct vq_qemu_guest {
     uint64_t migration_speed_mib;   /* per second, as set by clients; 0: as fast as it goes */
     uint64_t migration_downtime_ms; /* at most, as set by clients; 0: QEMU's own */
     uint64_t migration_cache;       /* bytes, of xbzrle, as set by clients; 0: QEMU's own */
+    struct vq_hook *hook;   /* script that a step waits for, by its ticket; NULL: none */
     struct vq_qemu_ticket *ticket; /* a call-back of others that a step waits for */
     struct vq_error exec_err; /* the program could not be run */
 };

@@ -21,6 +21,7 @@
 #include "drivers/qemu/migrate_out.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/start.h"
 
 enum { RETRY_FIRST_MS = 200, RETRY_MAX_MS = 10000, GREET_TIMEOUT_MS = 25000 };
 
@@ -487,6 +488,8 @@ static void pick_up(struct vq_qemu_guest *guest, enum vq_qemu_phase phase)
     }
     if (vq_qemu_guest_connect(guest, &err) < 0)
         vq_qemu_guest_degrade(guest, err.message);
+    if (guest->is_published)
+        vq_qemu_hook_reconnect(guest);
     if (guest->autodestroy && guest->autodestroy_node == guest->qemu->host->node_id) /* that client's connection is gone */
         vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED, true);
 }

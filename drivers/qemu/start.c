@@ -674,6 +674,7 @@ const struct vq_step vq_qemu_guest_steps[] = {
     { "look at the images",      STEP(look),                              30000 },
     { "take the right to run",   STEP(claim),                             15000 },
     { "write the record",        STEP(record),                            0 },
+    { "run hook \"prepare\"",    STEP(hook_prepare),                      0 },
     { "make directory and log",  STEP(files),                             0 },
     { "choose the firmware",     STEP(firmware),                          30000 },
     { "find host devices",       STEP(host),                              0 },
@@ -682,10 +683,12 @@ const struct vq_step vq_qemu_guest_steps[] = {
     { "make taps",               STEP(taps),                              0 },
     { "make a TPM",              STEP(tpm),                               60000 },
     { "run helpers",             STEP(helpers),                           0 },
+    { "run hook \"start\"",      STEP(hook_start),                        0 },
     { "run QEMU",                STEP(spawn),                             0 },
     { "greet the monitor",       STEP(greet),                             30000 },
     { "place the threads",       vq_qemu_step_tune, NULL,                 VQ_QMP_TIMEOUT_MS + 5000 },
     { "let the CPUs run",        run_run, NULL,                           VQ_QMP_TIMEOUT_MS + 5000 },
+    { "run hook \"started\"",    STEP(hook_started),                      0 },
     { "publish",                 publish_run, NULL,                       0 },
 };
 #undef STEP

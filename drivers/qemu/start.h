@@ -46,3 +46,16 @@ enum vq_step_result vq_qemu_step_spawn(struct vq_job *job);
 enum vq_step_result vq_qemu_step_spawn_undo(struct vq_job *job);
 enum vq_step_result vq_qemu_step_greet(struct vq_job *job);
 enum vq_step_result vq_qemu_step_greet_undo(struct vq_job *job);
+
+/* ---- hook_steps.c: scripts of the administrator; nothing happens when there are none ---- */
+
+enum vq_step_result vq_qemu_step_hook_prepare(struct vq_job *job);
+enum vq_step_result vq_qemu_step_hook_prepare_undo(struct vq_job *job); /* "release" */
+enum vq_step_result vq_qemu_step_hook_start(struct vq_job *job);
+enum vq_step_result vq_qemu_step_hook_start_undo(struct vq_job *job); /* "stopped" */
+enum vq_step_result vq_qemu_step_hook_started(struct vq_job *job);
+enum vq_step_result vq_qemu_step_hook_started_undo(struct vq_job *job);
+/* A guest was found again after a restart of the daemon. */
+void vq_qemu_hook_reconnect(struct vq_qemu_guest *guest);
+/* The script that a step waits for is ended, and not heard of again. */
+void vq_qemu_hook_drop(struct vq_qemu_guest *guest);

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <libvirt/libvirt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -663,6 +664,7 @@ static const char *sub_dir(const char *name)
 
 void fake_host_init(bool again)
 {
+    (void)signal(SIGPIPE, SIG_IGN); /* as the daemon does */
     char dir[64];
 
     (void)snprintf(dir, sizeof(dir), "%s", fake.dir);

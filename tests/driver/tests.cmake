@@ -23,7 +23,7 @@ add_dependencies(test_migrate_out fake_qemu)
 add_test(NAME driver/migrate_out COMMAND test_migrate_out)
 set_tests_properties(driver/migrate_out PROPERTIES LABELS "driver;unit" TIMEOUT 600)
 
-foreach(name agent guest_events)
+foreach(name agent guest_events hooks)
     add_executable(test_${name} ${CMAKE_CURRENT_LIST_DIR}/${name}.c ${CMAKE_CURRENT_LIST_DIR}/scripted.c
         ${CMAKE_CURRENT_LIST_DIR}/fake_host.c)
     target_link_libraries(test_${name} PRIVATE vq_qemu PkgConfig::CMOCKA PkgConfig::ZSTD)

@@ -1,0 +1,1 @@
+vq_unit_test(hook vq_qemu)
