@@ -28,6 +28,7 @@ static const struct meaning meanings[] = {
     {VIR_ERR_SYSTEM_ERROR, "%s"},
     {VIR_ERR_RPC, "%s"},
     {VIR_ERR_NO_DOMAIN, "Domain not found: %s"},
+    {VIR_ERR_NO_HOSTNAME, "no hostname found: %s"},
     {VIR_ERR_NO_NETWORK, "Network not found: %s"},
     {VIR_ERR_AUTH_FAILED, "authentication failed: %s"},
     {VIR_ERR_NO_STORAGE_POOL, "Storage pool not found: %s"},

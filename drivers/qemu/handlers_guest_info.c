@@ -167,7 +167,6 @@ static int disks(struct info *info, const struct vq_qemu_guest *guest, json_t *l
         vq_params_text(&info->params, vq_agent_text(address, "serial"), "disk.%zu.serial", i);
         vq_params_text(&info->params, vq_agent_disk_target(guest, address), "disk.%zu.alias", i);
         vq_params_text(&info->params, vq_agent_text(disk, "alias"), "disk.%zu.guest_alias", i);
-        vq_params_text(&info->params, vq_agent_text(address, "bus-type"), "disk.%zu.guest_bus", i);
     }
     return 0;
 }

@@ -77,9 +77,9 @@ qemu-agent-command a1 {"execute":"no-such-command"}
 qemu-agent-command a1 {"execute":"guest-get-host-name"} --pretty
 qemu-agent-command a1 guest-ping
 qemu-agent-command a1 {"nothing":1}
-guest-agent-timeout a1 7
+guest-agent-timeout a1 --timeout 7
 guest-agent-timeout a1
-guest-agent-timeout a1 -5
+guest-agent-timeout a1 --timeout -5
 domtime a1
 dompmsuspend a1 mem --duration 5
 suspend a1
@@ -116,13 +116,19 @@ dompmwakeup none
 domtime off
 guestinfo off
 domhostname off
-guest-agent-timeout off 5
+guest-agent-timeout off --timeout 5
 domifaddr off
 qemu-agent-command off {"execute":"guest-ping"}
 """.strip().splitlines()
 
 # The answer differs for a good reason.
 DIFFERENT = {
+    "domifaddr a1 --source arp": "libvirtd cannot read the kernel's answer here: 'wrong nlmsg len'",
+    "qemu-agent-command a1 guest-ping": "the words of another JSON library",
+    "shutdown none --mode initctl": "libvirtd names its own function",
+    "shutdown none --mode signal": "libvirtd names its own function",
+    "shutdown none --mode paravirt": "libvirtd names its own function",
+    "reboot none --mode initctl": "libvirtd names its own function",
 }
 
 
@@ -173,8 +179,9 @@ def guests(both, directory):
 
 
 def test_the_start_is_told_in_the_same_order(guests):
-    stock, ours = [[line for line in guest.started if "none" not in line] for guest in guests]
+    stock, ours = [[line for line in guest.started if line.startswith("a1 ")] for guest in guests]
     assert ours == stock
+    assert any("agent-lifecycle" in line for line in ours), ours
 
 
 def test_the_channel_shows_who_is_connected(guests):
@@ -197,7 +204,7 @@ def test_an_agent_that_is_stopped_fails_its_calls_and_comes_back(both, guests):
     answers = []
     for hosts, guest in zip(both, guests):
         events = Events(hosts, "node1", "agent-lifecycle")
-        hosts.virsh("node1", "guest-agent-timeout", "a1", "2")
+        hosts.virsh("node1", "guest-agent-timeout", "a1", "--timeout", "2")
         guest.type("kill -STOP $(pidof qemu-ga)")
         result = []
 
@@ -207,10 +214,10 @@ def test_an_agent_that_is_stopped_fails_its_calls_and_comes_back(both, guests):
             return answer.returncode != 0
         wait_for(times_out, 20, "an agent that does not answer")
         guest.type("touch /tmp/no-agent; kill -KILL $(pidof qemu-ga)")
-        events.wait("disconnected", 20)
+        events.wait("disconnected", 30)
         gone = hosts.exec("node1", "virsh", "domhostname", "a1", check=False)
         guest.type("rm /tmp/no-agent")
-        events.wait("state: 'connected'", 20)
+        events.wait("state: 'connected'", 30)
         guest.wait_agent(20)
         assert hosts.virsh("node1", "domhostname", "a1") == "inside"
         answers.append((result, gone.returncode, gone.stderr.strip(), events.close()))
@@ -219,7 +226,7 @@ def test_an_agent_that_is_stopped_fails_its_calls_and_comes_back(both, guests):
 
 def test_a_daemon_that_comes_back_asks_the_agent_again(both, guests):
     ours = both[1]
-    ours.virsh("node1", "guest-agent-timeout", "a1", "9")
+    ours.virsh("node1", "guest-agent-timeout", "a1", "--timeout", "9")
     ours.kill("node1")
     ours.restart("node1")
     guests[1].wait_agent(20)
@@ -231,10 +238,11 @@ def test_a_reboot_and_a_shutdown_by_the_agent_say_the_same(both, guests):
     for hosts, guest in zip(both, guests):
         events = Events(hosts, "node1", "lifecycle", "reboot", "agent-lifecycle")
         answers = [hosts.virsh("node1", "reboot", "a1", "--mode", "agent")]
-        events.wait("reboot", 30)
+        events.wait(" reboot ", 30)
         guest.wait_agent()
         answers.append(hosts.virsh("node1", "shutdown", "a1", "--mode", "agent"))
         guest.wait_state("shut off", seconds=30)
         answers.append(guest.state(reason=True))
         told.append((answers, events.close()))
     assert told[1] == told[0]
+    assert any("reboot" in line for line in told[1][1])

@@ -100,19 +100,21 @@ class AgentGuest:
 
 
 class Events:
-    """virsh event on a host: the lines that it has said."""
+    """virsh event on a host: what it has said of these kinds ("lifecycle"), or of all."""
 
-    def __init__(self, hosts, node, *words, name=None):
-        arguments = ["--all"] if not words else [word for event in words for word in ("--event", event)]
-        self.process = hosts.popen(node, "stdbuf", "-oL", "virsh", "event", *(["--domain", name] if name else []), *arguments, "--loop",
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    def __init__(self, hosts, node, *kinds):
+        self.kinds = kinds
+        self.process = hosts.popen(node, "stdbuf", "-oL", "virsh", "event", "--all", "--loop", stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.set_blocking(self.process.stdout.fileno(), False)
         self.text = ""
         time.sleep(0.7)
 
     def lines(self):
+        """The words of each, with the domain in front: "a1 lifecycle Started Booted"."""
         self.text += self.process.stdout.read() or ""
-        return [re.sub(r" for domain '[^']*'", "", line) for line in self.text.splitlines() if line.startswith("event ")]
+        found = re.findall(r"^event '([^']*)' for domain '([^']*)':? ?(.*)$", self.text, re.MULTILINE)
+        return [f"{domain} {kind} {rest}" for kind, domain, rest in found if not self.kinds or kind in self.kinds]
 
     def wait(self, wanted, seconds=60):
         wait_for(lambda: any(wanted in line for line in self.lines()), seconds, f"event {wanted}; heard {self.lines()}")
