@@ -13,7 +13,7 @@ domstate f1 --reason
 reset f1
 resume f1
 domstate f1 --reason
-send-key f1 KEY_LEFTCTRL KEY_LEFTALT KEY_DELETE
+send-key f1 KEY_LEFTCTRL KEY_LEFTALT KEY_F1
 send-key f1 --codeset linux 30
 send-key f1 --codeset xt 0x1e 0xe053
 send-key f1 --codeset atset1 0x1e
@@ -64,7 +64,6 @@ start f1 --force-boot
 destroy f1
 start f1 --bypass-cache
 destroy f1 --remove-logs
-start f1 --autodestroy
 start f1
 domstate f1 --reason
 destroy f1
@@ -103,7 +102,8 @@ def test_virsh_says_the_same_of_a_guest_without_a_system(both):
     faults, told = [], []
     for hosts in both:
         AgentGuest(hosts, "f1", 1, boots=False, channel=False).define()
-    events = [Events(hosts, "node1", "lifecycle", "reboot", "agent-lifecycle", "pmsuspend", "pmwakeup") for hosts in both]
+    # Not "reboot": what the firmware does about keys and interrupts depends on how far it is.
+    events = [Events(hosts, "node1", "lifecycle", "agent-lifecycle", "pmsuspend", "pmwakeup") for hosts in both]
     for line in COMMANDS:
         stock, ours = ((result.returncode, plain(result.stdout), plain(result.stderr)) for result in
                        (hosts.exec("node1", "virsh", *line.split(), check=False, timeout=60, input="") for hosts in both))
@@ -120,7 +120,7 @@ def test_a_reset_ends_a_guest_whose_reboot_is_its_end(both):
     told = []
     for hosts in both:
         guest = AgentGuest(hosts, "r1", 4, boots=False, channel=False,
-                           on="<on_poweroff>restart</on_poweroff><on_reboot>destroy</on_reboot>").define()
+                           on="<on_reboot>destroy</on_reboot><on_crash>restart</on_crash>").define()
         events = Events(hosts, "node1", "lifecycle", "reboot")
         guest.start()
         hosts.virsh("node1", "reset", "r1")
@@ -189,6 +189,17 @@ def events_of_all(both):
     return [Events(hosts, "node1", "lifecycle", "reboot", "watchdog", "pmsuspend", "pmwakeup") for hosts in both]
 
 
+def test_a_watchdog_stops_a_guest_that_hangs(both, living):
+    told = []
+    for guest, events in zip(living, events_of_all(both)):
+        guest.type("echo 1 > /dev/watchdog")
+        guest.wait_state("paused", seconds=120)
+        answers = [guest.state(reason=True), guest.hosts.virsh("node1", "resume", "l1"), guest.state(reason=True)]
+        guest.type("(echo -n V > /dev/watchdog)")
+        told.append((answers, events.close()))
+    assert told[1] == told[0]
+
+
 def test_a_guest_sleeps_and_wakes(both, living):
     told = []
     for guest, events in zip(living, events_of_all(both)):
@@ -201,17 +212,6 @@ def test_a_guest_sleeps_and_wakes(both, living):
         answers.append(guest.hosts.virsh("node1", "dompmwakeup", "l1"))
         guest.wait_state("running")
         guest.wait_agent(60)
-        told.append((answers, events.close()))
-    assert told[1] == told[0]
-
-
-def test_a_watchdog_stops_a_guest_that_hangs(both, living):
-    told = []
-    for guest, events in zip(living, events_of_all(both)):
-        guest.type("echo 1 > /dev/watchdog")
-        guest.wait_state("paused", seconds=120)
-        answers = [guest.state(reason=True), guest.hosts.virsh("node1", "resume", "l1"), guest.state(reason=True)]
-        guest.type("(echo -n V > /dev/watchdog)")
         told.append((answers, events.close()))
     assert told[1] == told[0]
 

@@ -10,9 +10,12 @@
 
 #include <cmocka.h>
 
+#include "conf/base/memory.h"
 #include "drivers/qemu/agent.h"
+#include "drivers/qemu/agent_answers.h"
 #include "drivers/qemu/neighbours.h"
 #include "drivers/qemu/send_key.h"
+#include "proto/gen/remote.h"
 
 /* ---- Keys ---- */
 
@@ -152,6 +155,60 @@ static void an_answer_without_an_end_is_bounded(void **state)
     vq_agent_reader_done(&reader);
 }
 
+/* ---- Interfaces ---- */
+
+static json_t *address(void)
+{
+    return json_pack("{s:s,s:s,s:i}", "ip-address", "192.0.2.1", "ip-address-type", "ipv4", "prefix", 24);
+}
+
+/* Many interfaces with so many addresses each. */
+static json_t *interfaces(int n, const char *name_format, int n_addresses)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < n; i++) {
+        json_t *addresses = json_array();
+        char name[32];
+
+        for (int j = 0; j < n_addresses; j++)
+            (void)json_array_append_new(addresses, address());
+        (void)snprintf(name, sizeof(name), "%s%d", name_format, i);
+        (void)json_array_append_new(list, json_pack("{s:s,s:o}", "name", name, "ip-addresses", addresses));
+    }
+    return list;
+}
+
+static int read_interfaces(json_t *take_answer, uint32_t *ret_n, uint32_t *ret_n_addresses)
+{
+    VQ_AUTOPTR(vq_arena) arena = vq_arena_new(16 * 1024 * 1024);
+    struct vq_remote_domain_interface *list = NULL;
+    struct vq_error err = VQ_ERROR_INIT;
+    int rc = vq_agent_interfaces_read(take_answer, arena, &list, ret_n, &err);
+
+    json_decref(take_answer);
+    if (rc == 0 && *ret_n > 0)
+        *ret_n_addresses = list[0].n_addrs;
+    return rc == 0 ? VIR_ERR_OK : err.code;
+}
+
+static void interfaces_of_one_name_are_one_and_all_are_bounded(void **state)
+{
+    uint32_t n, n_addresses;
+
+    (void)state;
+    assert_int_equal(read_interfaces(interfaces(50, "eth0:", 3), &n, &n_addresses), VIR_ERR_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(n_addresses, 150);
+    assert_int_equal(read_interfaces(interfaces(10000, "eth0:", 0), &n, &n_addresses), VIR_ERR_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(read_interfaces(interfaces(2048, "eth", 1), &n, &n_addresses), VIR_ERR_OK);
+    assert_int_equal(n, 2048);
+    assert_int_equal(read_interfaces(interfaces(2049, "eth", 1), &n, &n_addresses), VIR_ERR_RPC);
+    assert_int_equal(read_interfaces(interfaces(1, "eth", 10000), &n, &n_addresses), VIR_ERR_RPC);
+    assert_int_equal(read_interfaces(json_string("eth0"), &n, &n_addresses), VIR_ERR_INTERNAL_ERROR);
+}
+
 /* ---- Neighbours ---- */
 
 static void the_table_of_neighbours_can_be_read(void **state)
@@ -177,6 +234,7 @@ int main(void)
         cmocka_unit_test(only_what_follows_the_last_delimiter_is_a_number),
         cmocka_unit_test(a_flood_while_a_number_is_looked_for_takes_no_memory),
         cmocka_unit_test(an_answer_without_an_end_is_bounded),
+        cmocka_unit_test(interfaces_of_one_name_are_one_and_all_are_bounded),
         cmocka_unit_test(the_table_of_neighbours_can_be_read),
     };
 
