@@ -23,7 +23,7 @@
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/guest.h"
 
-enum { READ_BYTES_PER_TURN = 128 * 1024, SYNC_ID_MASK = 0x7fffffff, NAME_MAX_BYTES = 64 };
+enum { TRIES_MAX = 25, TRY_AGAIN_MS = 200, READ_BYTES_PER_TURN = 128 * 1024, SYNC_ID_MASK = 0x7fffffff, NAME_MAX_BYTES = 64 };
 
 enum phase {
     IDLE,
@@ -453,6 +453,13 @@ static void start(struct vq_qemu_guest *guest, int take_fd)
     update(agent);
 }
 
+/* QEMU takes one connection at a time, and has not noticed yet that the last one is gone. The timer is that of a guest whose monitor is
+ * lost, which this one is not. */
+static void try_again(uv_timer_t *timer)
+{
+    vq_agent_open(timer->data);
+}
+
 void vq_agent_open(struct vq_qemu_guest *guest)
 {
     const struct vq_port *channel = vq_agent_channel(guest);
@@ -465,6 +472,10 @@ void vq_agent_open(struct vq_qemu_guest *guest)
         return;
     guest->has_agent_error = false;
     if (vq_agent_connect(guest, channel->source.path, &fd, &err) < 0) {
+        if (err.int1 == EAGAIN && guest->agent_tries++ < TRIES_MAX) {
+            (void)uv_timer_start(&guest->retry_timer, try_again, TRY_AGAIN_MS, 0);
+            return;
+        }
         vq_log(WARN, "guest.agent", "domain=%s: %s, its agent is not asked", guest->name, err.message);
         guest->has_agent_error = true;
         return;
@@ -524,6 +535,7 @@ void vq_agent_channel_is(struct vq_qemu_guest *guest, struct vq_port *channel, b
     vq_set_text(&channel->state, state);
     if (!is_agent)
         return;
+    guest->agent_tries = 0;
     if (is_open)
         vq_agent_open(guest);
     else

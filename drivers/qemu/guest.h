@@ -125,6 +125,7 @@ struct vq_qemu_guest {
     struct vq_qemu_console *consoles;
     struct vq_agent *agent;  /* NULL: nobody inside has its channel open */
     bool has_agent_error;    /* somebody has, and it cannot be reached */
+    unsigned agent_tries;    /* to reach it, since it was opened */
     int agent_timeout;       /* seconds for its answers, or VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_* */
     bool is_greeting;        /* the first questions are being answered */
     unsigned pending_greet;  /* answers of the greeting that are still to come */

@@ -82,6 +82,10 @@ static void domain_agent_set_response_timeout(struct vq_request *request)
                        args->timeout, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
         return;
     }
+    if (vq_qemu_guest_find(vq_qemu_of(request), request->domain->uuid) == NULL) {
+        vq_request_reply(request); /* it is a setting of a run, and there is none: as if the run had just ended */
+        return;
+    }
     guest = vq_qemu_guest_of(request);
     if (guest == NULL)
         return;

@@ -108,9 +108,10 @@ static void on_reset(struct vq_qemu_guest *guest, json_t *data)
 {
     (void)data;
     vq_agent_event(guest, VQ_AGENT_RESET);
-    vq_qemu_emit_reboot(guest);
     /* Our own reset brings a guest up again that has powered off. */
-    if (guest->state != VIR_DOMAIN_SHUTDOWN && guest->live != NULL && guest->live->on_reboot == VQ_LIFECYCLE_DESTROY)
+    if (guest->state == VIR_DOMAIN_SHUTDOWN || guest->live == NULL || guest->live->on_reboot != VQ_LIFECYCLE_DESTROY)
+        vq_qemu_emit_reboot(guest);
+    else
         vq_qemu_guest_end(guest, VIR_DOMAIN_SHUTOFF_SHUTDOWN, VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, false);
 }
 

