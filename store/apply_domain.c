@@ -132,7 +132,7 @@ int vq_apply_domain_undefine(struct vq_apply *apply)
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_INVALID, "cannot undefine transient domain");
     if ((copy.head.flags & VQ_DOMAIN_MANAGED_SAVE) != 0 && (undefine->flags & VIR_DOMAIN_UNDEFINE_MANAGED_SAVE) == 0)
         return vq_apply_refuse(apply, VQ_FROM, VIR_ERR_OPERATION_INVALID,
-                               "domain '%s' has a managed save image; remove it first", copy.head.name);
+                               "Refusing to undefine while domain managed save image exists");
     if (undefine->make_transient || vq_head_may_run(&copy.head)) {
         vq_head_make_transient(&copy.head); /* also one that is on its way to another node: it is so there, too */
         if (vq_record_write(apply, &copy) < 0)

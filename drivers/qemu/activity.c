@@ -201,10 +201,50 @@ void vq_qemu_activity_end(struct vq_qemu_guest *guest, int type, const struct vq
                                              .operation = guest->activity.operation, .stats = guest->activity.stats };
     if (err != NULL)
         (void)snprintf(completed->error, sizeof(completed->error), "%.200s", err->message);
-    if (completed->stats.ram_total + completed->stats.disk_total == 0)
-        return; /* it did not come far enough for any number */
+    if (guest->activity.is_quiet || completed->stats.ram_total + completed->stats.disk_total == 0)
+        return; /* nobody else tells of it, or it did not come far enough for any number */
     fill_params(&params, completed->operation, &completed->stats, completed->error);
     vq_qemu_emit_job_completed(guest, params.list, params.n);
+}
+
+/* ---- Between two runs ---- */
+
+enum { KEPT_MAX = 256 };
+
+static struct kept {
+    uint8_t uuid[VQ_UUID_BYTES];
+    struct vq_qemu_completed completed;
+} kept[KEPT_MAX];
+static unsigned next_kept;   /* the oldest makes room */
+
+static struct kept *find_kept(const uint8_t uuid[VQ_UUID_BYTES])
+{
+    for (size_t i = 0; i < KEPT_MAX; i++)
+        if (kept[i].completed.is_set && memcmp(kept[i].uuid, uuid, VQ_UUID_BYTES) == 0)
+            return &kept[i];
+    return NULL;
+}
+
+void vq_qemu_completed_keep(const struct vq_qemu_guest *guest)
+{
+    struct kept *entry = find_kept(guest->uuid);
+
+    if (!guest->completed.is_set || guest->is_handed_over)
+        return;
+    if (entry == NULL)
+        entry = &kept[next_kept++ % KEPT_MAX];
+    memcpy(entry->uuid, guest->uuid, VQ_UUID_BYTES);
+    entry->completed = guest->completed;
+}
+
+void vq_qemu_completed_recall(struct vq_qemu_guest *guest)
+{
+    struct kept *entry = find_kept(guest->uuid);
+
+    if (entry == NULL)
+        return;
+    guest->completed = entry->completed;
+    entry->completed.is_set = false;
 }
 
 /* ---- query-migrate ---- */

@@ -33,6 +33,7 @@ struct vq_qemu_activity {
     int operation;                    /* VIR_DOMAIN_JOB_OPERATION_* */
     int type;                         /* VIR_DOMAIN_JOB_BOUNDED and so on; COMPLETED, FAILED, CANCELLED when it is over */
     uint64_t start_loop_ms;           /* uv_now() at the begin */
+    bool is_quiet;                    /* no event tells of its end */
     uint64_t timeout_ms;              /* not used by the activity itself */
     struct vq_qemu_job_stats stats;   /* as last heard */
     /* Ask it to end; the caller of domjobabort is answered at once after this. NULL: it cannot be. post_copy: the flag
@@ -57,6 +58,9 @@ VQ_MUST_CHECK int vq_qemu_activity_begin(struct vq_qemu_guest *guest, int operat
 void vq_qemu_activity_count_time(struct vq_qemu_guest *guest);
 /* Over: remembers the numbers, tells clients (job-completed) when it had any. */
 void vq_qemu_activity_end(struct vq_qemu_guest *guest, int type, const struct vq_error *err);
+/* The numbers of a domain's last work outlive its run, and the daemon does not: keep them when the guest goes, give them to the next. */
+void vq_qemu_completed_keep(const struct vq_qemu_guest *guest);
+void vq_qemu_completed_recall(struct vq_qemu_guest *guest);
 /* The refusal of another one while this one is active; -1. */
 int vq_qemu_activity_refuse(const struct vq_qemu_guest *guest, struct vq_error *err);
 /* For handlers that change the guest: refuse while something runs. False: the request was failed. */

@@ -11,9 +11,12 @@
 #include "conf/base/memory.h"
 #include "drivers/aside.h"
 #include "drivers/qemu/capabilities.h"
+#include "drivers/qemu/dump.h"
 #include "drivers/qemu/files.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/process.h"
+#include "drivers/qemu/restore.h"
+#include "drivers/qemu/save_managed.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/migrate_p2p.h"
 #include "drivers/qemu/migrate_check.h"
@@ -30,7 +33,8 @@ static const struct vq_qemu_rows *const row_tables[] = { &vq_qemu_run_rows, &vq_
                                                          &vq_qemu_limits_rows, &vq_qemu_screen_rows,
                                                          &vq_qemu_node_rows, &vq_qemu_define_rows, &vq_qemu_cpu_rows, &vq_qemu_measure_rows,
                                                          &vq_qemu_messages_rows, &vq_qemu_activity_rows,
-                                                         &vq_qemu_migrate_rows, &vq_qemu_migrate_pace_rows };
+                                                         &vq_qemu_migrate_rows, &vq_qemu_migrate_pace_rows, &vq_qemu_save_rows,
+                                                         &vq_qemu_save_image_rows, &vq_qemu_dump_rows };
 
 static void join_rows(struct vq_driver *driver)
 {
@@ -63,9 +67,10 @@ bool vq_qemu_check_flags(struct vq_request *request, uint64_t flags, uint64_t al
 
 static void look_after(uv_timer_t *timer)
 {
-    const struct vq_qemu *qemu = timer->data;
+    struct vq_qemu *qemu = timer->data;
 
     vq_process_reap();
+    vq_managed_tick(qemu);
     for (const struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = guest->next)
         vq_qemu_log_bound(guest);
 }
@@ -120,7 +125,7 @@ static void start_one(const struct vq_domain_info *info, void *data)
     const struct vq_qemu_start_options options = { 0 };
 
     if ((info->flags & VQ_INFO_AUTOSTART) != 0 && vq_qemu_guest_find(data, info->uuid) == NULL)
-        vq_qemu_start(data, info, &options, NULL);
+        vq_restore_or_start(data, info, &options, false, ((struct vq_qemu *)data)->settings.auto_start_bypass_cache, NULL);
 }
 
 /* What the log says of a migration may be known only now. */
@@ -139,10 +144,12 @@ static void driver_autostart(struct vq_driver *driver)
     struct vq_error err = VQ_ERROR_INIT;
     struct vq_qemu_guest *next;
 
+    qemu->has_caught_up = true;
     for (struct vq_qemu_guest *guest = qemu->guests; guest != NULL; guest = next) {
         next = guest->next;
         guest_changed(guest);
     }
+    vq_managed_tick(qemu);
     vq_qemu_disown_unknown(driver); /* what was committed just before the daemon died is known only now */
     if (qemu->host->record_each(BOOT_TABLE, same_boot, qemu, &err) != 0)
         return; /* done in this boot, or it cannot be known */
@@ -169,6 +176,8 @@ static void driver_changed(struct vq_driver *driver, const uint8_t uuid[16])
     if (!qemu->host->domain_find(uuid, false, arena, &info)) {
         if (guest != NULL)
             vq_migrate_changed(guest, NULL);
+        else
+            vq_managed_tick(qemu); /* undefined: its image goes */
         return;
     }
     if (guest != NULL) {
@@ -260,6 +269,7 @@ static void driver_stop(struct vq_driver *driver, void (*stopped)(void *data), v
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, "the daemon is stopping");
     vq_qemu_node_stop();
     vq_migrate_checks_stop();
+    vq_qemu_auto_dumps_stop();
     vq_migrate_p2p_stop(qemu);
     while (qemu->guests != NULL) {
         struct vq_qemu_guest *guest = qemu->guests;

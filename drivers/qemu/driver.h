@@ -22,6 +22,7 @@ struct vq_qemu {
     struct vq_qemu_guest *guests;        /* list; by UUID with vq_qemu_guest_find() */
     size_t n_guests;
     struct vq_p2p *p2ps;                 /* migrations whose client this daemon is: migrate_p2p.c */
+    bool has_caught_up;                  /* with the cluster: the domains that are not there are no more */
     size_t n_creating;                   /* transient domains that are being defined, to be started then */
     uv_timer_t minute;                   /* bounds logs, and waits for children that were let go */
     bool stopping;
@@ -60,6 +61,9 @@ extern const struct vq_qemu_rows vq_qemu_limits_rows; /* handlers_limits.c: pinn
 extern const struct vq_qemu_rows vq_qemu_screen_rows; /* screenshot.c: pictures of a screen */
 extern const struct vq_qemu_rows vq_qemu_stats_rows;  /* stats.c: stats of all domains */
 extern const struct vq_qemu_rows vq_qemu_node_rows;   /* handlers_node.c: questions of other nodes */
+extern const struct vq_qemu_rows vq_qemu_save_rows;   /* handlers_save.c: save, restore, managed save */
+extern const struct vq_qemu_rows vq_qemu_save_image_rows; /* handlers_save_image.c: definitions in images */
+extern const struct vq_qemu_rows vq_qemu_dump_rows;   /* dump.c */
 void vq_qemu_node_stop(void); /* those that wait are answered */
 extern const struct vq_qemu_rows vq_qemu_measure_rows; /* handlers_measure.c: dirty rate, secrets of guests' memory */
 extern const struct vq_qemu_rows vq_qemu_messages_rows; /* messages.c: what is unusual about a guest */

@@ -19,6 +19,8 @@
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 #include "drivers/qemu/start.h"
+#include "drivers/qemu/restore.h"
+#include "drivers/qemu/save.h"
 #include "drivers/qemu/tap.h"
 
 #define TO(phase) (1u << VQ_GUEST_##phase)
@@ -88,6 +90,7 @@ struct vq_qemu_guest *vq_qemu_guest_new(struct vq_qemu *qemu, const uint8_t uuid
     guest->next = qemu->guests;
     qemu->guests = guest;
     qemu->n_guests++;
+    vq_qemu_completed_recall(guest);
     return guest;
 }
 
@@ -144,8 +147,11 @@ void vq_qemu_guest_free(struct vq_qemu_guest *guest)
     }
     *at = guest->next;
     guest->qemu->n_guests--;
+    vq_qemu_completed_keep(guest);
     vq_migration_free(vq_take(guest->migration));
     vq_qemu_hook_drop(guest);
+    vq_saving_free(vq_take(guest->saving));
+    vq_restoring_free(vq_take(guest->restoring));
     vq_qemu_ticket_give_up(guest);
     vq_qemu_consoles_close(guest);
     vq_agent_close(guest);

@@ -36,6 +36,8 @@ struct vq_process;
 struct vq_qemu_capabilities;
 struct vq_qemu_console;
 struct vq_qmp;
+struct vq_restoring;
+struct vq_saving;
 
 enum vq_qemu_phase { VQ_GUEST_NEW, VQ_GUEST_STARTING, VQ_GUEST_ACTIVE, VQ_GUEST_FOUND, VQ_GUEST_STOPPING,
                      VQ_GUEST_ENDED, VQ_GUEST_PHASES };
@@ -105,6 +107,7 @@ struct vq_qemu_guest {
 
     bool was_commanded;      /* somebody sent commands of his own to the monitor */
     bool start_paused;       /* VIR_DOMAIN_START_PAUSED */
+    bool is_resuming;        /* found with everything loaded, and its CPUs are still to run */
     bool is_booted;          /* CPUs have been told to run (or the user wanted them paused) */
     bool reboot_wanted;      /* the next power-off is a reboot that somebody asked for */
     bool autodestroy;
@@ -133,6 +136,8 @@ struct vq_qemu_guest {
     struct vq_qemu_activity activity;   /* the long work that is under way */
     struct vq_qemu_completed completed; /* numbers of the last one */
     struct vq_migration *migration;     /* NULL: none */
+    struct vq_saving *saving;           /* save or dump that is under way, NULL: none */
+    struct vq_restoring *restoring;     /* it starts from a saved image; NULL: it boots, or runs already */
     uint64_t arrived_ms;     /* unix time when its CPUs began to run here after a migration; 0: it was started here */
     bool is_handed_over;     /* another node is the owner now: of what is left here nothing is told or given back */
     uint64_t migration_speed_mib;   /* per second, as set by clients; 0: as fast as it goes */
@@ -192,6 +197,7 @@ struct vq_qemu_start_options {
     bool paused, autodestroy;
     uint64_t autodestroy_node, autodestroy_session;
     struct vq_domain *take_definition; /* to run with instead of the stored one, for this run only; NULL: the stored one */
+    struct vq_restoring *take_restoring; /* the image to start from; NULL: it boots */
 };
 /* Start a domain of this node. request: answered with success or error at the end; NULL: nobody waits (autostart). */
 void vq_qemu_start(struct vq_qemu *qemu, const struct vq_domain_info *info, const struct vq_qemu_start_options *options,

@@ -12,6 +12,7 @@
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/handlers_define.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/restore.h"
 #include "proto/gen/remote.h"
 
 /* ---- start ---- */
@@ -57,7 +58,8 @@ static void start(struct vq_request *request, uint32_t flags)
     const struct vq_qemu_start_options options = options_of(request, flags);
 
     if (vq_qemu_check_flags(request, flags, START_FLAGS))
-        vq_qemu_start(vq_qemu_of(request), request->domain, &options, request);
+        vq_restore_or_start(vq_qemu_of(request), request->domain, &options, (flags & VIR_DOMAIN_START_FORCE_BOOT) != 0,
+                            (flags & VIR_DOMAIN_START_BYPASS_CACHE) != 0, request);
 }
 
 static void domain_create(struct vq_request *request)

@@ -11,10 +11,13 @@
 #include "conf/base/memory.h"
 #include "conf/domain.h"
 #include "drivers/qemu/agent.h"
+#include "drivers/qemu/dump.h"
 #include "drivers/qemu/events.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/restore.h"
+#include "drivers/qemu/save.h"
 
 static const char *text_of(json_t *data, const char *name)
 {
@@ -76,10 +79,20 @@ void vq_qemu_guest_powered_off(struct vq_qemu_guest *guest)
         VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
 }
 
-void vq_qemu_guest_panicked(struct vq_qemu_guest *guest)
+static void act_on_crash(struct vq_qemu_guest *guest)
 {
     act(guest, guest->live != NULL ? guest->live->on_crash : VQ_LIFECYCLE_DESTROY, VIR_DOMAIN_SHUTOFF_CRASHED,
         VIR_DOMAIN_EVENT_STOPPED_CRASHED);
+}
+
+void vq_qemu_guest_panicked(struct vq_qemu_guest *guest)
+{
+    enum vq_lifecycle action = guest->live != NULL ? guest->live->on_crash : VQ_LIFECYCLE_DESTROY;
+
+    if (action == VQ_LIFECYCLE_COREDUMP_DESTROY || action == VQ_LIFECYCLE_COREDUMP_RESTART)
+        vq_qemu_auto_dump(guest, act_on_crash);
+    else
+        act_on_crash(guest);
 }
 
 /* {"guest": true, "reason": "guest-shutdown"} */
@@ -91,6 +104,8 @@ static void on_shutdown(struct vq_qemu_guest *guest, json_t *data)
                                           : VIR_DOMAIN_EVENT_SHUTDOWN_HOST;
 
     vq_agent_event(guest, VQ_AGENT_SHUTDOWN);
+    if (guest->end.is_set && guest->end.reason != VIR_DOMAIN_SHUTOFF_DESTROYED && detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
+        return; /* it ends for a reason that is told then */
     if (guest->state == VIR_DOMAIN_SHUTDOWN)
         return; /* told twice */
     vq_qemu_guest_set_state(guest, VIR_DOMAIN_SHUTDOWN, VIR_DOMAIN_SHUTDOWN_UNKNOWN, VIR_DOMAIN_EVENT_SHUTDOWN, detail);
@@ -205,6 +220,19 @@ static int row_of(const char *const *words, size_t n, const char *word)
     return -1;
 }
 
+static bool watchdog_dumps(const struct vq_qemu_guest *guest)
+{
+    for (size_t i = 0; guest->live != NULL && i < guest->live->devices.n_watchdogs; i++)
+        if (vq_streq(guest->live->devices.watchdogs[i]->action, "dump"))
+            return true;
+    return false;
+}
+
+static void nothing(struct vq_qemu_guest *guest)
+{
+    (void)guest;
+}
+
 static void on_watchdog(struct vq_qemu_guest *guest, json_t *data)
 {
     static const char *const actions[] = {
@@ -217,6 +245,8 @@ static void on_watchdog(struct vq_qemu_guest *guest, json_t *data)
 
     if (action == VIR_DOMAIN_EVENT_WATCHDOG_PAUSE)
         next_pause(guest, VIR_DOMAIN_PAUSED_WATCHDOG, VIR_DOMAIN_EVENT_SUSPENDED_WATCHDOG);
+    if (action == VIR_DOMAIN_EVENT_WATCHDOG_PAUSE && watchdog_dumps(guest))
+        vq_qemu_auto_dump(guest, nothing); /* it began while the CPUs ran, so they run on afterwards */
     vq_qemu_emit_watchdog(guest, action < 0 ? VIR_DOMAIN_EVENT_WATCHDOG_NONE : action);
 }
 
@@ -402,7 +432,7 @@ void vq_qemu_guest_event(struct vq_qmp *qmp, const char *name, json_t *data, int
     /* Not told again: also to one that arrives, or is found again and not known to be itself yet. */
     if (strcmp(name, "VSERPORT_CHANGE") == 0)
         on_port_change(guest, data);
-    if (vq_migrate_event(guest, name, data))
+    if (vq_migrate_event(guest, name, data) || vq_saving_event(guest, name, data) || vq_restore_event(guest, name, data))
         return;
     /* While it starts, its steps know what they do. Until a found guest has been asked, the answer tells all at once. */
     if (guest->phase != VQ_GUEST_ACTIVE)

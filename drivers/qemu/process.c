@@ -79,8 +79,10 @@ static void child_set_fds(const struct vq_process_spec *spec, int control)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int output = spec->output_fd >= 0 ? spec->output_fd : null;
+    int input = spec->has_streams && spec->input_fd >= 0 ? spec->input_fd : null;
+    int error = !spec->has_streams ? output : spec->error_fd >= 0 ? spec->error_fd : null;
 
-    if (null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
+    if (null < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(error, 2) < 0 ||
         syscall(SYS_close_range, 3U, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
         child_fail(control, CHILD_FDS);
     for (size_t i = 0; i < spec->n_fds; i++)

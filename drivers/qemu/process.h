@@ -18,7 +18,9 @@ struct vq_process;
 struct vq_process_spec {
     char *const *argv;         /* argv[0] is the path; no shell, no search */
     char *const *environment;  /* the whole of it */
-    int output_fd;             /* becomes 1 and 2; -1: /dev/null. 0 is /dev/null */
+    int output_fd;             /* becomes 1 and, without has_streams, 2; -1: /dev/null */
+    bool has_streams;          /* the next two are said; else 0 is /dev/null */
+    int input_fd, error_fd;    /* become 0 and 2; -1: /dev/null */
     const int *fds;            /* kept open under their numbers (all above 2); everything else is closed */
     size_t n_fds;
     const char *dir;           /* working directory, NULL: "/" */

@@ -15,6 +15,8 @@
 #include "drivers/qemu/disk.h"
 #include "drivers/qemu/guest.h"
 #include "drivers/qemu/migrate.h"
+#include "drivers/qemu/restore.h"
+#include "drivers/qemu/save.h"
 
 enum { RECORD_FORMAT = 1 };
 
@@ -102,6 +104,12 @@ static json_t *pack_guest(const struct vq_qemu_guest *guest)
         put(root, "end", json_pack("[i,i]", guest->end.reason, guest->end.detail));
     if (guest->migration != NULL)
         put(root, "migration", vq_migration_pack(guest->migration));
+    if (guest->is_resuming)
+        put(root, "resuming", json_true());
+    if (guest->saving != NULL)
+        put(root, "saving", vq_saving_pack(guest->saving));
+    if (guest->restoring != NULL)
+        put(root, "restoring", vq_restore_pack(guest->restoring));
     if (xml != NULL)
         put(root, "xml", json_string(xml));
     free(xml);
@@ -287,6 +295,7 @@ int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, size_t key_length
     guest->is_booted = get_bool(root, "booted");
     guest->start_paused = get_bool(root, "paused");
     guest->reboot_wanted = get_bool(root, "reboot");
+    guest->is_resuming = get_bool(root, "resuming");
     guest->may_kill = get_bool(root, "kill");
     guest->migration_speed_mib = (uint64_t)get_integer(root, "speed", 0, INT64_MAX >> 20, 0);
     guest->migration_downtime_ms = (uint64_t)get_integer(root, "downtime", 0, INT64_MAX, 0);
@@ -300,6 +309,8 @@ int vq_qemu_record_read(struct vq_qemu *qemu, const void *key, size_t key_length
     vq_qemu_helpers_unpack(json_object_get(root, "helpers"), guest);
     get_pairs(root, guest);
     guest->migration = vq_migration_unpack(json_object_get(root, "migration"));
+    guest->saving = vq_saving_unpack(guest, json_object_get(root, "saving"));
+    guest->restoring = vq_restore_unpack(json_object_get(root, "restoring"));
     get_definition(root, guest);
     get_chains(root, guest);
     *ret_boot_id = vq_strdup(json_string_value(json_object_get(root, "boot")));

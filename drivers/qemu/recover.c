@@ -22,6 +22,8 @@
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
 #include "drivers/qemu/start.h"
+#include "drivers/qemu/restore.h"
+#include "drivers/qemu/save.h"
 
 enum { RETRY_FIRST_MS = 200, RETRY_MAX_MS = 10000, GREET_TIMEOUT_MS = 25000 };
 
@@ -259,6 +261,7 @@ static void greet_over(struct vq_qemu_guest *guest, const struct vq_error *err)
     vq_qemu_guest_reconcile(guest, status);
     json_decref(status);
     vq_migrate_found(guest); /* one that leaves */
+    vq_saving_found(guest);
 }
 
 /* ---- The connection ---- */
@@ -408,6 +411,7 @@ void vq_qemu_guest_reconcile(struct vq_qemu_guest *guest, json_t *status)
 {
     const char *word = json_string_value(json_object_get(status, "status"));
     size_t row = 0;
+    bool is_ready;
 
     while (row < VQ_N_ELEMENTS(statuses) && !vq_streq(word, statuses[row].status))
         row++;
@@ -421,7 +425,10 @@ void vq_qemu_guest_reconcile(struct vq_qemu_guest *guest, json_t *status)
         return;
     }
     /* Killed between writing "booted" and "cont": the start is finished now. */
-    if (strcmp(word, "prelaunch") == 0 && !guest->start_paused) {
+    /* Likewise when it had loaded what was saved. */
+    is_ready = strcmp(word, "prelaunch") == 0 || (guest->is_resuming && strcmp(word, "paused") == 0);
+    guest->is_resuming = false;
+    if (is_ready && !guest->start_paused) {
         (void)vq_qmp_call(guest->qmp, "cont", NULL, VQ_QMP_TIMEOUT_MS, resumed_after_start, guest);
         return;
     }
@@ -477,6 +484,9 @@ static void pick_up(struct vq_qemu_guest *guest, enum vq_qemu_phase phase)
     guest->is_published = !vq_leaving_is_undecided(guest);
     if (!guest->is_published) {
         /* Perhaps it is another node's to tell: vq_migrate_found() */
+    } else if (phase == VQ_GUEST_STARTING && guest->restoring != NULL) {
+        guest->is_resuming = true;
+        vq_restore_found(guest);
     } else if (phase == VQ_GUEST_STARTING) { /* the cluster was not told before the daemon died */
         const struct vq_qemu_event started = { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED };
 
@@ -504,6 +514,13 @@ static bool is_perhaps_elsewhere(struct vq_qemu_guest *guest)
     return vq_migrate_exited(guest);
 }
 
+/* A save or dump that was under way: its file is put in place, or goes. */
+static void end_saving(struct vq_qemu_guest *guest)
+{
+    vq_saving_lost(guest);
+    vq_saving_free(vq_take(guest->saving));
+}
+
 static void find_again(struct vq_qemu_guest *guest, const char *boot_id, enum vq_qemu_phase phase)
 {
     struct vq_qemu *qemu = guest->qemu;
@@ -513,6 +530,9 @@ static void find_again(struct vq_qemu_guest *guest, const char *boot_id, enum vq
         vq_qemu_helpers_adopt(guest);
     if (!vq_streq(boot_id, qemu->host->boot_id) && is_perhaps_elsewhere(guest)) {
         return;
+    } else if (!vq_streq(boot_id, qemu->host->boot_id) && guest->saving != NULL) {
+        end_saving(guest);
+        end_lost(guest, VIR_DOMAIN_SHUTOFF_UNKNOWN, VIR_DOMAIN_EVENT_STOPPED_CRASHED);
     } else if (!vq_streq(boot_id, qemu->host->boot_id)) { /* the host went down with it */
         end_lost(guest, VIR_DOMAIN_SHUTOFF_UNKNOWN, VIR_DOMAIN_EVENT_STOPPED_CRASHED);
     } else if (vq_process_adopt(qemu->host->loop, guest->pid, guest->pid_start_time, &vq_qemu_process_callbacks, guest,
@@ -522,6 +542,7 @@ static void find_again(struct vq_qemu_guest *guest, const char *boot_id, enum vq
         vq_log(INFO, "guest.found", "domain=%s pid=%d: it has ended meanwhile", guest->name, (int)guest->pid);
         if (is_perhaps_elsewhere(guest))
             return;
+        end_saving(guest);
         if (guest->state == VIR_DOMAIN_SHUTDOWN)
             end_lost(guest, VIR_DOMAIN_SHUTOFF_SHUTDOWN, VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
         else if (guest->is_booted)

@@ -203,8 +203,8 @@ static void domain_screenshot(struct vq_request *request)
         return;
     video = find_screen(guest, args->screen, &head);
     if (video == NULL || n_pictures >= SCREENSHOTS_MAX) {
-        vq_qemu_refuse(request, VQ_FROM, video == NULL ? VIR_ERR_INVALID_ARG : VIR_ERR_OPERATION_FAILED, "%s",
-                       video == NULL ? "no such screen" : "too many pictures of screens are being taken");
+        vq_qemu_refuse(request, VQ_FROM, video == NULL ? VIR_ERR_OPERATION_INVALID : VIR_ERR_OPERATION_FAILED, "%s",
+                       video == NULL ? "no such screen ID" : "too many pictures of screens are being taken");
         return;
     }
     picture = vq_new(struct picture);

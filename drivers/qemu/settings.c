@@ -106,8 +106,8 @@ static const struct {
 } texts[] = {
 #define WORDS(name, ...) { #name, offsetof(struct vq_qemu_settings, name), (const char *const[]){ __VA_ARGS__, NULL } }
 #define PATH(name, member) { #name, offsetof(struct vq_qemu_settings, member), NULL }
-    WORDS(save_image_format, "raw", "gzip", "bzip2", "xz", "lzop"),
-    WORDS(dump_image_format, "raw", "gzip", "bzip2", "xz", "lzop"),
+    WORDS(save_image_format, "raw", "gzip", "bzip2", "xz", "lzop", "zstd"),
+    WORDS(dump_image_format, "raw", "gzip", "bzip2", "xz", "lzop", "zstd"),
     WORDS(snapshot_image_format, "raw", "gzip", "bzip2", "xz", "lzop"),
     WORDS(stdio_handler, "logd", "file"),
     WORDS(deprecation_behavior, "none", "omit", "reject", "crash"),

@@ -30,7 +30,9 @@
 #include "drivers/qemu/prepare.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/restore.h"
 #include "drivers/qemu/run_secrets.h"
+#include "drivers/qemu/save_managed.h"
 #include "drivers/qemu/start.h"
 #include "drivers/qemu/tap.h"
 #include "drivers/qemu/tune.h"
@@ -480,7 +482,7 @@ static int build_command(struct vq_qemu_guest *guest, const struct vq_qemu_run_s
     struct vq_qemu_launch launch = { .dir = dir, .monitor_fd = guest->monitor_fd, .taps = taps, .n_taps = n,
                                      .vsock_fd = guest->vsock_fd, .memory_dir = dir, .now_s = (int64_t)time(NULL),
                                      .sandbox = settings->seccomp_sandbox != 0,
-                                     .incoming = vq_migrate_is_incoming(guest) ? "defer" : NULL,
+                                     .incoming = vq_migrate_is_incoming(guest) || vq_restore_is_loading(guest) ? "defer" : NULL,
                                      .secrets = secrets, .tls_dir = guest->qemu->settings.default_tls.dir,
                                      .chardev_tls_dir = guest->qemu->settings.default_tls.dir,
                                      .chardev_tls_verify = guest->qemu->settings.default_tls.verifies != 0 };
@@ -641,6 +643,8 @@ static enum vq_step_result run_run(struct vq_job *job)
     guest->is_booted = true;
     if (vq_qemu_record_write(guest, &err) < 0)
         return vq_job_fail(job, &err);
+    if (vq_restore_use(guest, &err) < 0)
+        return vq_job_fail(job, &err);
     if (VQ_FAILPOINT("qemu.start.cont"))
         return vq_qemu_step_failed(job, "qemu.start.cont");
     if (guest->start_paused)
@@ -658,11 +662,15 @@ static enum vq_step_result publish_run(struct vq_job *job)
     struct vq_qemu_guest *guest = job->owner;
 
     vq_qemu_guest_set_phase(guest, VQ_GUEST_ACTIVE);
+    (void)VQ_FAILPOINT("qemu.start.publish");
+    if (guest->restoring != NULL) {
+        vq_restore_publish(guest);
+        return VQ_STEP_DONE;
+    }
     if (guest->start_paused)
         vq_qemu_guest_set_state(guest, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER, -1, 0);
     else
         vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_BOOTED, -1, 0);
-    (void)VQ_FAILPOINT("qemu.start.publish");
     vq_qemu_guest_publish(guest, guest->start_paused ? paused : running, 2);
     return VQ_STEP_DONE;
 }
@@ -687,6 +695,7 @@ const struct vq_step vq_qemu_guest_steps[] = {
     { "run QEMU",                STEP(spawn),                             0 },
     { "greet the monitor",       STEP(greet),                             30000 },
     { "place the threads",       vq_qemu_step_tune, NULL,                 VQ_QMP_TIMEOUT_MS + 5000 },
+    { "load what was saved",     vq_restore_load, vq_restore_load_undo,    0 },
     { "let the CPUs run",        run_run, NULL,                           VQ_QMP_TIMEOUT_MS + 5000 },
     { "run hook \"started\"",    STEP(hook_started),                      0 },
     { "publish",                 publish_run, NULL,                       0 },
@@ -728,12 +737,16 @@ void vq_qemu_start(struct vq_qemu *qemu, const struct vq_domain_info *info, cons
                            : guest->phase == VQ_GUEST_STOPPING ? "domain is being stopped"
                                                                : "domain is already running");
         vq_domain_free(options->take_definition);
+        vq_restoring_free(options->take_restoring);
         if (request != NULL)
             vq_request_fail(request, &err);
         return;
     }
     guest = vq_qemu_guest_new(qemu, info->uuid, info->name);
     guest->live = options->take_definition;
+    guest->restoring = options->take_restoring;
+    if (guest->restoring == NULL)
+        vq_managed_pass_over(qemu, info->uuid);
     guest->starter = request;
     guest->start_paused = options->paused;
     guest->autodestroy = options->autodestroy;

@@ -17,6 +17,8 @@
 #include "drivers/qemu/migrate_in.h"
 #include "drivers/qemu/process.h"
 #include "drivers/qemu/qmp.h"
+#include "drivers/qemu/restore.h"
+#include "drivers/qemu/save.h"
 
 static void set_end(struct vq_qemu_guest *guest, uint8_t reason, uint8_t detail)
 {
@@ -201,6 +203,11 @@ static void describe_exit(const struct vq_qemu_guest *guest, int status, struct 
                            tail[0] != '\0' ? ": " : "", tail);
         return;
     }
+    if (vq_restore_is_loading(guest)) {
+        (void)vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "qemu unexpectedly closed the monitor%s%s",
+                           tail[0] != '\0' ? ": " : "", tail);
+        return;
+    }
     if (WIFSIGNALED(status) && status >= 0)
         (void)vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "QEMU was ended by signal %d while it started%s%s",
                            WTERMSIG(status), tail[0] != '\0' ? ": " : "", tail);
@@ -227,7 +234,7 @@ void vq_qemu_guest_exited(struct vq_qemu_guest *guest, int status)
     }
     if (guest->qmp != NULL)
         vq_qmp_drain(guest->qmp); /* its last words may lie behind the news of its death */
-    if (vq_migrate_exited(guest))
+    if (vq_migrate_exited(guest) || vq_saving_exited(guest))
         return;
     guess_end(guest);
     vq_qemu_guest_unwind(guest);

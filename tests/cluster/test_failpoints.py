@@ -80,7 +80,7 @@ def agree(hosts):
 
 
 ACTIONS = ("crash", "error")
-EVERY = [(name, action) for i, name in enumerate(failpoints.names(SOURCE, lambda name: not failpoints.of_migration(name))) for j, action in enumerate(ACTIONS)
+EVERY = [(name, action) for i, name in enumerate(failpoints.names(SOURCE, lambda name: not failpoints.of_migration(name) and not failpoints.of_saving(name))) for j, action in enumerate(ACTIONS)
          if os.environ.get("VQ_FAILPOINTS_BOTH") or i % 2 == j]
 
 

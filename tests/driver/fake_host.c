@@ -180,6 +180,20 @@ static int apply_undefine(const Vq__DomainUndefine *undefine, struct vq_proposal
     return 0;
 }
 
+static int apply_settings(const Vq__DomainSettings *settings, struct vq_proposal_result *ret, struct vq_error *err)
+{
+    struct fake_domain *domain = find(settings->uuid.data);
+
+    if (domain == NULL)
+        return vq_error_set_from(err, VIR_FROM_DOMAIN, VIR_ERR_NO_DOMAIN, "no domain");
+    if (settings->has_managed_save) {
+        domain->info.flags &= ~(uint32_t)VQ_INFO_MANAGED_SAVE;
+        domain->info.flags |= settings->managed_save ? VQ_INFO_MANAGED_SAVE : 0;
+    }
+    ret->id = domain->info.id;
+    return 0;
+}
+
 static int apply(const Vq__Command *command, const ProtobufCBinaryData **ret_uuid, struct vq_proposal_result *ret,
                  struct vq_error *err)
 {
@@ -187,6 +201,9 @@ static int apply(const Vq__Command *command, const ProtobufCBinaryData **ret_uui
     case VQ__COMMAND__CHANGE_DOMAIN_RUN:
         *ret_uuid = NULL; /* the claim tells nobody */
         return apply_run(command->domain_run, ret, err);
+    case VQ__COMMAND__CHANGE_DOMAIN_SETTINGS:
+        *ret_uuid = &command->domain_settings->uuid;
+        return apply_settings(command->domain_settings, ret, err);
     case VQ__COMMAND__CHANGE_DOMAIN_OWNER:
         *ret_uuid = &command->domain_owner->uuid;
         return apply_owner(command->domain_owner, ret, err);

@@ -17,6 +17,8 @@
  *   outgoing WORD...       after migrate: MIGRATION events with these words, one every 10 ms; and "pass", "stop", "run", "viewers"
  *                          their events, "hold" goes on after migrate-continue, "wait" and "die" as above, "hang" does nothing more
  *   resumed WORD...        the same after a second migrate
+ *   dump WORD              what DUMP_COMPLETED says of a dump of memory ("completed", "failed"); "hang": it never comes
+ *   nmi WORD               an NMI makes the guest "panic", or its "watchdog" bark
  *   note COMMAND...        write these commands with their arguments into "<argv[0]>.said", a line each
  *   refuse_first COMMAND   answer with an error that says "in use", once
  *   agent                  from cont on somebody has the agent's channel open: what it hears goes into "<argv[0]>.asked", a line each
@@ -55,7 +57,7 @@ static int n_commands;
 static const char *migration_word = "none";
 static bool has_refused;
 static char *outgoing;       /* words that are still to come; NULL: no migration goes out */
-static bool holds, was_running;
+static bool holds, was_running, is_incoming;
 static bool ignores_term;
 static int agent_listener = -1, agent = -1;
 static char agent_alias[64]; /* of its channel */
@@ -141,6 +143,11 @@ static json_t *answer_of(const char *command)
         return json_pack("[{s:s,s:b},{s:s,s:b},{s:s,s:b},{s:s,s:b}]", "capability", "events", "state", 0, "capability",
                          "late-block-activate", "state", 0, "capability", "pause-before-switchover", "state", 0,
                          "capability", "postcopy-ram", "state", 0);
+    if (strcmp(command, "query-dump") == 0)
+        return json_pack("{s:s,s:i,s:i}", "status", script_word("dump") != NULL ? script_word("dump") : "none", "total", 4096,
+                         "completed", 1024);
+    if (strcmp(command, "query-dump-guest-memory-capability") == 0)
+        return json_pack("{s:[s,s]}", "formats", "elf", "kdump-zlib");
     if (strcmp(command, "query-status") == 0)
         return json_pack("{s:s,s:b}", "status", status_word, "running", strcmp(status_word, "running") == 0);
     if (strcmp(command, "query-uuid") == 0)
@@ -391,8 +398,37 @@ static void listen_for_agent(const char *chardev)
     }
 }
 
+/* ---- What QEMU does ---- */
+
+static void dump_memory(void)
+{
+    const char *word = script_word("dump") != NULL ? script_word("dump") : "completed";
+
+    if (strcmp(word, "hang") != 0)
+        event("DUMP_COMPLETED", json_pack("{s:{s:s,s:i,s:i}}", "result", "status", word, "total", 4096, "completed", 4096));
+}
+
+static void inject_nmi(void)
+{
+    const char *word = script_word("nmi");
+
+    if (word != NULL && strcmp(word, "panic") == 0) {
+        status_word = "guest-panicked";
+        event("GUEST_PANICKED", json_pack("{s:s}", "action", "pause"));
+        event("STOP", NULL);
+    } else if (word != NULL) {
+        status_word = "watchdog";
+        event("WATCHDOG", json_pack("{s:s}", "action", "pause"));
+        event("STOP", NULL);
+    }
+}
+
 static void effect_of(const char *command)
 {
+    if (strcmp(command, "dump-guest-memory") == 0)
+        dump_memory();
+    else if (strcmp(command, "inject-nmi") == 0)
+        inject_nmi();
     if (strcmp(command, "migrate") == 0)
         begin_outgoing();
     else if (strcmp(command, "migrate-continue") == 0)
@@ -468,7 +504,7 @@ static void answer(const char *command, json_t *id)
         (void)json_object_set(message, "id", id);
     say_json(message);
     if ((strcmp(command, "migrate-incoming") == 0 || strcmp(command, "cont") == 0 ||
-         strcmp(command, "migrate-recover") == 0) && script_word("incoming") != NULL)
+         strcmp(command, "migrate-recover") == 0) && is_incoming && script_word("incoming") != NULL)
         receive();
 }
 
@@ -596,7 +632,7 @@ static int find_listener(int argc, char **argv)
         if (strcmp(argv[i], "-uuid") == 0)
             uuid = argv[i + 1];
         if (strcmp(argv[i], "-incoming") == 0)
-            status_word = "inmigrate";
+            is_incoming = true, status_word = "inmigrate";
         if (strcmp(argv[i], "-chardev") == 0 && strstr(argv[i + 1], "id=charmonitor") != NULL && fd != NULL)
             listener = atoi(fd + 3);
         else if (strcmp(argv[i], "-chardev") == 0)

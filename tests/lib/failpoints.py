@@ -16,6 +16,11 @@ def of_migration(name):
     return name.startswith("qemu.migrate.")
 
 
+def of_saving(name):
+    """Reached only while a guest is saved, restored or dumped: tests/cluster/test_save.py and tests/driver/save.c are about these."""
+    return name.startswith(("qemu.save.", "qemu.restore."))
+
+
 def names(source, wanted=lambda name: True):
     found = set()
     for folder in FOLDERS:

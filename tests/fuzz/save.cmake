@@ -1,0 +1,1 @@
+vq_fuzz(save_image vq_qemu)

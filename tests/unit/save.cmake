@@ -1,0 +1,1 @@
+vq_unit_test(save_image vq_qemu)
