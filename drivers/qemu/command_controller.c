@@ -179,9 +179,13 @@ int vq_qemu_write_controllers(struct vq_qemu_writer *writer, struct vq_error *er
             write_pci_controller(writer, controller);
     }
     for (size_t i = 0; i < devices->n_controllers; i++)
-        if (devices->controllers[i]->type != VQ_CONTROLLER_PCI && write_controller(writer, devices->controllers[i], err) < 0)
+        if (devices->controllers[i]->type != VQ_CONTROLLER_PCI && devices->controllers[i]->type != VQ_CONTROLLER_CCID &&
+            write_controller(writer, devices->controllers[i], err) < 0)
             return -1;
     for (size_t i = 0; i < devices->n_hubs; i++)
         vq_qemu_arg_json(writer, "-device", vq_qemu_device_new(writer, "usb-hub", &devices->hubs[i]->info));
+    for (size_t i = 0; i < devices->n_controllers; i++) /* on ports of the others */
+        if (devices->controllers[i]->type == VQ_CONTROLLER_CCID && write_controller(writer, devices->controllers[i], err) < 0)
+            return -1;
     return 0;
 }

@@ -61,7 +61,7 @@ const char *vq_qemu_scsi_device(const char *model)
         {"lsisas1068", "mptsas1068"},
         {"lsisas1078", "megasas"},
         {"vmpvscsi", "pvscsi"},
-        {"dc390", "dc-390"},
+        {"dc390", "dc390"},
         {"am53c974", "am53c974"},
     };
 

@@ -98,6 +98,9 @@ static const char *why_not_device(const struct vq_devices *devices)
     for (size_t i = 0; i < devices->n_serials; i++)
         if (needs_other_end(&devices->serials[i]->source))
             return "nobody at the other end";
+    for (size_t i = 0; i < devices->n_smartcards; i++)
+        if (devices->smartcards[i]->mode != VQ_SMARTCARD_PASSTHROUGH)
+            return "no smartcard";
     for (size_t i = 0; i < devices->n_filesystems; i++)
         if (vq_streq(devices->filesystems[i]->driver_type, "virtiofs"))
             return "no virtiofsd";
@@ -202,8 +205,10 @@ static void make_images(struct vq_domain *live)
         disk->source.type = VQ_SOURCE_FILE; /* a block device is a file for this purpose */
         make_file(&disk->source.path, disk->format, disk->device == VQ_DISK_DEVICE_FLOPPY ? FLOPPY : DISK);
         for (struct vq_backing *backing = disk->backing; backing != NULL; backing = backing->backing)
-            if (backing->source.path != NULL)
+            if (backing->source.path != NULL) {
+                backing->source.type = VQ_SOURCE_FILE;
                 make_file(&backing->source.path, backing->format, DISK);
+            }
     }
 }
 
