@@ -78,7 +78,7 @@ static size_t count_usb(const struct vq_hostdev *hostdev, struct usb_device *ret
 
 static int find_usb(struct vq_hostdev *hostdev, bool *ret_is_missing, struct vq_error *err)
 {
-    struct usb_device device;
+    struct usb_device device = { 0 };
     size_t n = count_usb(hostdev, &device);
 
     *ret_is_missing = n == 0;
