@@ -381,7 +381,8 @@ static int write_all(struct vq_qemu_writer *writer, struct vq_error *err)
     write_power(writer);
     vq_qemu_write_boot(writer);
     vq_qemu_write_vcpus(writer);
-    if (vq_qemu_write_memory_devices(writer, err) < 0 || vq_qemu_write_controllers(writer, err) < 0 || vq_qemu_write_disks(writer, err) < 0 ||
+    /* Memory of virtio sits on a bus that a controller makes. */
+    if (vq_qemu_write_controllers(writer, err) < 0 || vq_qemu_write_memory_devices(writer, err) < 0 || vq_qemu_write_disks(writer, err) < 0 ||
         vq_qemu_write_devices(writer, err) < 0 || vq_qemu_write_displays(writer, err) < 0)
         return -1;
     write_tail(writer);

@@ -216,6 +216,21 @@ static int check_files(const struct vq_domain *live, struct vq_error *err)
     return 0;
 }
 
+/* What the command line can say, and nobody does yet: without the overlay a guest would write what it means to lose into the image. */
+static int check_disks(const struct vq_domain *live, struct vq_error *err)
+{
+    for (size_t i = 0; i < live->devices.n_disks; i++) {
+        const struct vq_disk *disk = live->devices.disks[i];
+
+        if (disk->is_transient)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': transient disks are not supported", disk->target);
+        if (disk->source.reservations_managed == VQ_SWITCH_ON)
+            return vq_error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': managed reservations are not supported, give the "
+                                "socket of a running qemu-pr-helper", disk->target);
+    }
+    return 0;
+}
+
 /* Displays that draw on a GPU of the host need one. */
 static int check_gpus(const struct vq_domain *live, struct vq_error *err)
 {
@@ -240,7 +255,8 @@ enum vq_step_result vq_qemu_step_host(struct vq_job *job)
     if (VQ_FAILPOINT("qemu.start.host"))
         return vq_qemu_step_failed(job, "qemu.start.host");
     if (check_pages(guest->live, &err) < 0 || check_nodes(guest->live, &err) < 0 || check_files(guest->live, &err) < 0 ||
-        check_gpus(guest->live, &err) < 0 || vq_qemu_hostdevs_find(guest, &err) < 0 || open_vsock(guest, &err) < 0)
+        check_gpus(guest->live, &err) < 0 || check_disks(guest->live, &err) < 0 ||
+        vq_qemu_hostdevs_find(guest, &err) < 0 || open_vsock(guest, &err) < 0)
         return vq_job_fail(job, &err);
     return VQ_STEP_DONE;
 }

@@ -558,6 +558,19 @@ static void a_tap_joins_its_bridge_is_counted_and_goes_with_the_guest(void **sta
     nothing_is_left();
 }
 
+static void a_disk_whose_writes_would_go_where_they_should_not_is_refused(void **state)
+{
+    struct fake_domain *domain;
+
+    (void)state;
+    (void)snprintf(devices_more, sizeof(devices_more), "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+                   "<source file='%s'/><target dev='vda' bus='virtio'/><transient/></disk>", VQ_FAKE_QEMU);
+    domain = define("", true, "");
+    assert_int_equal(call("domain_create", domain), VIR_ERR_CONFIG_UNSUPPORTED);
+    assert_non_null(strstr(fake_error.message, "disk 'vda': transient disks are not supported"));
+    nothing_is_left();
+}
+
 /* ---- Consoles ---- */
 
 /* The first words of a kernel, before it finds that it has too little memory and begins anew. */
@@ -966,6 +979,7 @@ int main(void)
         TEST(a_record_that_cannot_be_read_is_kept_aside),
         TEST(a_guest_of_another_boot_is_off),
         TEST(a_daemon_that_dies_at_any_step_leaves_nothing_behind),
+        TEST(a_disk_whose_writes_would_go_where_they_should_not_is_refused), /* last: it leaves the host's network */
         TEST(a_tap_joins_its_bridge_is_counted_and_goes_with_the_guest), /* last: it leaves the host's network */
     };
 

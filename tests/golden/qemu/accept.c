@@ -140,6 +140,9 @@ static const char *why_not_desktop(const struct vq_devices *devices)
         if (devices->graphics[i]->type == VQ_GRAPHICS_SDL || devices->graphics[i]->type == VQ_GRAPHICS_EGL_HEADLESS ||
             devices->graphics[i]->type == VQ_GRAPHICS_DBUS || devices->graphics[i]->gl == VQ_SWITCH_ON)
             return "no desktop";
+    for (size_t i = 0; i < devices->n_videos; i++)
+        if (devices->videos[i]->blob == VQ_SWITCH_ON && access("/dev/udmabuf", F_OK) < 0)
+            return "no /dev/udmabuf";
     for (size_t i = 0; i < devices->n_audios; i++)
         if (!vq_streq(devices->audios[i]->type, "none") && !vq_streq(devices->audios[i]->type, "spice") &&
             !vq_streq(devices->audios[i]->type, "file"))
@@ -171,6 +174,8 @@ static const char *why_not(const struct vq_domain *def)
         return "no such store";
     if (access(golden_capabilities_of(def)->path, X_OK) < 0)
         return "no such emulator";
+    if (def->n_qemu_devices > 0)
+        return "the user's own properties are not ours to answer for";
     if (def->qemu != NULL && def->qemu->n_args > 0 && strcmp(def->qemu->args[0]->value, "-d") != 0)
         return "the user's own words are not ours to answer for";
     return NULL;
