@@ -176,7 +176,7 @@ static void clear_member(const struct vq_key *key, void *object)
 {
     void *member = (char *)object + key->offset;
 
-    if (key->kind == VQ_KEY_STRING || key->kind == VQ_KEY_TEXT) {
+    if (key->kind == VQ_KEY_STRING) {
         free(*(char **)member);
         *(char **)member = NULL;
     } else if (key->kind == VQ_KEY_STRINGS) {
@@ -198,13 +198,8 @@ static int store(struct cursor *cursor, const struct vq_key *key, struct value *
             vq_buffer_addf(cursor->unknown, "%s:%u: '%s' has no effect: %s\n", cursor->name, cursor->line, key->name, key->why);
         return 0;
     }
-    if (key->kind != VQ_KEY_STRING && key->kind != VQ_KEY_STRINGS && key->kind != VQ_KEY_TEXT)
+    if (key->kind != VQ_KEY_STRING && key->kind != VQ_KEY_STRINGS)
         return store_number(cursor, key, value);
-    if (value->kind == NUMBER && key->kind == VQ_KEY_TEXT) {
-        clear_member(key, cursor->object);
-        *(char **)member = vq_asprintf("%lld", (long long)value->number);
-        return 0;
-    }
     if (value->kind == NUMBER || (value->kind == LIST && key->kind != VQ_KEY_STRINGS))
         return refuse_value(cursor, key, key->kind == VQ_KEY_STRINGS ? "a list of strings" : "a string in quotes");
     clear_member(key, cursor->object);

@@ -22,7 +22,6 @@ enum vq_key_kind {
     VQ_KEY_BOOL,    /* bool: 0 or 1 */
     VQ_KEY_UINT,    /* uint32_t */
     VQ_KEY_INT,     /* int64_t */
-    VQ_KEY_TEXT,    /* char *: a string, or a number as it is written */
     VQ_KEY_STRINGS, /* char **, NULL at the end; a single string is a list of one. "said" but empty: a list of none */
     VQ_KEY_IDLE,    /* no member: any value is taken, and has no effect here */
 };

@@ -153,21 +153,22 @@ static int add_addresses(struct vq_remote_domain_interface *interface, json_t *e
     return 0;
 }
 
-/* The one that has the name already, or a new one. NULL: err tells. */
-static struct vq_remote_domain_interface *interface_of(struct vq_remote_domain_interface *list, uint32_t *n, json_t *entry,
-                                                       struct vq_arena *arena, struct vq_error *err)
+/* The one that has the name already, or a new one; numbers: by name, since a guest may repeat names without end. NULL: err tells. */
+static struct vq_remote_domain_interface *interface_of(struct vq_remote_domain_interface *list, uint32_t *n, json_t *numbers,
+                                                       json_t *entry, struct vq_arena *arena, struct vq_error *err)
 {
     const char *name = vq_agent_text(entry, "name"), *mac = vq_agent_text(entry, "hardware-address");
     size_t length = name != NULL ? strcspn(name, ":") : 0;
     struct vq_remote_domain_interface *own;
+    const json_t *number;
 
     if (name == NULL) {
         (void)vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "qemu agent didn't provide 'name' field");
         return NULL;
     }
-    for (uint32_t i = 0; i < *n; i++)
-        if (strncmp(list[i].name, name, length) == 0 && list[i].name[length] == '\0')
-            return &list[i];
+    number = json_object_getn(numbers, name, length);
+    if (number != NULL)
+        return &list[json_integer_value(number)];
     if (*n == INTERFACES_MAX) {
         (void)vq_error_set_from(err, VIR_FROM_RPC, VIR_ERR_RPC, "Number of interfaces, %d exceeds the max limit: %d",
                                 INTERFACES_MAX + 1, INTERFACES_MAX);
@@ -176,7 +177,8 @@ static struct vq_remote_domain_interface *interface_of(struct vq_remote_domain_i
     own = &list[*n];
     own->name = vq_arena_strndup(arena, name, length);
     own->hwaddr = vq_arena_strdup(arena, mac);
-    if (own->name == NULL || (mac != NULL && own->hwaddr == NULL)) {
+    if (own->name == NULL || (mac != NULL && own->hwaddr == NULL) ||
+        json_object_setn_new(numbers, name, length, json_integer(*n)) < 0) {
         (void)vq_error_set(err, VIR_ERR_NO_MEMORY, "the answer is longer than one call may use");
         return NULL;
     }
@@ -188,20 +190,26 @@ int vq_agent_interfaces_read(json_t *answer, struct vq_arena *arena, struct vq_r
                              uint32_t *ret_n, struct vq_error *err)
 {
     size_t i, room = json_array_size(answer) < INTERFACES_MAX ? json_array_size(answer) : INTERFACES_MAX;
-    struct vq_remote_domain_interface *list = vq_arena_alloc(arena, room + 1, sizeof(*list)), *own;
+    struct vq_remote_domain_interface *list, *own = NULL;
+    json_t *numbers;
     uint32_t n = 0;
     json_t *entry;
 
     if (!json_is_array(answer))
         return vq_error_set(err, VIR_ERR_INTERNAL_ERROR, "qemu agent didn't return an array of interfaces");
+    list = vq_arena_alloc(arena, room + 1, sizeof(*list));
     if (list == NULL)
         return vq_error_set(err, VIR_ERR_NO_MEMORY, "the answer is longer than one call may use");
+    numbers = json_object();
     json_array_foreach(answer, i, entry) {
-        own = interface_of(list, &n, entry, arena, err);
-        if (own == NULL || add_addresses(own, entry, arena, err) < 0)
-            return -1;
+        own = interface_of(list, &n, numbers, entry, arena, err);
+        if (own != NULL && add_addresses(own, entry, arena, err) < 0)
+            own = NULL;
+        if (own == NULL)
+            break;
     }
+    json_decref(numbers);
     *ret_interfaces = list;
     *ret_n = n;
-    return 0;
+    return own != NULL || json_array_size(answer) == 0 ? 0 : -1;
 }

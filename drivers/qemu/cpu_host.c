@@ -18,7 +18,7 @@ void vq_cpuid_here(uint32_t leaf, uint32_t subleaf, uint32_t ret_registers[4])
 {
     memset(ret_registers, 0, 4 * sizeof(*ret_registers));
 #if defined(__x86_64__) || defined(__i386__)
-    if (leaf <= __get_cpuid_max(leaf & 0x80000000u, NULL))
+    if (leaf <= (uint32_t)__get_cpuid_max(leaf & 0x80000000u, NULL))
         __cpuid_count(leaf, subleaf, ret_registers[0], ret_registers[1], ret_registers[2], ret_registers[3]);
 #else
     (void)leaf;

@@ -47,9 +47,9 @@ char *vq_qemu_files_dir(const struct vq_qemu_guest *guest)
 
 static int make_dir(const char *path, mode_t mode, struct vq_error *err)
 {
-    if (mkdir(path, mode) < 0 && errno != EEXIST)
-        return vq_error_system(err, errno, "cannot make directory '%s'", path);
-    return 0;
+    if (mkdir(path, mode) == 0) /* the daemon's umask takes from the mode what QEMU's user needs */
+        return chmod(path, mode) == 0 ? 0 : vq_error_system(err, errno, "cannot set the mode of '%s'", path);
+    return errno == EEXIST ? 0 : vq_error_system(err, errno, "cannot make directory '%s'", path);
 }
 
 /* Files and sockets of one directory, then itself. Nothing below it is followed. */
@@ -91,7 +91,7 @@ static int create_dir(struct vq_qemu_guest *guest, struct vq_error *err)
         return -1;
     if (access(guest->dir, F_OK) == 0)
         remove_dir(guest->dir); /* ids are given once, so this is the rest of a run whose host has crashed */
-    if (mkdir(guest->dir, 0711) < 0)
+    if (mkdir(guest->dir, 0711) < 0 || chmod(guest->dir, 0711) < 0)
         return vq_error_system(err, errno, "cannot make directory '%s'", guest->dir);
     if (make_dir(sub, 0700, err) < 0)
         return -1;

@@ -341,8 +341,10 @@ static void make_nvram_dir(const char *path)
 {
     /* The package makes it; a host that was set up by hand may not have it. A failure shows when the file is made. */
     if (strncmp(path, VQ_QEMU_NVRAM_DIR "/", sizeof(VQ_QEMU_NVRAM_DIR)) == 0 && access(VQ_QEMU_NVRAM_DIR, F_OK) < 0) {
-        (void)mkdir("/var/lib/libvirt", 0755);
-        (void)mkdir("/var/lib/libvirt/qemu", 0751);
+        if (mkdir("/var/lib/libvirt", 0755) == 0)
+            (void)chmod("/var/lib/libvirt", 0755);
+        if (mkdir("/var/lib/libvirt/qemu", 0751) == 0)
+            (void)chmod("/var/lib/libvirt/qemu", 0751);
         (void)mkdir(VQ_QEMU_NVRAM_DIR, 0711);
         (void)chmod(VQ_QEMU_NVRAM_DIR, 0711); /* whatever the umask */
     }

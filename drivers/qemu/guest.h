@@ -92,6 +92,7 @@ struct vq_qemu_guest {
     size_t n_owned;
     struct vq_qemu_helper helpers[VQ_GUEST_HELPERS_MAX]; /* programs beside QEMU */
     size_t n_helpers;
+    bool has_looked;         /* its images count as in use */
     bool waits_for_helpers;  /* the step that ends them */
     int vsock_fd;            /* with the guest's number set, until QEMU has it, -1 */
 

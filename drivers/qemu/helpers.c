@@ -69,6 +69,21 @@ static char *find_program(const char *name, struct vq_error *err)
 
 /* ---- Sockets ---- */
 
+/* Bound as root in a directory of QEMU's user, who may have put another file in its place: only a socket of ours is given away. */
+static int give_socket(const char *path, uid_t uid, gid_t gid)
+{
+    VQ_AUTOCLOSE int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat status;
+
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return -1;
+    if (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1) {
+        errno = EPERM;
+        return -1;
+    }
+    return fchownat(fd, "", uid, gid, AT_EMPTY_PATH);
+}
+
 /* Bound here, so that QEMU finds somebody there the moment it looks: the helper gets the listening end. */
 static int listen_at(struct vq_qemu_guest *guest, const char *path, struct vq_error *err)
 {
@@ -84,7 +99,7 @@ static int listen_at(struct vq_qemu_guest *guest, const char *path, struct vq_er
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     before = umask(0077);
     rc = fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 1) < 0 ||
-                 (settings->has_user && chown(path, settings->uid, settings->gid) < 0)
+                 (settings->has_user && give_socket(path, settings->uid, settings->gid) < 0)
              ? vq_error_system(err, errno, "cannot make the socket '%s'", path) : 0;
     (void)umask(before);
     if (rc < 0 && fd >= 0)
@@ -270,8 +285,10 @@ static void setup_over(struct vq_qemu_guest *guest, int status)
     char tail[256];
 
     forget_all(guest);
-    if (!guest->job.is_active)
+    /* Undoing waits for it in a step of ours only: a script that is waited for meanwhile is another matter. */
+    if (!guest->job.is_active || (guest->job.is_unwinding && !guest->waits_for_helpers))
         return;
+    guest->waits_for_helpers = false;
     if (status == 0 || guest->job.is_unwinding) {
         vq_qemu_step_over(guest, NULL);
         return;

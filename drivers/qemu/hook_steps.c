@@ -16,7 +16,8 @@ void vq_qemu_hook_drop(struct vq_qemu_guest *guest)
     if (guest->hook == NULL)
         return;
     vq_hook_cancel(vq_take(guest->hook));
-    (void)vq_qemu_ticket_use(guest->ticket);
+    if (guest->ticket != NULL)
+        (void)vq_qemu_ticket_use(guest->ticket);
 }
 
 static bool run_hook(struct vq_qemu_guest *guest, const char *operation, const char *sub_operation, vq_hook_cb cb)

@@ -223,6 +223,18 @@ static const char *canonical_format(const char *format)
                                                                                                                   : format;
 }
 
+/* Only what a definition may say: the run's own is read again after a restart of the daemon. */
+static int check_format(const char *format, const char *path, struct vq_error *err)
+{
+    static const char *const formats[] = {"raw", "dir", "bochs", "cloop", "dmg", "iso", "vpc", "vdi", "none", "fat", "ploop", "cow",
+                                          "qcow", "qcow2", "qed", "vmdk"};
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(formats); i++)
+        if (strcmp(formats[i], format) == 0)
+            return 0;
+    return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "unknown format '%s' of the backing image of '%s'", format, path);
+}
+
 static int walk_down(struct walk *walk, const struct layer *layer, const char *format, struct vq_backing **ret,
                      struct vq_error *err);
 
@@ -236,7 +248,8 @@ static int look_below(struct walk *walk, struct vq_backing *backing, const char 
 
     if (vq_image_path_check(layer.path, walk->reader, err) < 0 || open_layer(walk, &layer, err) < 0)
         return -1;
-    if (remember(walk, &layer, err) == 0 && (format != NULL || probe_format(&layer, &format, err) == 0)) {
+    if (remember(walk, &layer, err) == 0 && (format != NULL || probe_format(&layer, &format, err) == 0) &&
+        check_format(format, above, err) == 0) {
         if (S_ISBLK(layer.status.st_mode))
             backing->source.type = VQ_SOURCE_BLOCK;
         backing->format = vq_strdup(format);
@@ -272,7 +285,7 @@ static int walk_down(struct walk *walk, const struct layer *layer, const char *f
         rc = vq_error_set(err, VIR_ERR_OPERATION_INVALID,
                           "format of backing image '%s' of image '%s' was not specified in the image metadata (See "
                           "https://libvirt.org/kbase/backing_chains.html for troubleshooting)", header.backing, layer->path);
-    else
+    else if ((rc = check_format(canonical_format(header.backing_format), layer->path, err)) == 0)
         backing->format = vq_strdup(canonical_format(header.backing_format));
     if (rc == 0 && vq_streq(backing->format, "raw")) {
         backing->chain = VQ_CHAIN_DETECTED;

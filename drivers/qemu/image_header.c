@@ -2,6 +2,7 @@
 #define VQ_FROM VIR_FROM_STORAGE
 #include "drivers/qemu/image_header.h"
 
+#include <jansson.h>
 #include <string.h>
 
 /* ---- Bytes ---- */
@@ -41,7 +42,22 @@ static uint64_t le64(const struct bytes *bytes, size_t offset)
     return (uint64_t)le32(bytes, offset + 4) << 32 | le32(bytes, offset);
 }
 
-/* A name inside the header. A NUL or a line break in it is no name of a file that anybody meant. */
+/* What XML and JSON can carry: the name comes into the definition of the run. */
+static bool is_text(const char *name, size_t length)
+{
+    json_t *text;
+    bool is_utf8;
+
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)name[i] < ' ' || name[i] == 0x7f)
+            return false;
+    text = json_stringn(name, length);
+    is_utf8 = text != NULL;
+    json_decref(text);
+    return is_utf8;
+}
+
+/* A name inside the header. A control character in it is no name of a file that anybody meant. */
 static int copy_name(const struct bytes *bytes, uint64_t offset, uint64_t length, char *ret, size_t size, const char *what,
                      struct vq_error *err)
 {
@@ -49,7 +65,7 @@ static int copy_name(const struct bytes *bytes, uint64_t offset, uint64_t length
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "the name of its %s lies outside of the header", what);
     memcpy(ret, bytes->at + offset, (size_t)length);
     ret[length] = '\0';
-    if (strlen(ret) != length || strpbrk(ret, "\r\n") != NULL)
+    if (!is_text(ret, (size_t)length))
         return vq_error_set(err, VIR_ERR_OPERATION_INVALID, "the name of its %s is not a name", what);
     return 0;
 }

@@ -166,11 +166,11 @@ static void add_other(struct look *look, const struct vq_qemu_guest *guest, cons
                                                           .writes = is_top && writes_to(disk), .shares = disk->is_shareable};
 }
 
-/* Of all guests that have begun to run: one that only starts has not looked yet, or has seen us. */
+/* Of all guests that have begun to look, which they do one after the other. */
 static void add_others(struct look *look, const struct vq_qemu_guest *own)
 {
     for (const struct vq_qemu_guest *guest = own->qemu->guests; guest != NULL; guest = guest->next) {
-        if (guest == own || guest->live == NULL || guest->id < 0 || guest->phase == VQ_GUEST_ENDED)
+        if (guest == own || guest->live == NULL || (guest->id < 0 && !guest->has_looked) || guest->phase == VQ_GUEST_ENDED)
             continue;
         for (size_t i = 0; i < guest->live->devices.n_disks; i++) {
             const struct vq_disk *disk = guest->live->devices.disks[i];
@@ -346,6 +346,7 @@ enum vq_step_result vq_qemu_step_look(struct vq_job *job)
         return vq_qemu_step_failed(job, "qemu.start.look");
     if (resolve_volumes(guest, &err) < 0)
         return vq_job_fail(job, &err);
+    guest->has_looked = true;
     look = look_new(guest);
     look->ticket = vq_qemu_ticket_new(guest);
     (void)uv_queue_work(guest->qemu->host->loop, &look->work, work, done); /* fails only without a function */

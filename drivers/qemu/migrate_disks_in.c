@@ -143,7 +143,7 @@ static void made(void *take_work, void *data)
         if (!disks->items[i].was_made)
             continue;
         k++;
-        disks->items[i].was_made = file->number != EEXIST;
+        disks->items[i].was_made = file->inode != 0; /* what was not come to, somebody else may make meanwhile */
         disks->items[i].inode = file->inode;
         disks->items[i].fd = file->fd;
         file->fd = -1;

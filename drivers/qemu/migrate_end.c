@@ -99,6 +99,7 @@ void vq_migrate_propose_commit(const struct vq_qemu_guest *guest, uint64_t to, v
 
     if (vq_migrate_kept_definition(guest, &migration->options, &kept, &err) < 0 ||
         (kept != NULL && vq_qemu_pack_definition(guest->qemu->host, kept, &packed, &err) < 0)) {
+        err.from = VIR_FROM_QEMU; /* not the log's word, which is VIR_FROM_DOMAIN */
         cb(NULL, &err, data);
         return;
     }

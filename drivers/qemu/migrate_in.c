@@ -389,8 +389,8 @@ static void in_session_ended(struct vq_qemu_guest *guest, uint64_t entry_node, u
     /* All is here: between nodes it needs nobody's word any more. */
     if (incoming->is_loaded && migration->peer != 0)
         return;
-    if (incoming->fate == VQ_INCOMING_OURS && !is_source)
-        return; /* the rest is on its way, and there is no other place for the guest */
+    if (incoming->fate == VQ_INCOMING_OURS)
+        return; /* the rest is on its way, and there is no other place for the guest: QEMU or the watch tells when it does not come */
     (void)vq_error_set(&err, VIR_ERR_OPERATION_ABORTED, is_source ? "the node that sends domain '%s' was lost"
                                                                  : "the client that migrated domain '%s' has gone away",
                        guest->name);

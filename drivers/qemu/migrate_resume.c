@@ -69,15 +69,17 @@ static void resuming_free(struct vq_resuming *resuming)
 /* err NULL: all of it has come. */
 static void over(struct vq_resuming *resuming, const struct vq_error *err)
 {
-    struct vq_peer *peer = vq_take(resuming->peer);
+    struct vq_peer *peer;
+    bool is_asking = resuming->is_asking;
 
     if (resuming->is_over)
         return;
+    peer = vq_take(resuming->peer);
     resuming->is_over = true;
     resuming->cb(NULL, 0, err, resuming->data);
     if (peer != NULL)
-        peer->class->close(peer); /* calls back, when it was asked */
-    if (!resuming->is_asking)
+        peer->class->close(peer); /* calls back from inside when it was asked, and told() frees it then */
+    if (!is_asking)
         resuming_free(resuming);
 }
 

@@ -81,6 +81,8 @@ void vq_qemu_guest_powered_off(struct vq_qemu_guest *guest)
 
 static void act_on_crash(struct vq_qemu_guest *guest)
 {
+    if (guest->end.is_set || guest->phase != VQ_GUEST_ACTIVE || guest->qmp == NULL)
+        return; /* a dump came first: it ends already, or is seen to have crashed again when its monitor is back */
     act(guest, guest->live != NULL ? guest->live->on_crash : VQ_LIFECYCLE_DESTROY, VIR_DOMAIN_SHUTOFF_CRASHED,
         VIR_DOMAIN_EVENT_STOPPED_CRASHED);
 }

@@ -89,12 +89,19 @@ int vq_qemu_ownership_take(struct vq_qemu_guest *guest, struct vq_error *err)
 
 void vq_qemu_ownership_give_back(struct vq_qemu_guest *guest)
 {
+    const struct vq_qemu_settings *settings = &guest->qemu->settings;
+
     for (size_t i = guest->n_owned; i-- > 0;) {
         const struct vq_qemu_owned *owned = &guest->owned[i];
         struct vq_error err = VQ_ERROR_INIT;
         struct stat status;
         int fd = open_image(owned->path, &status, &err);
 
+        if (fd >= 0 && status.st_uid != (settings->has_user ? settings->uid : geteuid())) {
+            vq_log(INFO, "guest.ownership", "domain=%s: '%s' has another owner by now, it stays as it is", guest->name, owned->path);
+            (void)close(fd);
+            continue;
+        }
         if (fd < 0 || change_owner(fd, owned->uid, owned->gid) < 0)
             vq_log(WARN, "guest.ownership", "domain=%s: '%s' cannot be given back to user %u, it stays as it is",
                    guest->name, owned->path, owned->uid);

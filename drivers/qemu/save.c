@@ -250,7 +250,7 @@ static int build_head(struct vq_saving *saving, const struct vq_saving_options *
 int vq_saving_start(struct vq_qemu_guest *guest, const struct vq_saving_options *options, struct vq_request *request,
                     void (*done)(struct vq_qemu_guest *guest, const struct vq_error *err), struct vq_error *err)
 {
-    VQ_AUTOFREE char *xml = options->take_xml;
+    VQ_AUTOFREE char *xml __attribute__((unused)) = options->take_xml; /* freed at the end, however that comes */
     struct vq_saving *saving;
     uint8_t mark[8];
     bool is_dump = options->kind == VQ_SAVING_DUMP || options->kind == VQ_SAVING_DUMP_MEMORY;

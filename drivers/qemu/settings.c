@@ -20,31 +20,32 @@ enum { DISPLAY_PORT_MIN = 5900, WEBSOCKET_PORT_MIN = 5700, MIGRATION_PORT_MIN = 
     KEY_AT(use##_tls_x509_verify, INT, use##_tls.verifies, .min = 0, .max = 1)
 #define DISPLAY(kind)                                                                                                  \
     KEY_AT(kind##_listen, STRING, kind.listen), KEY_AT(kind##_password, STRING, kind.password),                        \
-    KEY_AT(kind##_auto_unix_socket, BOOL, kind.auto_unix_socket), KEY_AT(kind##_sasl, BOOL, kind.sasl),                \
-    KEY_AT(kind##_sasl_dir, STRING, kind.sasl_dir), KEY_AT(kind##_tls, BOOL, kind##_tls.is_wanted)
+    KEY_AT(kind##_sasl, BOOL, kind.sasl), KEY_AT(kind##_tls, BOOL, kind##_tls.is_wanted),                              \
+    VQ_KEY_WITHOUT_EFFECT(#kind "_auto_unix_socket", "give the display <listen type='socket'/>"),                      \
+    VQ_KEY_WITHOUT_EFFECT(#kind "_sasl_dir", "displays have no SASL")
 #define PORTS .min = 1, .max = UINT16_MAX
 
 static const struct vq_key keys[] = {
     KEY(user, STRING),
     KEY(group, STRING),
     KEY(dynamic_ownership, BOOL),
-    KEY(remember_owner, BOOL),
+    VQ_KEY_WITHOUT_EFFECT("remember_owner", "an image goes back to the owner that it had before the run"),
     KEY(clear_emulator_capabilities, BOOL),
     KEY(seccomp_sandbox, INT, .min = -1, .max = 1),
     KEY(security_driver, STRINGS),
-    KEY(namespaces, STRINGS),
-    KEY(cgroup_controllers, STRINGS),
-    KEY(cgroup_device_acl, STRINGS),
-    KEY(capability_filters, STRINGS),
+    VQ_KEY_WITHOUT_EFFECT("namespaces", "QEMU sees the host's /dev"),
+    VQ_KEY_WITHOUT_EFFECT("cgroup_controllers", "guests are in no cgroup of their own"),
+    VQ_KEY_WITHOUT_EFFECT("cgroup_device_acl", "guests are in no cgroup of their own"),
+    VQ_KEY_WITHOUT_EFFECT("capability_filters", "'qemu:capabilities' of a domain does this"),
     KEY(max_files, UINT),
     KEY(max_processes, UINT),
-    KEY(max_core, TEXT),
-    KEY(dump_guest_core, BOOL),
-    KEY(set_process_name, BOOL),
+    VQ_KEY_WITHOUT_EFFECT("max_core", "the daemon's own limit counts"),
+    VQ_KEY_WITHOUT_EFFECT("dump_guest_core", "'dumpCore' of a domain's memory says it"),
+    VQ_KEY_WITHOUT_EFFECT("set_process_name", "QEMU's name is in its arguments"),
     DISPLAY(vnc),
     DISPLAY(spice),
-    KEY(vnc_allow_host_audio, BOOL),
-    KEY(nographics_allow_host_audio, BOOL),
+    VQ_KEY_WITHOUT_EFFECT("vnc_allow_host_audio", "'<audio>' of a domain says where sound goes"),
+    VQ_KEY_WITHOUT_EFFECT("nographics_allow_host_audio", "'<audio>' of a domain says where sound goes"),
     KEY(remote_display_port_min, UINT, .min = DISPLAY_PORT_MIN, .max = UINT16_MAX),
     KEY(remote_display_port_max, UINT, .min = DISPLAY_PORT_MIN, .max = UINT16_MAX),
     KEY(remote_websocket_port_min, UINT, .min = WEBSOCKET_PORT_MIN, .max = UINT16_MAX),
@@ -56,36 +57,38 @@ static const struct vq_key keys[] = {
     KEY_AT(chardev_tls, BOOL, chardev_tls.is_wanted),
     TLS(nbd),
     KEY_AT(nbd_tls, BOOL, nbd_tls.is_wanted),
-    TLS(backup),
+    VQ_KEY_WITHOUT_EFFECT("backup_tls_x509_cert_dir", "there are no backups yet"),
+    VQ_KEY_WITHOUT_EFFECT("backup_tls_x509_verify", "there are no backups yet"),
+    VQ_KEY_WITHOUT_EFFECT("backup_tls_x509_secret_uuid", "there are no backups yet"),
     TLS(migrate),
     KEY(migrate_tls_force, BOOL),
     KEY(migration_port_min, UINT, PORTS),
     KEY(migration_port_max, UINT, PORTS),
     KEY(migration_address, STRING),
     KEY(migration_host, STRING),
-    KEY(keepalive_interval, INT, .min = -1, .max = INT32_MAX),
-    KEY(keepalive_count, UINT),
+    VQ_KEY_WITHOUT_EFFECT("keepalive_interval", "a connection to another daemon has deadlines of its own"),
+    VQ_KEY_WITHOUT_EFFECT("keepalive_count", "a connection to another daemon has deadlines of its own"),
     KEY(save_image_format, STRING),
     KEY(dump_image_format, STRING),
-    KEY(snapshot_image_format, STRING),
+    VQ_KEY_WITHOUT_EFFECT("snapshot_image_format", "there are no snapshots yet"),
     KEY(auto_dump_path, STRING),
     KEY(auto_dump_bypass_cache, BOOL),
     KEY(auto_start_bypass_cache, BOOL),
-    KEY(hugetlbfs_mount, STRINGS),
-    KEY(nvram, STRINGS),
-    KEY(memory_backing_dir, STRING),
-    KEY(bridge_helper, STRING),
-    KEY(pr_helper, STRING),
-    KEY(slirp_helper, STRING),
-    KEY(dbus_daemon, STRING),
+    VQ_KEY_WITHOUT_EFFECT("hugetlbfs_mount", "the kernel's list of mounts is looked at"),
+    VQ_KEY_WITHOUT_EFFECT("nvram", "the firmware descriptors of /usr/share/qemu/firmware and /etc/qemu/firmware say it"),
+    VQ_KEY_WITHOUT_EFFECT("memory_backing_dir", "memory in files lies in the guest's directory"),
+    VQ_KEY_WITHOUT_EFFECT("bridge_helper", "no helper is needed: the daemon makes the taps"),
+    VQ_KEY_WITHOUT_EFFECT("pr_helper", "managed reservations are refused"),
+    VQ_KEY_WITHOUT_EFFECT("slirp_helper", "QEMU's own user network is used"),
+    VQ_KEY_WITHOUT_EFFECT("dbus_daemon", "the daemon starts no D-Bus of its own"),
     KEY(swtpm_user, STRING),
     KEY(swtpm_group, STRING),
-    KEY(virtiofsd_debug, BOOL),
-    KEY(relaxed_acs_check, BOOL),
-    KEY(gluster_debug_level, UINT, .min = 0, .max = 9),
-    KEY(stdio_handler, STRING),
-    KEY(deprecation_behavior, STRING),
-    KEY(sched_core, STRING),
+    VQ_KEY_WITHOUT_EFFECT("virtiofsd_debug", "not passed on"),
+    VQ_KEY_WITHOUT_EFFECT("relaxed_acs_check", "the ACS of PCI devices is not looked at"),
+    VQ_KEY_WITHOUT_EFFECT("gluster_debug_level", "not passed on"),
+    VQ_KEY_WITHOUT_EFFECT("stdio_handler", "QEMU writes its log itself, the daemon bounds it"),
+    VQ_KEY_WITHOUT_EFFECT("deprecation_behavior", "'qemu:deprecation' of a domain says it"),
+    VQ_KEY_WITHOUT_EFFECT("sched_core", "core scheduling is not set"),
     VQ_KEY_WITHOUT_EFFECT("lock_manager", "the cluster lets a domain run on one host only, and QEMU locks its images"),
     VQ_KEY_WITHOUT_EFFECT("max_queued", "a call never waits for another one's job"),
     VQ_KEY_WITHOUT_EFFECT("max_threads_per_process", "there is no systemd scope whose tasks it would bound"),
@@ -108,18 +111,12 @@ static const struct {
 #define PATH(name, member) { #name, offsetof(struct vq_qemu_settings, member), NULL }
     WORDS(save_image_format, "raw", "gzip", "bzip2", "xz", "lzop", "zstd"),
     WORDS(dump_image_format, "raw", "gzip", "bzip2", "xz", "lzop", "zstd"),
-    WORDS(snapshot_image_format, "raw", "gzip", "bzip2", "xz", "lzop"),
-    WORDS(stdio_handler, "logd", "file"),
-    WORDS(deprecation_behavior, "none", "omit", "reject", "crash"),
-    WORDS(sched_core, "none", "vcpus", "emulator", "full"),
     PATH(auto_dump_path, auto_dump_path),
-    PATH(memory_backing_dir, memory_backing_dir),
     PATH(default_tls_x509_cert_dir, default_tls.dir),
     PATH(vnc_tls_x509_cert_dir, vnc_tls.dir),
     PATH(spice_tls_x509_cert_dir, spice_tls.dir),
     PATH(chardev_tls_x509_cert_dir, chardev_tls.dir),
     PATH(nbd_tls_x509_cert_dir, nbd_tls.dir),
-    PATH(backup_tls_x509_cert_dir, backup_tls.dir),
     PATH(migrate_tls_x509_cert_dir, migrate_tls.dir),
 #undef WORDS
 #undef PATH
@@ -158,6 +155,30 @@ static int check_migration_host(const char *host, struct vq_error *err)
     for (size_t i = 0; host != NULL && i < VQ_N_ELEMENTS(own); i++)
         if (strcmp(host, own[i]) == 0 || strncmp(host, "localhost.", 10) == 0)
             return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "migration_host: '%s' is no address that other hosts can send to", host);
+    return 0;
+}
+
+/* A protection that was asked for must not be missing without a word. */
+static int check_protections(const struct vq_qemu_settings *settings, struct vq_error *err)
+{
+    const struct {
+        const char *name;
+        bool is_wanted;
+        const char *instead;
+    } rows[] = {
+        { "vnc_password", settings->vnc.password != NULL, "give each display a 'passwd'" },
+        { "spice_password", settings->spice.password != NULL, "give each display a 'passwd'" },
+        { "vnc_sasl", settings->vnc.sasl, "give each display a 'passwd', or use vnc_tls with vnc_tls_x509_verify" },
+        { "spice_sasl", settings->spice.sasl, "give each display a 'passwd'" },
+        { "chardev_tls", settings->chardev_tls.is_wanted, "give each TCP device <source ... tls='yes'/>" },
+        { "security_driver", settings->security_driver != NULL && settings->security_driver[0] != NULL &&
+          !vq_streq(settings->security_driver[0], "none"), "\"none\" is the only one; user and group keep guests apart" },
+    };
+
+    for (size_t i = 0; i < VQ_N_ELEMENTS(rows); i++)
+        if (rows[i].is_wanted)
+            return vq_error_set(err, VIR_ERR_CONF_SYNTAX, "%s: it cannot be honoured here, so it has to be taken out: %s", rows[i].name,
+                                rows[i].instead);
     return 0;
 }
 
@@ -245,21 +266,20 @@ int vq_qemu_settings_read(struct vq_qemu_settings *settings, const char *config_
     bool is_there;
 
     *settings = (struct vq_qemu_settings){
-        .dynamic_ownership = true, .remember_owner = true, .clear_emulator_capabilities = true, .seccomp_sandbox = -1,
+        .dynamic_ownership = true, .clear_emulator_capabilities = true, .seccomp_sandbox = -1,
         .vnc.listen = vq_strdup("127.0.0.1"), .spice.listen = vq_strdup("127.0.0.1"),
         .remote_display_port_min = DISPLAY_PORT_MIN, .remote_display_port_max = UINT16_MAX,
         .remote_websocket_port_min = WEBSOCKET_PORT_MIN, .remote_websocket_port_max = UINT16_MAX,
         .default_tls = not_said, .vnc_tls = not_said, .spice_tls = not_said, .chardev_tls = not_said, .nbd_tls = not_said,
-        .migrate_tls = not_said, .backup_tls = not_said, .migration_port_min = MIGRATION_PORT_MIN,
-        .migration_port_max = MIGRATION_PORT_MAX, .keepalive_interval = 5, .keepalive_count = 5,
+        .migrate_tls = not_said, .migration_port_min = MIGRATION_PORT_MIN,
+        .migration_port_max = MIGRATION_PORT_MAX, 
         .save_image_format = vq_strdup("raw"), .dump_image_format = vq_strdup("raw"),
-        .snapshot_image_format = vq_strdup("raw"), .stdio_handler = vq_strdup("logd"),
     };
 
     if (vq_file_read(path, keys, VQ_N_ELEMENTS(keys), settings, remarks, &is_there, err) < 0)
         return -1;
     if (check_texts(settings, err) < 0 || check_migration_host(settings->migration_host, err) < 0 ||
-        check_ranges(settings, err) < 0 || find_user(settings, err) < 0 || find_group(settings, err) < 0 ||
+        check_ranges(settings, err) < 0 || check_protections(settings, err) < 0 || find_user(settings, err) < 0 || find_group(settings, err) < 0 ||
         find_tpm_user(settings, err) < 0)
         return vq_error_wrap(err, "reading '%s'", path);
     return 0;

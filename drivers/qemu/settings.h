@@ -21,9 +21,7 @@ struct vq_qemu_tls {
 struct vq_qemu_display_settings {
     char *listen;
     char *password;          /* NULL: none */
-    bool auto_unix_socket;
     bool sasl;
-    char *sasl_dir;          /* NULL: not said */
 };
 
 /* Members have the names of the keys where nothing stands beside them. */
@@ -33,43 +31,27 @@ struct vq_qemu_settings {
     uid_t uid;
     gid_t gid;
     bool dynamic_ownership;  /* images are QEMU's user's while it runs */
-    bool remember_owner;     /* and the former owner's again afterwards */
     bool clear_emulator_capabilities;
     int64_t seccomp_sandbox; /* 0: off; 1 and -1: on */
-    char **security_driver, **namespaces, **cgroup_controllers, **cgroup_device_acl, **capability_filters; /* NULL: not said */
+    char **security_driver;  /* NULL: not said */
     uint32_t max_files, max_processes; /* 0: as ours */
-    char *max_core;          /* "unlimited" or bytes; NULL: as ours */
-    bool dump_guest_core;
-    bool set_process_name;
 
     struct vq_qemu_display_settings vnc, spice;
-    bool vnc_allow_host_audio, nographics_allow_host_audio;
     uint32_t remote_display_port_min, remote_display_port_max, remote_websocket_port_min, remote_websocket_port_max;
 
-    struct vq_qemu_tls default_tls, vnc_tls, spice_tls, chardev_tls, nbd_tls, migrate_tls, backup_tls;
+    struct vq_qemu_tls default_tls, vnc_tls, spice_tls, chardev_tls, nbd_tls, migrate_tls;
     bool migrate_tls_force;  /* no data of a guest in clear over the network */
     uint32_t migration_port_min, migration_port_max; /* for data of migrations */
     char *migration_address; /* where the destination listens; NULL: all addresses of the host */
     char *migration_host;    /* the name that other hosts are told to send to; NULL: our own */
-    int64_t keepalive_interval; /* seconds; towards daemons outside, in peer-to-peer migration; -1: never */
-    uint32_t keepalive_count;
 
-    char *save_image_format, *dump_image_format, *snapshot_image_format; /* "raw" */
+    char *save_image_format, *dump_image_format; /* "raw" */
     char *auto_dump_path;    /* NULL: <state_dir>/qemu/dump */
     bool auto_dump_bypass_cache, auto_start_bypass_cache;
-    char **hugetlbfs_mount, **nvram; /* NULL: not said */
-    char *memory_backing_dir; /* NULL: <state_dir>/qemu/ram */
-    char *bridge_helper, *pr_helper, *slirp_helper, *dbus_daemon; /* NULL: where they usually are */
     char *swtpm_user, *swtpm_group; /* NULL: "tss" when there is one */
     bool has_tpm_user;       /* false: swtpm runs as ourselves */
     uid_t tpm_uid;
     gid_t tpm_gid;
-    bool virtiofsd_debug;
-    bool relaxed_acs_check;
-    uint32_t gluster_debug_level;
-    char *stdio_handler;     /* "logd" or "file" */
-    char *deprecation_behavior; /* NULL: "none" */
-    char *sched_core;        /* NULL: "none" */
 };
 
 /* Read <config_dir>/qemu.conf over the defaults. A line that cannot be read may be the one that names QEMU's user, so it is refused.

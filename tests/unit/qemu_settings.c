@@ -155,7 +155,11 @@ static void what_cannot_be_is_refused_by_its_name(void **state)
         { "save_image_format = \"zip\"\n", "save_image_format: 'zip' is none of 'raw', 'gzip'" },
         { "user = \"nobody-of-this-name\"\n", "no user 'nobody-of-this-name'" },
         { "group = \"nobody-of-this-name\"\n", "no group 'nobody-of-this-name'" },
-        { "memory_backing_dir = \"ram\"\n", "memory_backing_dir: 'ram' is no absolute path" },
+        { "auto_dump_path = \"dump\"\n", "auto_dump_path: 'dump' is no absolute path" },
+        { "vnc_password = \"x\"\n", "vnc_password: it cannot be honoured here" },
+        { "spice_sasl = 1\n", "spice_sasl: it cannot be honoured here" },
+        { "chardev_tls = 1\n", "chardev_tls: it cannot be honoured here" },
+        { "security_driver = \"selinux\"\n", "security_driver: it cannot be honoured here" },
         { "migration_host = \"localhost\"\n", "migration_host" },
         { "max_files = \"many\"\n", "'max_files' must be a number" },
         { "dynamic_ownership = 2\n", "'dynamic_ownership' must be a number from 0 to 1" },
@@ -171,20 +175,6 @@ static void what_cannot_be_is_refused_by_its_name(void **state)
         assert_non_null(strstr(err.message, rows[i].named));
         vq_qemu_settings_done(&settings);
     }
-}
-
-static void a_size_of_cores_is_a_word_or_a_number(void **state)
-{
-    struct vq_qemu_settings settings;
-    struct vq_error err = VQ_ERROR_INIT;
-
-    (void)state;
-    assert_int_equal(read_text("max_core = \"unlimited\"\n", &settings, &err), 0);
-    assert_string_equal(settings.max_core, "unlimited");
-    vq_qemu_settings_done(&settings);
-    assert_int_equal(read_text("max_core = 4096\n", &settings, &err), 0);
-    assert_string_equal(settings.max_core, "4096");
-    vq_qemu_settings_done(&settings);
 }
 
 /* It may have been meant to say as whom QEMU runs. */
@@ -216,7 +206,6 @@ int main(void)
         cmocka_unit_test(every_key_of_the_sample_is_known),
         cmocka_unit_test(what_has_no_effect_is_told),
         cmocka_unit_test(what_cannot_be_is_refused_by_its_name),
-        cmocka_unit_test(a_size_of_cores_is_a_word_or_a_number),
         cmocka_unit_test(a_line_that_cannot_be_read_is_refused),
     };
 
