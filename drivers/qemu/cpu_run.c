@@ -201,3 +201,12 @@ void vq_qemu_cpu_settle(struct vq_domain *live, const struct vq_qemu_capabilitie
     cpu->check = VQ_CPU_CHECK_FULL;
     cpu->fallback = VQ_CPU_FALLBACK_FORBID;
 }
+
+char *vq_qemu_cpu_migratable_xml(const struct vq_domain *live)
+{
+    VQ_AUTOPTR(vq_domain) copy = vq_domain_copy(live);
+
+    if (copy->cpu != NULL && copy->cpu->check == VQ_CPU_CHECK_FULL)
+        copy->cpu->check = VQ_CPU_CHECK_PARTIAL;
+    return vq_domain_format(copy, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+}

@@ -20,3 +20,8 @@ VQ_MUST_CHECK int vq_qemu_cpu_begin_run(struct vq_domain *live, const struct vq_
 /* After it was built: the live definition lists what the guest really has beyond its model, and what of it it has not.
  * Another host has to give the same. */
 void vq_qemu_cpu_settle(struct vq_domain *live, const struct vq_qemu_capabilities *caps);
+
+/* The definition for a host where the run goes on, malloc'ed, with secrets. It asks for the features that the guest has, and not for
+ * exactly those: models of the same name have a feature more or less with libvirt ("qemu64" has no lahf_lm there), and it would refuse
+ * the guest for what QEMU gives it on both hosts. */
+char *vq_qemu_cpu_migratable_xml(const struct vq_domain *live);

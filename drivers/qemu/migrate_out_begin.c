@@ -8,6 +8,7 @@
 #include "conf/abi.h"
 #include "conf/base/memory.h"
 #include "conf/domain.h"
+#include "drivers/qemu/cpu_run.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/migrate_disks.h"
 #include "drivers/qemu/migrate_out.h"
@@ -59,12 +60,12 @@ static int definition_to_send(const struct vq_qemu_guest *guest, const char *dxm
     VQ_AUTOPTR(vq_domain) definition = NULL;
 
     if (dxml == NULL) {
-        *ret_xml = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+        *ret_xml = vq_qemu_cpu_migratable_xml(guest->live);
         return 0;
     }
     if (vq_qemu_parse_stored(dxml, &definition, err) < 0 || vq_domain_abi_check(guest->live, definition, err) < 0)
         return -1;
-    *ret_xml = vq_domain_format(definition, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+    *ret_xml = vq_qemu_cpu_migratable_xml(definition);
     return 0;
 }
 

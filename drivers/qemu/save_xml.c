@@ -10,6 +10,7 @@
 #include "conf/base/memory.h"
 #include "conf/base/text.h"
 #include "conf/domain.h"
+#include "drivers/qemu/cpu_run.h"
 #include "drivers/qemu/define.h"
 #include "drivers/qemu/guest.h"
 
@@ -35,12 +36,12 @@ int vq_save_xml_of_guest(const struct vq_qemu_guest *guest, const char *xml, cha
     if (guest->live == NULL)
         return vq_error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s': %s", guest->name, guest->degraded);
     if (xml == NULL) {
-        *ret = vq_domain_format(guest->live, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+        *ret = vq_qemu_cpu_migratable_xml(guest->live);
         return 0;
     }
     if (vq_qemu_parse_stored(xml, &definition, err) < 0 || check_same(guest->live, definition, err) < 0)
         return -1;
-    *ret = vq_domain_format(definition, VQ_FORMAT_SECURE | VQ_FORMAT_MIGRATABLE);
+    *ret = vq_qemu_cpu_migratable_xml(definition);
     return 0;
 }
 
