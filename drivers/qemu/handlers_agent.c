@@ -402,7 +402,9 @@ static void hostname_known(const struct vq_agent_answer *answer, void *data)
     const char *name = vq_agent_text(answer->value, "host-name");
 
     ret->hostname = vq_arena_strdup(request->arena, name);
-    if (answer->err == NULL && ret->hostname == NULL)
+    if (answer->err != NULL) /* whatever it was: libvirtd says no more either */
+        vq_qemu_refuse(request, VQ_FROM, VIR_ERR_NO_HOSTNAME, "no hostname found for domain %s", request->domain->name);
+    else if (ret->hostname == NULL)
         fail(request, VIR_ERR_INTERNAL_ERROR, "'host-name' missing in guest-get-host-name reply");
     else
         done(answer, request);

@@ -106,7 +106,8 @@ static void on_shutdown(struct vq_qemu_guest *guest, json_t *data)
                                           : VIR_DOMAIN_EVENT_SHUTDOWN_HOST;
 
     vq_agent_event(guest, VQ_AGENT_SHUTDOWN);
-    if (guest->end.is_set && guest->end.reason != VIR_DOMAIN_SHUTOFF_DESTROYED && detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
+    if (guest->end.is_set && guest->end.reason != VIR_DOMAIN_SHUTOFF_DESTROYED &&
+        guest->end.reason != VIR_DOMAIN_SHUTOFF_SHUTDOWN && detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
         return; /* it ends for a reason that is told then */
     if (guest->state == VIR_DOMAIN_SHUTDOWN)
         return; /* told twice */
@@ -125,6 +126,9 @@ static void on_reset(struct vq_qemu_guest *guest, json_t *data)
 {
     (void)data;
     vq_agent_event(guest, VQ_AGENT_RESET);
+    /* A client's reset of one that was preserved: its CPUs stand still at their first word. */
+    if (guest->state == VIR_DOMAIN_CRASHED && !guest->reboot_wanted)
+        vq_qemu_guest_set_state(guest, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_CRASHED, -1, 0);
     /* Our own reset brings a guest up again that has powered off. */
     if (guest->state == VIR_DOMAIN_SHUTDOWN || guest->live == NULL || guest->live->on_reboot != VQ_LIFECYCLE_DESTROY)
         vq_qemu_emit_reboot(guest);
@@ -183,6 +187,8 @@ static void on_resume(struct vq_qemu_guest *guest, json_t *data)
         guest->reboot_wanted = false;
     else
         reason = VIR_DOMAIN_RUNNING_UNPAUSED;
+    if (guest->state == VIR_DOMAIN_CRASHED)
+        reason = VIR_DOMAIN_RUNNING_CRASHED;
     vq_qemu_guest_set_state(guest, VIR_DOMAIN_RUNNING, reason, VIR_DOMAIN_EVENT_RESUMED,
                             VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
 }

@@ -356,52 +356,61 @@ static void an_agent_that_does_not_answer_fails_its_own_call_only(void **state)
 static void an_answer_that_comes_too_late_is_not_taken_for_the_next(void **state)
 {
     (void)state;
-    start("agent\nagent_answer guest-get-host-name late 1300 {\"return\": {\"host-name\": \"late\"}}\n");
+    start("agent\nagent_answer guest-get-time late 1300 {\"return\": 1}\n");
     wait_seconds(1);
-    assert_int_equal(call("domain_get_hostname"), VIR_ERR_AGENT_UNRESPONSIVE);
+    assert_int_equal(call("domain_get_time"), VIR_ERR_AGENT_UNRESPONSIVE);
+    the_next_call_is_well();
+}
+
+/* As libvirtd: whatever became of the question. */
+static void a_name_that_the_agent_does_not_tell_is_not_found(void **state)
+{
+    (void)state;
+    start("agent\nagent_answer guest-get-host-name garbage\n");
+    assert_int_equal(call("domain_get_hostname"), VIR_ERR_NO_HOSTNAME);
     the_next_call_is_well();
 }
 
 static void garbage_fails_its_own_call_only(void **state)
 {
-    static const char *const answers[] = { "garbage", "[1]", "{\"neither\": 1}", "endless", "{\"return\": {\"host-name\": 7}}",
+    static const char *const answers[] = { "garbage", "[1]", "{\"neither\": 1}", "endless", "{\"return\": \"noon\"}",
                                            "{\"error\": \"text\"}" };
     char script[256];
 
     (void)state;
     start("agent\n");
     for (size_t i = 0; i < VQ_N_ELEMENTS(answers); i++) {
-        (void)snprintf(script, sizeof(script), "agent\nagent_answer guest-get-host-name %s\n", answers[i]);
+        (void)snprintf(script, sizeof(script), "agent\nagent_answer guest-get-time %s\n", answers[i]);
         use_script(script);
-        assert_int_equal(call("domain_get_hostname"), VIR_ERR_INTERNAL_ERROR);
+        assert_int_equal(call("domain_get_time"), VIR_ERR_INTERNAL_ERROR);
         the_next_call_is_well();
     }
     wait_seconds(1); /* bounds the wait for a number that never comes */
     use_script("agent\nagent_answer guest-sync-delimited garbage\n");
-    assert_int_equal(call("domain_get_hostname"), VIR_ERR_AGENT_UNRESPONSIVE);
+    assert_int_equal(call("domain_get_time"), VIR_ERR_AGENT_UNRESPONSIVE);
     use_script("agent\nagent_answer guest-sync-delimited \xff{\"return\": 1}\n");
-    assert_int_equal(call("domain_get_hostname"), VIR_ERR_AGENT_UNRESPONSIVE);
+    assert_int_equal(call("domain_get_time"), VIR_ERR_AGENT_UNRESPONSIVE);
     the_next_call_is_well();
 }
 
 static void an_agent_that_goes_in_the_middle_is_told_to_have_disappeared(void **state)
 {
     (void)state;
-    start("agent\nagent_answer guest-get-host-name shut\n");
+    start("agent\nagent_answer guest-get-time shut\n");
     fake.trace[0] = '\0';
-    assert_int_equal(call("domain_get_hostname"), VIR_ERR_AGENT_UNRESPONSIVE);
+    assert_int_equal(call("domain_get_time"), VIR_ERR_AGENT_UNRESPONSIVE);
     assert_string_equal(fake_error.message, "Guest agent disappeared while executing command");
     assert_true(fake_host_until(has_no_agent, NULL));
     assert_string_equal(fake.trace, "event18 ");
-    assert_int_equal(call("domain_get_hostname"), VIR_ERR_AGENT_UNRESPONSIVE);
+    assert_int_equal(call("domain_get_time"), VIR_ERR_AGENT_UNRESPONSIVE);
     assert_string_equal(fake_error.message, "QEMU guest agent is not connected");
 }
 
 static void a_socket_that_closes_in_the_middle_ends_the_call(void **state)
 {
     (void)state;
-    start("agent\nagent_answer guest-get-host-name close\n");
-    assert_int_equal(call("domain_get_hostname"), VIR_ERR_AGENT_UNRESPONSIVE);
+    start("agent\nagent_answer guest-get-time close\n");
+    assert_int_equal(call("domain_get_time"), VIR_ERR_AGENT_UNRESPONSIVE);
     assert_string_equal(fake_error.message, "Guest agent disappeared while executing command");
     must("domain_suspend"); /* the guest itself is well */
 }
@@ -544,6 +553,7 @@ int main(int argc, char **argv)
         CASE(any_command_goes_to_the_agent_and_back),
         CASE(an_agent_that_does_not_answer_fails_its_own_call_only),
         CASE(an_answer_that_comes_too_late_is_not_taken_for_the_next),
+        CASE(a_name_that_the_agent_does_not_tell_is_not_found),
         CASE(garbage_fails_its_own_call_only),
         CASE(an_agent_that_goes_in_the_middle_is_told_to_have_disappeared),
         CASE(a_socket_that_closes_in_the_middle_ends_the_call),
