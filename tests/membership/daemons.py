@@ -89,6 +89,14 @@ class Node:
         assert done.returncode == 0 or not check, done.stderr
         return done.stdout.strip() if check else (done.returncode, done.stderr.strip())
 
+    def end_guests(self):
+        """A guest outlives its daemon: one that was started by itself (autostart), too."""
+        try:
+            for name in self.virsh("list", "--name").split():
+                self.virsh("destroy", name, check=False)
+        except (AssertionError, subprocess.TimeoutExpired):
+            pass        # a daemon that a test has made answer nothing
+
     def define(self, name):
         path = self.directory / f"{name}.xml"
         path.write_text(f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
@@ -135,6 +143,7 @@ class Lab:
         reports = ""
         for node in self.nodes:
             if node.process.poll() is None:
+                node.end_guests()
                 node.kill()
             log = (node.directory / "log").read_text(errors="replace")
             if "Sanitizer" in log or "runtime error" in log:
