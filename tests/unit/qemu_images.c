@@ -368,6 +368,12 @@ static void chains_that_cannot_be_trusted_are_refused(void **state)
     expect_refused("loop1.qcow2", VIR_ERR_INTERNAL_ERROR, "self-referential or too deeply nested");
     write_image("self.qcow2", "self.qcow2", "qcow2");
     expect_refused("self.qcow2", VIR_ERR_INTERNAL_ERROR, "self-referential or too deeply nested");
+    write_image("odd.qcow2", "base.raw", "vhdx"); /* a definition cannot say this, and the run's own would not be read again */
+    expect_refused("odd.qcow2", VIR_ERR_OPERATION_INVALID, "unknown format 'vhdx' of the backing image of '");
+    write_image("control.qcow2", "base\x01.raw", "raw");
+    expect_refused("control.qcow2", VIR_ERR_OPERATION_INVALID, "is not a name");
+    write_image("latin.qcow2", "base\xff.raw", "raw");
+    expect_refused("latin.qcow2", VIR_ERR_OPERATION_INVALID, "is not a name");
     write_image("guess.qcow2", "top.qcow2", NULL);
     expect_refused("guess.qcow2", VIR_ERR_OPERATION_INVALID, "was not specified in the image metadata");
     write_image("dir.qcow2", "/", "raw");
