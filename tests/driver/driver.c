@@ -571,6 +571,29 @@ static void a_disk_whose_writes_would_go_where_they_should_not_is_refused(void *
     nothing_is_left();
 }
 
+static void of_two_that_start_at_once_one_has_the_image(void **state)
+{
+    const struct vq_qemu_start_options options = { 0 };
+    struct fake_domain *first, *second;
+    char image[96];
+    int fd;
+
+    (void)state;
+    (void)snprintf(image, sizeof(image), "%s/one.img", fake.dir);
+    fd = open(image, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    (void)snprintf(devices_more, sizeof(devices_more), "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+                   "<source file='%s'/><target dev='vda' bus='virtio'/></disk>", image);
+    first = define("", true, "");
+    second = define("", true, "");
+    vq_qemu_start(qemu(), &first->info, &options, NULL);
+    assert_int_equal(call("domain_create", second), VIR_ERR_RESOURCE_BUSY);
+    assert_true(fake_host_until(is_active, first));
+    must("domain_destroy", first);
+    nothing_is_left();
+}
+
 /* ---- Consoles ---- */
 
 /* The first words of a kernel, before it finds that it has too little memory and begins anew. */
@@ -979,6 +1002,7 @@ int main(void)
         TEST(a_record_that_cannot_be_read_is_kept_aside),
         TEST(a_guest_of_another_boot_is_off),
         TEST(a_daemon_that_dies_at_any_step_leaves_nothing_behind),
+        TEST(of_two_that_start_at_once_one_has_the_image), /* last: it leaves the host's network */
         TEST(a_disk_whose_writes_would_go_where_they_should_not_is_refused), /* last: it leaves the host's network */
         TEST(a_tap_joins_its_bridge_is_counted_and_goes_with_the_guest), /* last: it leaves the host's network */
     };
